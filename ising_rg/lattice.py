@@ -1,0 +1,144 @@
+"""Packed lattices: one bit per spin, the two sublattices apart.
+
+`PackedLattice.words` is uint64 of shape (batch, 2, H + 2, W): configuration, sublattice (0 black, 1 white), row, word.
+Row y of a colour holds its L / 2 sites of that row, x = 2 j + ((y + colour) & 1), as bits j = 0 ... L/2 - 1 (1 = up):
+
+    row 0          copy of row H                                   (the halo: neighbours above row 1)
+    row 1 ... H    lattice rows 0 ... H - 1
+    row H + 1      copy of row 1
+    one row        | bit 0 ... L/2 - 1: spins | bit L/2: copy of bit 0 | unused | top bit: last spin of the NEXT row |
+
+With those two ghost bits the horizontal neighbours of any word are its own bits shifted by one, carried in from the word
+before or after it in memory. No word is a special case, for any even L, and a whole sublattice is one flat loop.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+BLACK, WHITE = 0, 1
+_ONE = np.uint64(1)
+_SIXTY_THREE = np.uint64(63)
+
+
+@dataclass
+class PackedLattice:
+    """One or more configurations of H x L spins in the layout of this module; `words` uint64 (batch, 2, H + 2, W)."""
+
+    words: np.ndarray
+    height: int
+    width: int
+
+    @property
+    def n_configurations(self):
+        return self.words.shape[0]
+
+    @property
+    def n_sites(self):
+        return self.height * self.width
+
+
+def words_per_row(width):
+    """Return W for a lattice of `width` sites a row: room for width / 2 spins and two ghost bits."""
+    return (width // 2 + 2 + 63) // 64
+
+
+def check_spins(spins, name="spins"):
+    """Check that `spins` is int8, C-contiguous, (H, L) or (batch, H, L) with even H and L >= 4, and return it with a batch axis.
+
+    Raises:
+        ValueError: any of these is not so. The values are not looked at.
+    """
+    if not isinstance(spins, np.ndarray) or spins.dtype != np.int8:
+        raise ValueError(f"{name}: found {getattr(spins, 'dtype', type(spins).__name__)}, needed an int8 array of +1 and -1")
+    if spins.ndim not in (2, 3):
+        raise ValueError(f"{name}: found shape {spins.shape}, needed (L, L) or (batch, L, L)")
+    if not spins.flags.c_contiguous:
+        raise ValueError(f"{name}: found a non-contiguous array, needed C order; use numpy.ascontiguousarray")
+    height, width = spins.shape[-2:]
+    if height % 2 or width % 2 or min(height, width) < 4:
+        raise ValueError(
+            f"{name}: found {height} x {width}, needed even sizes of at least 4: an odd torus has no two sublattices"
+        )
+    return spins.reshape((-1, height, width))
+
+
+def pack(spins):
+    """Return the PackedLattice of int8 `spins`, (H, L) or (batch, H, L); any positive value counts as up."""
+    batch = check_spins(spins)
+    n_configurations, height, width = batch.shape
+    words = np.zeros((n_configurations, 2, height + 2, words_per_row(width)), np.uint64)
+    _pack(batch, words)
+    return PackedLattice(words, height, width)
+
+
+def unpack(packed, out=None):
+    """Return the spins of `packed`, int8 (batch, H, L), written into `out` if it is given."""
+    shape = (packed.n_configurations, packed.height, packed.width)
+    if out is None:
+        out = np.empty(shape, np.int8)
+    _unpack(packed.words, out.reshape(shape))
+    return out
+
+
+@njit(cache=True)
+def refresh_top_bit(words, half_width, row):
+    """Copy the last spin of `row` into the top bit of the row before, in place; `words` is one sublattice (H + 2, W)."""
+    last_spin = words[row, (half_width - 1) // 64] >> np.uint64((half_width - 1) % 64)
+    last_word = words.shape[1] - 1
+    words[row - 1, last_word] = (words[row - 1, last_word] & ~(_ONE << _SIXTY_THREE)) | (last_spin << _SIXTY_THREE)
+
+
+@njit(cache=True)
+def refresh_ghosts(words, half_width, first_row, last_row):
+    """Rewrite the ghost bits that rows first_row <= row < last_row hold of themselves and of one another, in place.
+
+    The top bit of row first_row - 1 is left alone, so that bands of rows can be refreshed by different threads.
+    """
+    ghost_word, ghost_bit = half_width // 64, np.uint64(half_width % 64)
+    clear = ~(_ONE << ghost_bit)
+    for row in range(first_row, last_row):
+        words[row, ghost_word] = (words[row, ghost_word] & clear) | ((words[row, 0] & _ONE) << ghost_bit)
+        if row > first_row:
+            refresh_top_bit(words, half_width, row)
+
+
+@njit(cache=True)
+def refresh_halo_rows(words, half_width):
+    """Copy the first and last lattice rows of one sublattice `words` (H + 2, W) into the halo rows, in place."""
+    height = words.shape[0] - 2
+    words[0] = words[height]
+    words[height + 1] = words[1]
+    refresh_top_bit(words, half_width, 1)
+
+
+@njit(parallel=True, cache=True)
+def _pack(spins, words):
+    n_configurations, height, width = spins.shape
+    half_width = width // 2
+    for index in prange(n_configurations * height):
+        configuration, y = index // height, index % height
+        for colour in range(2):
+            row = words[configuration, colour, y + 1]
+            row[:] = 0
+            offset = (y + colour) & 1
+            for j in range(half_width):
+                row[j >> 6] |= np.uint64(spins[configuration, y, 2 * j + offset] > 0) << np.uint64(j & 63)
+    for index in prange(2 * n_configurations):
+        lattice = words[index // 2, index % 2]
+        refresh_ghosts(lattice, half_width, 1, height + 1)
+        refresh_halo_rows(lattice, half_width)
+
+
+@njit(parallel=True, cache=True)
+def _unpack(words, spins):
+    n_configurations, height, width = spins.shape
+    for index in prange(n_configurations * height):
+        configuration, y = index // height, index % height
+        for colour in range(2):
+            row = words[configuration, colour, y + 1]
+            offset = (y + colour) & 1
+            for j in range(width // 2):
+                bit = (row[j >> 6] >> np.uint64(j & 63)) & _ONE
+                spins[configuration, y, 2 * j + offset] = np.int8(bit) * np.int8(2) - np.int8(1)

@@ -1,0 +1,173 @@
+"""Constants at a script's top -> command line, and the provenance of every output.
+
+A script holds its settings as upper-case constants, one a line with a trailing comment, and ends with
+
+    if __name__ == "__main__":
+        settings.run(main, globals())
+
+`run` turns `--name=value` arguments (the constant's name in lower case) into overrides, refuses unknown and ill-typed
+ones, prints what was overridden, and calls main(s) with a namespace of all settings. The type of a setting is that of its
+default; a default annotated `int | tuple` takes one number or several (--refine_sweeps=5,3,2).
+"""
+
+import datetime
+import math
+import os
+import platform
+import subprocess
+import sys
+import tokenize
+from types import SimpleNamespace
+
+from ising_rg.errors import UserError
+
+
+def run(main, script):
+    """Run a script's main(settings) with command-line overrides; `script` is the script's globals().
+
+    Exit status: 0 done, 2 a user's mistake (one message, no traceback), 130 interrupted.
+    """
+    name = os.path.basename(script["__file__"])
+    defaults = {key: value for key, value in script.items() if key.isupper() and not key.startswith("_")}
+    annotations = script.get("__annotations__", {})
+    sys.stdout.reconfigure(line_buffering=True)
+    try:
+        if any(argument in ("-h", "--help") for argument in sys.argv[1:]):
+            print(script["__doc__"].strip(), "\n\nSettings (--name=value), with their defaults:")
+            for key, comment in _comments(script["__file__"], defaults).items():
+                print(f"  --{key.lower()}={_shown(defaults[key])}".ljust(44), comment)
+            return
+        values = dict(defaults)
+        for argument in sys.argv[1:]:
+            key, value = _override(argument, defaults, annotations)
+            values[key] = value
+            print(f"override: {key} = {_shown(value)}")
+        main(SimpleNamespace(**values))
+    except (UserError, OSError, MemoryError) as error:
+        print(f"{name}: error: {_message(error)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"\n{name}: interrupted; files already written are complete", file=sys.stderr)
+        sys.exit(130)
+
+
+def provenance(s, **more):
+    """Return a JSON-ready dict of all settings, the versions of what computed, the commit, the machine and the time."""
+    import numba
+    import numpy
+
+    from ising_rg import __version__
+
+    versions = {"ising_rg": __version__, "python": platform.python_version(), "numpy": numpy.__version__, "numba": numba.__version__}
+    if "torch" in sys.modules:
+        versions["torch"] = sys.modules["torch"].__version__
+    return {
+        **more,
+        "settings": {key: value for key, value in sorted(vars(s).items())},
+        "versions": versions,
+        "commit": _commit(),
+        "machine": f"{platform.system()} {platform.machine()}, {numba.get_num_threads()} threads",
+        "written": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def check_beta(beta):
+    """Raise UserError unless beta is a finite number above 0, as every script that generates configurations needs."""
+    if not (math.isfinite(beta) and beta > 0):
+        raise UserError(f"BETA: found {beta}, needed a finite inverse temperature > 0; critical is 0.4406867935")
+
+
+def check_even_size(name, L, smallest=4):
+    """Raise UserError unless L is an even lattice size of at least `smallest`."""
+    if L < smallest or L % 2:
+        raise UserError(f"{name}: found {L}, needed an even number of at least {smallest} (an odd torus has no two sublattices)")
+
+
+def check_positive(s, *names, at_least=1):
+    """Raise UserError unless each named setting is at least `at_least`."""
+    for name in names:
+        if getattr(s, name) < at_least:
+            raise UserError(f"{name}: found {getattr(s, name)}, needed at least {at_least}")
+
+
+def check_choice(s, name, choices):
+    """Raise UserError unless the named setting is one of `choices`."""
+    if getattr(s, name) not in choices:
+        raise UserError(f'{name}: found "{getattr(s, name)}", needed one of {", ".join(choices)}')
+
+
+def check_memory(n_bytes, what):
+    """Raise UserError if `n_bytes` is more memory than is free."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    if n_bytes > free:
+        raise UserError(f"{what} needs {n_bytes / 2**30:.2f} GiB of memory, found {free / 2**30:.2f} GiB free; choose a smaller lattice")
+
+
+def _override(argument, defaults, annotations):
+    names = "settings are " + ", ".join(f"--{key.lower()}" for key in defaults)
+    if not argument.startswith("--") or "=" not in argument:
+        raise UserError(f'found argument "{argument}", needed --name=value; {names}')
+    name, text = argument[2:].split("=", 1)
+    key = name.upper()
+    if key not in defaults or name != name.lower():
+        raise UserError(f'unknown setting "--{name}"; {names}')
+    default = defaults[key]
+    try:
+        if isinstance(default, bool):
+            value = {"true": True, "false": False}[text.lower()]
+        elif isinstance(default, tuple) or "tuple" in str(annotations.get(key)):
+            parts = tuple(int(part) for part in text.split(","))
+            value = parts[0] if len(parts) == 1 else parts
+        elif isinstance(default, (int, float)):
+            value = type(default)(text)
+        else:
+            value = text
+    except (ValueError, KeyError):
+        raise UserError(f'--{name}: found "{text}", needed {_type_name(key, default, annotations)}, such as --{name}={_shown(default)}') from None
+    return key, value
+
+
+def _type_name(key, default, annotations):
+    if "tuple" in str(annotations.get(key)):
+        return "one whole number or several with commas between"
+    return {bool: "true or false", int: "a whole number", float: "a number"}.get(type(default), "text")
+
+
+def _shown(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
+
+
+def _comments(path, defaults):
+    """Return {setting: trailing comment} in the order of the source."""
+    found, line_names = {}, {}
+    with open(path, "rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.NAME and token.start[1] == 0 and token.string in defaults:
+                line_names[token.start[0]] = token.string
+                found.setdefault(token.string, "")
+            elif token.type == tokenize.COMMENT and token.start[0] in line_names:
+                found[line_names[token.start[0]]] = token.string.lstrip("# ")
+    return found
+
+
+def _message(error):
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error}); choose a smaller lattice or fewer configurations"
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+    return str(error)
+
+
+def _commit():
+    here = os.path.dirname(os.path.abspath(__file__))
+    try:
+        done = subprocess.run(
+            ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, timeout=5, check=True
+        )
+        return done.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

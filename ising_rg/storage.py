@@ -1,0 +1,143 @@
+"""Files: configurations (.npy), batches (.pt), JSON; written whole or not at all, checked when read.
+
+A configuration is `.npy` int8 (L, L) of +1 and -1, or bit-packed `.npy` uint8 (L, ceil(L / 8)) in numpy.packbits order
+(1 = up), with a JSON of the same name beside it. A batch is `.pt`, one int8 tensor (B, L, L).
+"""
+
+import contextlib
+import json
+import os
+
+import numpy as np
+
+from ising_rg.errors import UserError
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """Open `path` for binary writing under a temporary name; renamed when the block ends well, removed when it does not."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise
+
+
+def make_folder(path):
+    """Create the folder `path` if need be; raise UserError unless files can be written into it."""
+    try:
+        os.makedirs(path or ".", exist_ok=True)
+        probe = os.path.join(path, f".probe.{os.getpid()}.tmp")
+        with open(probe, "wb"):
+            pass
+        os.remove(probe)
+    except OSError as error:
+        raise UserError(f"{path}: cannot write into this folder ({error.strerror}); choose another with its setting") from None
+
+
+def save_json(path, content):
+    """Write a JSON-ready object."""
+    with written_whole(path) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
+
+
+def load_json(path):
+    """Return the content of a JSON file; raise UserError if it is damaged."""
+    with open(path, encoding="utf-8") as file:
+        try:
+            return json.load(file)
+        except ValueError:
+            raise UserError(f"{path}: found a damaged JSON file; remove it and what it describes, or restore it") from None
+
+
+def sidecar(path):
+    """Return the name of the JSON beside a data file."""
+    return os.path.splitext(path)[0] + ".json"
+
+
+def save_array(path, array, description=None):
+    """Write a numpy array as .npy and, if given, its description as JSON beside it."""
+    with written_whole(path) as file:
+        np.save(file, array)
+    if description is not None:
+        save_json(sidecar(path), description)
+
+
+def load_spins(path):
+    """Return one configuration, int8 (L, L) of +1 and -1, from an int8 or bit-packed .npy file.
+
+    Raises:
+        UserError: no such file, not a whole .npy file, another shape or dtype, or values other than +1 and -1.
+    """
+    array = _open_npy(path)
+    if array.ndim == 2 and array.dtype == np.uint8 and array.shape[1] == (array.shape[0] + 7) // 8:
+        bits = np.unpackbits(array, axis=1, count=array.shape[0])
+        return bits.view(np.int8) * np.int8(2) - np.int8(1)
+    if array.dtype != np.int8 or array.ndim != 2 or array.shape[0] != array.shape[1] or not array.size:
+        raise UserError(
+            f"{path}: found {array.dtype} of shape {array.shape}, needed one configuration: int8 (L, L) or bit-packed uint8 (L, L/8)"
+        )
+    spins = np.array(array)
+    if not _all_plus_minus_one(spins):
+        raise UserError(f"{path}: found values other than +1 and -1, needed a spin configuration")
+    return spins
+
+
+def save_batch(path, spins, description):
+    """Write int8 spins (B, L, L) as a .pt tensor, its description beside it."""
+    import torch
+
+    with written_whole(path) as file:
+        torch.save(torch.from_numpy(spins), file)
+    save_json(sidecar(path), description)
+
+
+def load_batch(path):
+    """Return a batch, int8 (B, L, L), from a .pt file; raise UserError if it is none."""
+    import torch
+
+    batch = load_pt(path)
+    if not isinstance(batch, torch.Tensor) or batch.dtype != torch.int8 or batch.ndim != 3 or not batch.numel():
+        raise UserError(f"{path}: found no batch, needed one int8 tensor (B, L, L); run batching.py")
+    spins = batch.numpy()
+    if not _all_plus_minus_one(spins):
+        raise UserError(f"{path}: found values other than +1 and -1, needed spins; run batching.py")
+    return spins
+
+
+def save_pt(path, content):
+    """Write tensors and plain containers as .pt."""
+    import torch
+
+    with written_whole(path) as file:
+        torch.save(content, file)
+
+
+def load_pt(path):
+    """Return the content of a .pt file, loaded with weights_only=True on the CPU; raise UserError if it is no whole one."""
+    import torch
+
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: no such file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a foreign or truncated file
+        raise UserError(f"{path}: found a truncated or foreign file ({type(error).__name__}), needed a .pt file of this project") from None
+
+
+def _open_npy(path):
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: no such file")
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path}: found a truncated or foreign file ({error}), needed a .npy configuration") from None
+
+
+def _all_plus_minus_one(spins):
+    return all(bool(np.all(np.abs(part) == 1)) for part in np.array_split(spins.reshape(-1), max(1, spins.size >> 24)))

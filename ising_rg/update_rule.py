@@ -1,0 +1,70 @@
+"""The bit-sliced Metropolis rule for one word of 64 sites, as plain functions.
+
+With n the number of anti-aligned neighbours, a flip costs delta_energy = 8 - 4 n (J = 1), so for beta >= 0
+    n >= 2  always flips,   n = 1  flips if u <= p1 = exp(-4 beta),   n = 0  flips if u <= p2 = exp(-8 beta),
+with ONE uniform u of 64 binary digits per site. A negative beta (antiferromagnet) is the same rule with every neighbour
+inverted. A word holds 64 sites, so u is 64 words, one per digit, and `u < p` is decided for 64 sites at a time.
+
+Every site compares its first `PREFIX_DIGITS` digits; only where they equal those of the threshold, about one site in
+2^PREFIX_DIGITS, is u drawn further, digit by digit up to 64. That shortcut changes no result.
+
+The functions hold no loop over sites and touch no array: each compiler inlines them into its own loops, and LLVM turns
+them into vector instructions on 8 words at a time.
+
+Source: Metropolis et al., J. Chem. Phys. 21, 1087 (1953); the layout is drawn in docs/kernels.md.
+"""
+
+import math
+
+import numpy as np
+
+PREFIX_CALLS = 6                  # Philox calls for every word; 6 was fastest of 6, 7, 8, 12 (docs/kernels.md)
+PREFIX_DIGITS = 2 * PREFIX_CALLS  # one call gives two words, hence two digits
+MAX_CALLS = 32                    # 64 digits
+
+ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+ONE = np.uint64(1)
+SHIFT63 = np.uint64(63)
+
+
+def thresholds(beta):
+    """Return the digits of p1 and p2 as masks, uint64 (2, 64): element [i, k] is all ones if digit k of p_(i+1) is 1.
+
+    Digit 0 is the most significant. u <= p is met with probability (p_int + 1) / 2^64, hence p_int = p 2^64 - 1; p = 1
+    (beta = 0) and the float's own 53 bits are represented exactly.
+    """
+    masks = np.zeros((2, 64), np.uint64)
+    for row, exponent in zip(masks, (4, 8), strict=True):
+        threshold = max(math.ceil(math.ldexp(math.exp(-exponent * abs(beta)), 64)), 1) - 1
+        for digit in range(64):
+            if threshold >> (63 - digit) & 1:
+                row[digit] = ALL
+    return masks
+
+
+def less_than_from_the_low_end(random, threshold, less):
+    """Return, per bit, `random, carry < threshold, carry` where `less` holds the comparison of all lower digits."""
+    return (~random & (less | threshold)) | (less & threshold)
+
+
+def still_equal(random, threshold, equal):
+    """Return, per bit, whether the digits compared so far (`equal`) and this one are those of the threshold."""
+    return equal & ~(random ^ threshold)
+
+
+def row_neighbour(here, previous, following, odd_row):
+    """Return the word of horizontal neighbours that is not `here`, of the other sublattice.
+
+    A site's two horizontal neighbours have index j and j - 1 in the other sublattice's row or, where `odd_row` is all
+    ones, j and j + 1; `here`, `previous`, `following` are the other sublattice's words at, before and after this one.
+    """
+    at_left = (here << ONE) | (previous >> SHIFT63)
+    at_right = (here >> ONE) | (following << SHIFT63)
+    return (at_right & odd_row) | (at_left & ~odd_row)
+
+
+def count_antialigned(spins, up, down, here, beside):
+    """Return (n is odd, n >= 2), each one bit per site, for n the number of neighbours that differ from `spins`."""
+    a, b, c, d = spins ^ up, spins ^ down, spins ^ here, spins ^ beside
+    odd_vertical, odd_horizontal = a ^ b, c ^ d
+    return odd_vertical ^ odd_horizontal, (a & b) | (c & d) | (odd_vertical & odd_horizontal)
