@@ -1,6 +1,7 @@
 """Constants at a script's top -> command line, and the provenance of every output.
 
-A script holds its settings as upper-case constants, one a line with a trailing comment, and ends with
+A script holds its settings as upper-case constants without a leading underscore, one a line with a trailing comment,
+and ends with
 
     if __name__ == "__main__":
         settings.run(main, globals())
@@ -10,7 +11,6 @@ ones, prints what was overridden, and calls main(s) with a namespace of all sett
 default; a default annotated `int | tuple` takes one number or several (--refine_sweeps=5,3,2).
 """
 
-import datetime
 import math
 import os
 import platform
@@ -52,7 +52,10 @@ def run(main, script):
 
 
 def provenance(s, **more):
-    """Return a JSON-ready dict of all settings, the versions of what computed, the commit, the machine and the time."""
+    """Return a JSON-ready dict of `more`, all settings, the versions of what computed and the commit.
+
+    Nothing in it depends on the clock or the machine's load: the same settings give the same file.
+    """
     import numba
     import numpy
 
@@ -66,8 +69,6 @@ def provenance(s, **more):
         "settings": {key: value for key, value in sorted(vars(s).items())},
         "versions": versions,
         "commit": _commit(),
-        "machine": f"{platform.system()} {platform.machine()}, {numba.get_num_threads()} threads",
-        "written": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
 
 
@@ -81,6 +82,15 @@ def check_even_size(name, L, smallest=4):
     """Raise UserError unless L is an even lattice size of at least `smallest`."""
     if L < smallest or L % 2:
         raise UserError(f"{name}: found {L}, needed an even number of at least {smallest} (an odd torus has no two sublattices)")
+
+
+def check_seed_size(name, L):
+    """Raise UserError if Swendsen-Wang cannot number the sites of an L x L lattice, or has no memory for them."""
+    from ising_rg.swendsen_wang import MAX_SITES
+
+    if L * L > MAX_SITES:
+        raise UserError(f"{name}: found {L}, needed at most {int(MAX_SITES**0.5)} for a Swendsen-Wang lattice; grow a smaller seed by stages")
+    check_memory(6 * L * L, f"a Swendsen-Wang lattice of {L} x {L}")
 
 
 def check_positive(s, *names, at_least=1):

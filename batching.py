@@ -1,0 +1,55 @@
+"""Stack collected samples into batches for training: SOURCE_DIR/sample_*.npy -> OUTPUT_DIR/batch_*.pt.
+
+    python batching.py
+    python batching.py --source_dir=data/samples_L1024 --output_dir=data/batches_L1024 --samples_per_batch=10
+
+A batch is one int8 tensor (B, L, L), with a JSON beside it that names its samples; the last one may be smaller. One batch
+is in memory at a time. Nothing is deleted; a damaged, foreign or differently sized sample is named and refused.
+"""
+
+import glob
+import os
+
+import numpy as np
+from tqdm import tqdm
+
+from ising_rg import settings, storage
+from ising_rg.errors import UserError
+
+# ---------------------------------------------------------------------------------------------------------------------
+SOURCE_DIR = "data/samples_L2048"    # folder of sample_*.npy, from data_collecting.py
+OUTPUT_DIR = "data/batches_L2048"    # where the batches go
+SAMPLES_PER_BATCH = 20               # configurations a file; that many are in memory at once
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def main(s):
+    settings.check_positive(s, "SAMPLES_PER_BATCH")
+    if not os.path.isdir(s.SOURCE_DIR):
+        raise UserError(f"SOURCE_DIR: no folder {s.SOURCE_DIR}; run data_collecting.py first")
+    samples = sorted(glob.glob(os.path.join(s.SOURCE_DIR, "sample_*.npy")))
+    if not samples:
+        raise UserError(f"SOURCE_DIR: no sample_*.npy in {s.SOURCE_DIR}; run data_collecting.py first")
+    storage.make_folder(s.OUTPUT_DIR)
+    groups = [samples[i : i + s.SAMPLES_PER_BATCH] for i in range(0, len(samples), s.SAMPLES_PER_BATCH)]
+    targets = [os.path.join(s.OUTPUT_DIR, f"batch_{number:03d}.pt") for number in range(len(groups))]
+    left_over = sorted(set(glob.glob(os.path.join(s.OUTPUT_DIR, "batch_*.pt"))) - set(targets))
+    if left_over:
+        raise UserError(f"OUTPUT_DIR: {left_over[0]} is of an earlier, larger set and would be mixed in; remove it or choose another folder")
+
+    L = len(storage.load_spins(samples[0]))
+    settings.check_memory(s.SAMPLES_PER_BATCH * L * L, f"a batch of {s.SAMPLES_PER_BATCH} samples of {L} x {L}")
+    for target, group in zip(targets, tqdm(groups, desc="batches", leave=False, disable=None), strict=True):
+        batch = np.empty((len(group), L, L), np.int8)
+        for spins, path in zip(batch, group, strict=True):
+            sample = storage.load_spins(path)
+            if len(sample) != L:
+                raise UserError(f"{path}: found {len(sample)} x {len(sample)}, needed {L} x {L} like {samples[0]}; batches hold one size")
+            spins[:] = sample
+        storage.save_batch(target, batch, settings.provenance(s, L=L, samples=[os.path.basename(path) for path in group]))
+        print(f"{target}: {len(group)} samples of {L} x {L}, mean |m| {np.abs(batch.mean((1, 2))).mean():.4f}")
+    print(f"{len(samples)} samples in {len(groups)} batches; next: python kernel_training_pixel_shuffle.py --data_dir={s.OUTPUT_DIR}")
+
+
+if __name__ == "__main__":
+    settings.run(main, globals())

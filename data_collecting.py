@@ -1,0 +1,119 @@
+"""Collect equilibrated critical configurations by Swendsen-Wang: one Markov chain, a sample every INTERVAL_SWEEPS.
+
+    python data_collecting.py
+    python data_collecting.py --num_samples=40 --lattice_size=1024 --save_dir=data/samples_L1024
+
+Writes SAVE_DIR/sample_0000.npy ... (int8, L x L), a JSON beside each, and settings.json. Stopped and started again with the
+same settings it goes on, and ends with the same files bit for bit; a larger NUM_SAMPLES adds samples to those there.
+"""
+
+import os
+
+from tqdm import tqdm
+
+from ising_rg import devices, exact, metropolis, observables, settings, storage, swendsen_wang
+from ising_rg.errors import UserError
+
+# ---------------------------------------------------------------------------------------------------------------------
+LATTICE_SIZE = 2048                  # sites per side, even
+NUM_SAMPLES = 80                     # configurations to have in the end
+BETA = exact.BETA_CRITICAL           # inverse temperature, J = k_B = 1
+UPDATE = "swendsen_wang"             # "swendsen_wang", or "metropolis" (never equilibrates a large critical lattice)
+WARMUP_SWEEPS = 250                  # sweeps before the first sample: 20 autocorrelation times at L = 2048
+INTERVAL_SWEEPS = 40                 # sweeps between samples: the energy's autocorrelation time is ~11 sweeps at L = 2048
+SEED = 1                             # names the chain
+DEVICE = "auto"                      # "auto", "cpu" or "cuda"
+SAVE_DIR = "data/samples_L2048"      # where the samples go
+# ---------------------------------------------------------------------------------------------------------------------
+
+_CHAIN_SETTINGS = ("LATTICE_SIZE", "BETA", "UPDATE", "WARMUP_SWEEPS", "INTERVAL_SWEEPS", "SEED")  # what a sample depends on
+_UPDATES = {"swendsen_wang": swendsen_wang.sweep, "metropolis": metropolis.sweep}
+
+
+def main(s):
+    settings.check_even_size("LATTICE_SIZE", s.LATTICE_SIZE)
+    settings.check_beta(s.BETA)
+    settings.check_positive(s, "NUM_SAMPLES", "INTERVAL_SWEEPS")
+    settings.check_positive(s, "WARMUP_SWEEPS", at_least=0)
+    settings.check_choice(s, "UPDATE", _UPDATES)
+    settings.check_seed_size("LATTICE_SIZE", s.LATTICE_SIZE)
+    devices.choose(s.DEVICE)
+    storage.make_folder(s.SAVE_DIR)
+    check_chain(s)
+
+    n_done, spins = continue_chain(s)
+    if n_done:
+        print(f"{s.SAVE_DIR}: {n_done} samples are there, going on")
+    print(f"{'sample':>6} {'sweep':>7} {'|m|':>9} {'c10':>9} {'exact':>9} {'z':>6} {'r21':>8} {'exact':>8}")
+    z_scores = []
+    for number in range(n_done, s.NUM_SAMPLES):
+        sweep_number = s.WARMUP_SWEEPS + number * s.INTERVAL_SWEEPS
+        first = sweep_number - s.INTERVAL_SWEEPS if number else 0
+        run_sweeps(s, spins, first, sweep_number, f"sample {number}" if number else "warm-up")
+        row = measure(s, spins)
+        description = settings.provenance(s, L=s.LATTICE_SIZE, beta=s.BETA, seed=s.SEED, sample=number, sweep=sweep_number, **row)
+        storage.save_array(sample_path(s, number), spins, description)
+        z_scores.append(row["c10_z"])
+        print(
+            f"{number:6d} {sweep_number:7d} {abs(row['m']):9.5f} {row['c10']:9.6f} {row['c10_exact']:9.6f} {row['c10_z']:6.2f} "
+            f"{row['r21']:8.5f} {exact.R21_CRITICAL:8.5f}"
+        )
+    print(f"{s.NUM_SAMPLES} samples of {s.LATTICE_SIZE} x {s.LATTICE_SIZE} in {s.SAVE_DIR}; next: python batching.py --source_dir={s.SAVE_DIR}")
+
+
+def sample_path(s, number):
+    return os.path.join(s.SAVE_DIR, f"sample_{number:04d}.npy")
+
+
+def check_chain(s):
+    """Write the settings that the samples depend on, or compare them with those of the samples already there."""
+    path = os.path.join(s.SAVE_DIR, "settings.json")
+    wanted = {name: getattr(s, name) for name in _CHAIN_SETTINGS}
+    if os.path.exists(path):
+        there = storage.load_json(path)
+        different = [f"{name} = {there.get(name)} there, {value} now" for name, value in wanted.items() if there.get(name) != value]
+        if different:
+            raise UserError(f"{s.SAVE_DIR} holds samples of other settings ({'; '.join(different)}); set SAVE_DIR to another folder")
+    elif os.path.exists(sample_path(s, 0)):
+        raise UserError(f"{s.SAVE_DIR} holds samples but no settings.json that tells where they are from; set SAVE_DIR to another folder")
+    else:
+        storage.save_json(path, wanted)
+
+
+def continue_chain(s):
+    """Return (number of samples there, the spins to go on from): the last sample's, or a random start."""
+    n_done = 0
+    while n_done < s.NUM_SAMPLES and os.path.exists(storage.sidecar(sample_path(s, n_done))):
+        n_done += 1
+    if n_done == 0:
+        return 0, swendsen_wang.hot_start((1, s.LATTICE_SIZE, s.LATTICE_SIZE), s.SEED)[0]
+    last = sample_path(s, n_done - 1)
+    spins = storage.load_spins(last)
+    if len(spins) != s.LATTICE_SIZE:
+        raise UserError(f"{last}: found {len(spins)} x {len(spins)}, needed {s.LATTICE_SIZE}; remove it and its JSON to have it made again")
+    return n_done, spins
+
+
+def run_sweeps(s, spins, first, last, label):
+    """Run sweeps number first ... last - 1, in place."""
+    with tqdm(total=last - first, desc=label, unit="sweep", leave=False, disable=None) as bar:
+        for t in range(first, last, 10):
+            n_sweeps = min(10, last - t)
+            _UPDATES[s.UPDATE](spins, s.BETA, n_sweeps, s.SEED, t)
+            bar.update(n_sweeps)
+
+
+def measure(s, spins):
+    c10, c11 = (float(observables.correlation(spins, *r)[0]) for r in ((1, 0), (1, 1)))
+    return {
+        "m": float(observables.magnetization(spins)[0]),
+        "c10": c10,
+        "c10_exact": exact.torus_c10(s.LATTICE_SIZE, s.BETA),
+        "c10_z": float(observables.c10_z_score(c10, s.LATTICE_SIZE, s.BETA)),
+        "c11": c11,
+        "r21": c11 / c10,
+    }
+
+
+if __name__ == "__main__":
+    settings.run(main, globals())

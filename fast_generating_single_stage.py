@@ -1,0 +1,149 @@
+"""One stage, looked at closely: a seed grown to three times its size by the kernel and by naive copying, side by side.
+
+    python fast_generating_single_stage.py
+    python fast_generating_single_stage.py --seed_file=data/samples_L2048/sample_0000.npy --refine_sweeps=10
+
+The seed is an equilibrated Swendsen-Wang configuration of LOW_RES_SIZE, or SEED_FILE. Writes five configurations, report.json
+and a picture (seed, RG raw, RG refined, naive copy raw, naive copy refined) into OUTPUT_DIR, and says in words what is right
+and wrong with each.
+"""
+
+import math
+import os
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+from ising_rg import devices, exact, kernels, metropolis, observables, pictures, reports, settings, storage, swendsen_wang, upsampling
+from ising_rg.errors import UserError
+
+# ---------------------------------------------------------------------------------------------------------------------
+LOW_RES_SIZE = 512                   # sites per side of the seed, even
+SEED_FILE = ""                       # a configuration (.npy) to start from instead
+KERNEL_FILE = "models/conditional_k5_s3.pt"  # from kernel_training_pixel_shuffle.py, or a file of the original repository
+REFINE_SWEEPS = 5                    # Metropolis sweeps after the kernel, and after the naive copy
+BETA = exact.BETA_CRITICAL           # inverse temperature
+PICTURES = True                      # draw the five rows
+SEED = 1                             # names the configurations
+DEVICE = "auto"                      # "auto", "cpu" or "cuda"
+OUTPUT_DIR = "results/single_stage"  # where everything goes
+# ---------------------------------------------------------------------------------------------------------------------
+
+_CLOSEUP = 96          # sites per side of the close-up of a fine lattice; the seed's shows the same region
+_GAIN_DISTANCE = 8     # coarse sites at which C(3r) of the fine lattice is compared with C(r) of the coarse one
+
+
+def main(s):
+    check(s)
+    devices.choose(s.DEVICE)
+    kernel = kernels.load(s.KERNEL_FILE)
+    storage.make_folder(s.OUTPUT_DIR)
+    start = time.perf_counter()
+    configurations = generate(s, kernel)
+    seed = next(iter(configurations.values()))
+
+    rows, notes = [], {}
+    for name, spins in configurations.items():
+        row = {"name": name, **reports.measure(spins[None], s.BETA)[0], **compare_scales(spins, seed)}
+        rows.append(row)
+        path = os.path.join(s.OUTPUT_DIR, f"{name.replace(' ', '_')}_L{len(spins)}.npy")
+        storage.save_array(path, spins, settings.provenance(s, beta=s.BETA, seed=s.SEED, **row))
+    print_rows(rows)
+    for row in rows:
+        notes[row["name"]] = diagnose(row)
+        row["diagnosis"] = notes[row["name"]]
+        print(f"{row['name']}: {row['diagnosis']}")
+    storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), settings.provenance(s, rows=rows))
+    if s.PICTURES:
+        draw(os.path.join(s.OUTPUT_DIR, "single_stage.png"), configurations, rows)
+    print(f"{len(seed)} -> {3 * len(seed)} in {time.perf_counter() - start:.1f} s; files in {s.OUTPUT_DIR}")
+
+
+def check(s):
+    settings.check_beta(s.BETA)
+    settings.check_positive(s, "REFINE_SWEEPS", at_least=0)
+    if not s.SEED_FILE:
+        settings.check_even_size("LOW_RES_SIZE", s.LOW_RES_SIZE)
+        settings.check_seed_size("LOW_RES_SIZE", s.LOW_RES_SIZE)
+        settings.check_memory(60 * s.LOW_RES_SIZE**2, f"a stage to {3 * s.LOW_RES_SIZE} x {3 * s.LOW_RES_SIZE} and four copies")
+
+
+def generate(s, kernel):
+    """Return the five configurations by name, int8 (L, L) each, the seed first."""
+    if s.SEED_FILE:
+        seed = storage.load_spins(s.SEED_FILE)
+        if len(seed) % 2 or len(seed) < 4:
+            raise UserError(f"{s.SEED_FILE}: found {len(seed)} x {len(seed)}, needed an even size of at least 4")
+        settings.check_memory(60 * len(seed) ** 2, f"a stage to {3 * len(seed)} x {3 * len(seed)} and four copies")
+    else:
+        total = swendsen_wang.thermalization_sweeps(s.LOW_RES_SIZE)
+        with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar:
+            seed = swendsen_wang.sample(s.LOW_RES_SIZE, s.BETA, 1, upsampling.seed_lattice_seed(s.SEED), progress=bar.update)[0]
+    stage_seed, raw = upsampling.stage_seed(s.SEED, 1), []
+    refined = upsampling.upsample(seed, kernel, s.BETA, s.REFINE_SWEEPS, stage_seed, on_raw=lambda fine: raw.append(fine[0].copy()))[0]
+    copied = upsampling.naive_copy(seed)[0]
+    copied_refined = copied.copy()
+    metropolis.sweep(copied_refined, s.BETA, s.REFINE_SWEEPS, stage_seed)
+    return {"seed": seed, "RG raw": raw[0], "RG refined": refined, "naive copy raw": copied, "naive copy refined": copied_refined}
+
+
+def compare_scales(spins, seed):
+    """Return C(r) / exact at doubling distances and, for a fine lattice, the gain seen at long distance.
+
+    C_fine(3r) = g^2 C_coarse(r): the ratio of the two is nearly free of the configuration's own fluctuation.
+    """
+    L = len(spins)
+    distances = [2**k for k in range(int(math.log2(L // 2)) + 1)]
+    ratios = [float(observables.correlation(spins, r, 0)[0] / exact.torus_correlation(r, 0, L)) for r in distances]
+    result = {"r": distances, "correlation_over_exact": ratios, "gain": None, "gain_exact": None}
+    if L != len(seed) and len(seed) > 4 * _GAIN_DISTANCE:
+        r = _GAIN_DISTANCE
+        measured = observables.correlation(spins, 3 * r, 0)[0] / observables.correlation(seed, r, 0)[0]
+        expected = exact.torus_correlation(3 * r, 0, L) / exact.torus_correlation(r, 0, len(seed))
+        result |= {"gain": float(np.sqrt(max(measured, 0))), "gain_exact": float(np.sqrt(expected))}
+    return result
+
+
+def print_rows(rows):
+    print(f"{'lattice':>18} {'L':>6} {'c10':>9} {'exact':>9} {'dev %':>7} {'z':>8} {'r21':>8} {'m':>9} {'gain':>8} {'exact':>8}")
+    for row in rows:
+        gain = f"{row['gain']:8.5f} {row['gain_exact']:8.5f}" if row["gain"] is not None else f"{'-':>8} {'-':>8}"
+        deviation = (row["c10"] / row["c10_exact"] - 1) * 100
+        print(
+            f"{row['name']:>18} {row['L']:6d} {row['c10']:9.6f} {row['c10_exact']:9.6f} {deviation:7.2f} {row['c10_z']:8.2f} "
+            f"{row['r21'] or math.nan:8.5f} {row['m']:9.5f} {gain}"
+        )
+    print(f"exact: r21 {exact.R21_CRITICAL:.5f} (L -> infinity); gain is sqrt(C_fine(3r) / C_seed(r)) at r = {_GAIN_DISTANCE}")
+
+
+def diagnose(row):
+    """Return in words what the numbers of one row say, against exact values."""
+    z, deviation = row["c10_z"], (row["c10"] / row["c10_exact"] - 1) * 100
+    if abs(z) < 4:
+        local = f"nearest neighbours as they should be (c10 {deviation:+.2f} %, {abs(z):.1f} standard deviations from exact)"
+    else:
+        local = f"too much {'order' if z > 0 else 'disorder'} between neighbours (c10 {deviation:+.2f} %, {abs(z):.0f} standard deviations from exact)"
+    if row["gain"] is None:
+        return local
+    excess = (row["gain"] / row["gain_exact"] - 1) * 100
+    if abs(excess) < 1:
+        return f"{local}; long distances as they should be (gain {excess:+.2f} %)"
+    return f"{local}; long-distance order too {'strong' if excess > 0 else 'weak'} (gain {excess:+.1f} %)"
+
+
+def draw(path, configurations, rows):
+    panels = []
+    for (name, spins), row in zip(configurations.items(), rows, strict=True):
+        side = min(_CLOSEUP if row["L"] != rows[0]["L"] else _CLOSEUP // 3, row["L"])
+        corner = row["L"] // 2
+        closeup = np.roll(spins, (side // 2 - corner, side // 2 - corner), (0, 1))[:side, :side]
+        note = f"c10 {row['c10']:.5f}, exact {row['c10_exact']:.5f}" + (f"; gain {row['gain']:.4f}, exact {row['gain_exact']:.4f}" if row["gain"] else "")
+        panels.append(
+            {"name": name, "L": row["L"], "preview": pictures.preview(spins, 512), "closeup": closeup, "r": row["r"], "ratio": row["correlation_over_exact"], "note": note}
+        )
+    pictures.single_stage(path, panels)
+
+
+if __name__ == "__main__":
+    settings.run(main, globals())

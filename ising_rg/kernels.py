@@ -1,0 +1,273 @@
+"""The block-spin rule and the PixelShuffle kernels that invert it; loading, saving and checking of weight files.
+
+Block-spin rule: P(S = +1 | s) = sigma(2 w*s), w a 9 x 9 kernel with the symmetry of the square, stride 3, centred on the block.
+
+Kernels draw the fine lattice s (3h x 3w) given the coarse one S (h x w):
+* ConditionalKernel: the nine sub-lattices of PixelShuffle(3) one after the other, P(s_p = +1) = sigma(2 h_p), where h_p is a
+  convolution over S and the sub-lattices already drawn. The order breaks the symmetry of the square, so every
+  configuration is drawn with one of the eight transformed kernels (taps turned, sub-pixels permuted), chosen by its own
+  random number: the law q(s | S) is exactly symmetric under the square's group and under spin flip.
+* IndependentKernel: one 9 x 9 kernel -> 9 channels -> PixelShuffle(3) -> clamp(w1 * out, -A, A), the mean of each spin;
+  sites are drawn independently. The form and the file format (bare state_dict: proj.weight, w1, A) of the repository
+  OoARGVoO/CNN-RG-Fast_2D_Ising_model.
+
+What is sampled, and what `log_prob` describes, is the kernel with its weights rounded to fixed point (`sampling`).
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ising_rg import random_numbers, sampling, storage
+from ising_rg.errors import UserError
+from ising_rg.random_numbers import Purpose
+
+SCALE = sampling.SCALE
+DRAWING_ORDER = (4, 0, 2, 6, 8, 1, 3, 5, 7)  # sub-pixels 3 y + x: centre, corners, edges
+_SYMMETRIES = tuple((transpose, flip_y, flip_x) for transpose in (0, 1) for flip_y in (0, 1) for flip_x in (0, 1))
+_TRAIN_COMMAND = "run kernel_training_pixel_shuffle.py"
+
+
+class BlockSpinRule(nn.Module):
+    """P(S = +1 | s) = sigma(2 w*s): `weight` (1, 1, k, k), k = 9; only its symmetric part counts."""
+
+    def __init__(self, kernel_size=9):
+        super().__init__()
+        weight = torch.zeros(1, 1, kernel_size, kernel_size)
+        middle = kernel_size // 2
+        weight[:, :, middle - 1 : middle + 2, middle - 1 : middle + 2] = 0.45  # near the best rule on the block sum alone
+        self.weight = nn.Parameter(weight)
+
+    def field(self, fine):
+        """Return w*s at the blocks, (B, 1, n, n), of +-1 floats (B, 1, 3h, 3w) already padded by (k - 3) / 2 sites."""
+        return F.conv2d(fine, symmetrized(self.weight), stride=SCALE)
+
+    @property
+    def margin(self):
+        """Sites that a block's window reaches beyond the block."""
+        return (self.weight.shape[-1] - SCALE) // 2
+
+
+class ConditionalKernel(nn.Module):
+    """Nine linear-logistic kernels in drawing order: `weights[p]` (1, 1 + p, k, k) over blocks."""
+
+    FRACTION_BITS = 11  # rounding the weights to 2^-11 costs ~1e-6 nats a site
+    LIMIT = 8 << FRACTION_BITS  # |h| <= 8: P = 1 - 1e-7
+
+    def __init__(self, kernel_size=5):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.weights = nn.ParameterList(nn.Parameter(torch.zeros(1, 1 + p, kernel_size, kernel_size)) for p in range(9))
+
+    def fields(self, coarse, fine):
+        """Return the fields h_p, (B, 9, n - k + 1, ...) in drawing order, of the blocks whose whole window is given.
+
+        Args:
+            coarse: +-1 floats (B, 1, n, n').
+            fine: +-1 floats (B, 1, 3n, 3n').
+        """
+        known = torch.cat([coarse, F.pixel_unshuffle(fine, SCALE)[:, DRAWING_ORDER]], 1)
+        return torch.cat([F.conv2d(known[:, : 1 + p], weight) for p, weight in enumerate(self.weights)], 1)
+
+    def negative_log_likelihood(self, coarse, fine):
+        """Return the mean over sites of -ln q(s | S) for one drawing order, a scalar; arguments as `fields`."""
+        h = self.fields(coarse, fine)
+        reach = self.kernel_size // 2
+        drawn = F.pixel_unshuffle(fine, SCALE)[:, DRAWING_ORDER, reach : reach + h.shape[2], reach : reach + h.shape[3]]
+        return F.softplus(-2 * h * drawn).mean()
+
+    def fixed_point(self):
+        """Return the integer weights, int32 (9, 9, k, k), in drawing order."""
+        weights = np.zeros((9, 9, self.kernel_size, self.kernel_size), np.int32)
+        for p, weight in enumerate(self.weights):
+            weights[p, : 1 + p] = np.round(weight.detach().double().cpu().numpy()[0] * 2**self.FRACTION_BITS)
+        return weights
+
+    def sample(self, coarse, seed, first_configuration=0):
+        """Return fine spins drawn from q(s | S), int8 (B, 3h, 3w), for int8 coarse spins (h, w) or (B, h, w).
+
+        Configuration c of the result depends on (seed, first_configuration + c) and its own coarse spins alone.
+        """
+        batch = _check_coarse(coarse)
+        weights, order = self.fixed_point(), np.array(DRAWING_ORDER)
+        turned = [np.ascontiguousarray(_transformed(weights, symmetry)) for symmetry in _SYMMETRIES]
+        orders = [_transformed_order(order, symmetry) for symmetry in _SYMMETRIES]
+        table = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / 2**self.FRACTION_BITS)), self.LIMIT)
+        key = random_numbers.key(seed, Purpose.RAW)
+        fine = np.empty((len(batch), SCALE * batch.shape[1], SCALE * batch.shape[2]), np.int8)
+        for number, (coarse_spins, fine_spins) in enumerate(zip(batch, fine, strict=True), first_configuration):
+            g = _random_symmetry(seed, number)
+            sampling.draw(coarse_spins, turned[g], np.arange(1, 10), orders[g], table, key, number, fine_spins)
+        return fine
+
+    def log_prob(self, fine, coarse):
+        """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
+        fine, coarse = (torch.from_numpy(_check_coarse(spins)).double()[:, None] for spins in (fine, coarse))
+        exact_weights = torch.from_numpy(self.fixed_point()).double() / 2**self.FRACTION_BITS
+        reach = self.kernel_size // 2
+        logs = []
+        for symmetry in _SYMMETRIES:
+            # q_g(s | S) = q(g^-1 s | g^-1 S): over the whole group the inverse does not matter.
+            s, S = (_transformed(spins, symmetry).contiguous() for spins in (fine, coarse))
+            known = torch.cat([S, F.pixel_unshuffle(s, SCALE)[:, DRAWING_ORDER]], 1)
+            padded = F.pad(known, (reach,) * 4, mode="circular")
+            h = torch.cat([F.conv2d(padded[:, : 1 + p], exact_weights[p : p + 1, : 1 + p]) for p in range(9)], 1)
+            limit = self.LIMIT / 2**self.FRACTION_BITS
+            logs.append(-F.softplus(-2 * h.clamp(-limit, limit) * known[:, 1:]).sum((1, 2, 3)))
+        return (torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs))).numpy()
+
+
+class IndependentKernel(nn.Module):
+    """The original's form: `proj.weight` (9, 1, k, k), `w1` and `A` (1,); spin means clamp(w1 * out, -A, A)."""
+
+    FRACTION_BITS = 13
+    LIMIT = 1 << FRACTION_BITS  # means are at most 1
+
+    def __init__(self, kernel_size=9):
+        super().__init__()
+        self.proj = nn.Conv2d(1, SCALE**2, kernel_size, bias=False)
+        nn.init.constant_(self.proj.weight, 0.0)
+        with torch.no_grad():  # copy the block's own spin
+            self.proj.weight[:, :, kernel_size // 2, kernel_size // 2] = 0.5
+        self.w1 = nn.Parameter(torch.ones(1))
+        self.A = nn.Parameter(torch.full((1,), 0.98))
+
+    def symmetrize(self):
+        """Average `proj.weight` over the square's group, the sub-pixels permuted with the taps, in place."""
+        with torch.no_grad():
+            self.proj.weight.copy_(symmetrized_channels(self.proj.weight))
+
+    def means(self, coarse):
+        """Return the spin means, (B, 9, n - k + 1, ...), of the blocks whose whole window is in `coarse`, floats (B, 1, n, n')."""
+        bound = self.A.clamp(max=1 - 1e-4)  # a mean of 1 would make a single contrary spin infinitely unlikely
+        return torch.clamp(self.w1 * F.conv2d(coarse, symmetrized_channels(self.proj.weight)), -bound, bound)
+
+    def negative_log_likelihood(self, coarse, fine):
+        """Return the mean over sites of -ln q(s | S); +-1 floats coarse (B, 1, n, n'), fine (B, 1, 3n, 3n')."""
+        means = self.means(coarse)
+        reach = self.proj.weight.shape[-1] // 2
+        spins = F.pixel_unshuffle(fine, SCALE)[:, :, reach : reach + means.shape[2], reach : reach + means.shape[3]]
+        return -torch.log((1 + means * spins) / 2).mean()
+
+    def sample(self, coarse, seed, first_configuration=0):
+        """Return fine spins drawn from q(s | S), int8 (B, 3h, 3w), for int8 coarse spins (h, w) or (B, h, w)."""
+        batch = _check_coarse(coarse)
+        size = self.proj.weight.shape[-1]
+        scaled = (self.w1 * self.proj.weight).detach().double().cpu().numpy().reshape(9, 1, size, size)
+        weights = np.round(scaled * 2**self.FRACTION_BITS).astype(np.int32)
+        bound = min(abs(self.A.item()), 1.0)
+        table = sampling.threshold_table(lambda a: (1 + np.minimum(a / 2**self.FRACTION_BITS, bound)) / 2, self.LIMIT)
+        key = random_numbers.key(seed, Purpose.RAW)
+        fine = np.empty((len(batch), SCALE * batch.shape[1], SCALE * batch.shape[2]), np.int8)
+        for number, (coarse_spins, fine_spins) in enumerate(zip(batch, fine, strict=True), first_configuration):
+            sampling.draw(coarse_spins, weights, np.ones(9, np.int64), np.arange(9), table, key, number, fine_spins)
+        return fine
+
+
+def symmetrized(weight):
+    """Return the mean of a square kernel (..., k, k) over the eight symmetries of the square."""
+    return sum(_transformed(weight, symmetry) for symmetry in _SYMMETRIES) / 8
+
+
+def symmetrized_channels(weight):
+    """Return the mean of PixelShuffle weights (9, c, k, k) over the square's group acting on taps and sub-pixels together."""
+    total = 0
+    for symmetry in _SYMMETRIES:
+        # Channel p of the transformed kernel is the transformed channel that lands on p.
+        channels = _transformed(torch.arange(9).reshape(3, 3), symmetry).reshape(9)
+        total = total + _transformed(weight, symmetry)[channels]
+    return total / 8
+
+
+def save(path, kernel, description):
+    """Write a kernel or block-spin rule and, as JSON beside it, where it comes from."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in kernel.state_dict().items()}
+    if isinstance(kernel, ConditionalKernel):
+        storage.save_pt(path, {"kernel": "conditional", "kernel_size": kernel.kernel_size, "drawing_order": list(DRAWING_ORDER), "state_dict": state})
+    elif isinstance(kernel, BlockSpinRule):
+        state["weight"] = symmetrized(state["weight"])
+        storage.save_pt(path, {"kernel": "block_spin_rule", "state_dict": state})
+    else:
+        storage.save_pt(path, state)
+    storage.save_json(storage.sidecar(path), description)
+
+
+def load(path):
+    """Return the kernel of a weight file: a ConditionalKernel or an IndependentKernel.
+
+    Raises:
+        UserError: no such file, a truncated or foreign one, or a block-spin rule, which generates nothing.
+    """
+    content = _load_weights(path)
+    if content.get("kernel") == "conditional":
+        kernel = _fill(path, ConditionalKernel(int(content["kernel_size"])), content["state_dict"])
+        if tuple(content.get("drawing_order", ())) != DRAWING_ORDER:
+            raise UserError(f"{path}: found drawing order {content.get('drawing_order')}, needed {list(DRAWING_ORDER)}; {_TRAIN_COMMAND}")
+        return kernel
+    if {"proj.weight", "w1", "A"} <= set(content):
+        shape = tuple(content["proj.weight"].shape)
+        if len(shape) != 4 or shape[:2] != (9, 1) or shape[2] != shape[3] or shape[2] % 2 == 0:
+            raise UserError(f"{path}: found proj.weight of shape {shape}, needed (9, 1, k, k) with odd k; {_TRAIN_COMMAND}")
+        return _fill(path, IndependentKernel(shape[-1]), content)
+    raise UserError(f"{path}: found keys {sorted(map(str, content))[:5]}, needed a kernel of this project or of the original; {_TRAIN_COMMAND}")
+
+
+def load_rule(path):
+    """Return the BlockSpinRule of a weight file; raises UserError as `load`."""
+    content = _load_weights(path)
+    if content.get("kernel") != "block_spin_rule":
+        raise UserError(f"{path}: found keys {sorted(map(str, content))[:5]}, needed a block-spin rule; {_TRAIN_COMMAND}")
+    return _fill(path, BlockSpinRule(content["state_dict"]["weight"].shape[-1]), content["state_dict"])
+
+
+def _load_weights(path):
+    try:
+        content = storage.load_pt(path)
+    except UserError as error:
+        raise UserError(f"{error}; to make it, {_TRAIN_COMMAND}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: found {type(content).__name__}, needed a kernel's weights; {_TRAIN_COMMAND}")
+    return content
+
+
+def _fill(path, module, state_dict):
+    try:
+        module.load_state_dict(state_dict)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: found weights that do not fit ({error}); {_TRAIN_COMMAND}") from None
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in module.state_dict().values()):
+        raise UserError(f"{path}: found weights that are not finite; {_TRAIN_COMMAND}")
+    return module.eval()
+
+
+def _check_coarse(spins):
+    if spins.dtype != np.int8 or spins.ndim not in (2, 3):
+        raise ValueError(f"spins: found {spins.dtype} of shape {spins.shape}, needed int8 (h, w) or (B, h, w)")
+    return np.ascontiguousarray(spins).reshape((-1,) + spins.shape[-2:])
+
+
+def _random_symmetry(seed, configuration):
+    key = random_numbers.key(seed, Purpose.SYMMETRY)
+    counter = (np.uint64(configuration), np.uint64(0), np.uint64(0), np.uint64(0))
+    return int(random_numbers.philox4x32(*counter, *key, random_numbers.ROUNDS)[0]) & 7
+
+
+def _transformed(array, symmetry):
+    """Return an array (..., n, n), numpy or torch, under one symmetry of the square on its last two axes."""
+    transpose, flip_y, flip_x = symmetry
+    if transpose:
+        array = array.swapaxes(-1, -2)
+    axes = [axis for axis, flip in ((-2, flip_y), (-1, flip_x)) if flip]
+    if axes:
+        array = array.flip(axes) if isinstance(array, torch.Tensor) else np.flip(array, axes)
+    return array
+
+
+def _transformed_order(order, symmetry):
+    """Return where the sub-pixels 3 y + x of `order` land."""
+    landing = np.empty(9, np.int64)
+    landing[_transformed(np.arange(9).reshape(3, 3), symmetry).reshape(9)] = np.arange(9)
+    return landing[order]

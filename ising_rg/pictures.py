@@ -1,0 +1,156 @@
+"""Every figure. Functions take arrays and a path, and write a PNG; no window is opened.
+
+Spins are drawn black (up) and white (down), block averages in between. Curves use the Okabe-Ito colours, which remain
+distinct for colour-blind readers.
+"""
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ising_rg import exact, storage
+
+BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+
+
+def preview(spins, size):
+    """Return spins (L, L) averaged over blocks so that the side is at most `size`, float32; edges that fill no block are cut."""
+    block = -(-len(spins) // size)
+    n = len(spins) // block
+    rows = [spins[i * block : (i + 1) * block, : n * block].reshape(block, n, block).mean((0, 2), dtype=np.float32) for i in range(n)]
+    return np.array(rows)
+
+
+def full_comparison(path, columns):
+    """Draw the stages of one configuration: top row raw, bottom row refined, one column a stage.
+
+    Args:
+        columns: list of dicts: title, raw, refined (previews, 2D), raw_note, refined_note.
+    """
+    figure = _figure(3.4 * len(columns), 7.6)
+    axes = figure.subplots(2, len(columns), squeeze=False)
+    for column, pair in zip(columns, axes.T, strict=True):
+        for axis, kind in zip(pair, ("raw", "refined"), strict=True):
+            _show(axis, column[kind])
+            axis.set_xlabel(column[f"{kind}_note"], fontsize=9)
+        pair[0].set_title(column["title"], fontsize=11)
+    for axis, label in zip(axes[:, 0], ("raw, from the kernel", "refined by Metropolis sweeps"), strict=True):
+        axis.set_ylabel(label, fontsize=10)
+    figure.suptitle("One configuration through the stages (block averages; black: up, white: down)", fontsize=12)
+    _save(figure, path)
+
+
+def tracking(path, panels, window):
+    """Draw one window of the seed followed through the stages; panels: list of dicts: title, spins, note."""
+    figure = _figure(3.6 * len(panels), 4.4)
+    for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _show(axis, panel["spins"])
+        axis.set_title(panel["title"], fontsize=11)
+        axis.set_xlabel(panel["note"], fontsize=9)
+    figure.suptitle(f"The same {window} x {window} sites of the seed, followed through the stages", fontsize=12)
+    _save(figure, path)
+
+
+def single_stage(path, rows):
+    """Draw the whole lattice, a close-up and the correlation function of each row of a single-stage comparison.
+
+    Args:
+        rows: list of dicts: name, L, preview (2D), closeup (2D), r (distances), ratio (C measured / exact), note.
+    """
+    figure = _figure(11, 2.9 * len(rows))
+    for row, (whole, closeup, curve) in zip(rows, figure.subplots(len(rows), 3, squeeze=False), strict=True):
+        _show(whole, row["preview"])
+        whole.set_ylabel(row["name"], fontsize=11)
+        whole.set_xlabel(f"whole lattice, L = {row['L']}", fontsize=9)
+        _show(closeup, row["closeup"])
+        closeup.set_xlabel(f"{len(row['closeup'])} x {len(row['closeup'])} sites", fontsize=9)
+        curve.axhline(1, color=GREY, linewidth=1, linestyle="--", label="exact on the torus")
+        curve.plot(row["r"], row["ratio"], "o-", color=BLUE, markersize=4, label="this configuration")
+        curve.set_xscale("log")
+        low, high = min(row["ratio"]), max(row["ratio"])
+        curve.set_ylim(min(0.9, low - 0.03), max(1.1, high + 0.03))
+        curve.set_xlabel("r (lattice spacings, along the axes)", fontsize=9)
+        curve.set_ylabel("C(r) / exact", fontsize=9)
+        curve.set_title(row["note"], fontsize=9)
+        curve.legend(fontsize=8)
+    _save(figure, path)
+
+
+def simulation(path, spins, sweeps, m, energy, exact_energy, title):
+    """Draw the final configuration beside m and the energy per site over time, the exact energy drawn in."""
+    figure = _figure(12, 5.4)
+    grid = figure.add_gridspec(2, 2, width_ratios=(1.15, 1))
+    _show(figure.add_subplot(grid[:, 0], title=f"final configuration, L = {len(spins)}"), preview(spins, 1024))
+    top, bottom = figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 1])
+    top.plot(sweeps, m, color=BLUE, linewidth=1)
+    top.axhline(0, color=GREY, linewidth=0.8)
+    top.set_ylabel("magnetization per site")
+    bottom.plot(sweeps, energy, color=VERMILION, linewidth=1, label="measured")
+    bottom.axhline(exact_energy, color="black", linewidth=1, linestyle="--", label=f"exact {exact_energy:.6f}")
+    bottom.set_ylabel("energy per site / J")
+    bottom.set_xlabel("sweeps")
+    # The first samples of a hot or cold start would hide all that follows.
+    tail = np.asarray(energy[len(energy) // 10 :])
+    margin = 0.6 * max(np.ptp(np.r_[tail, exact_energy]), 1e-3)
+    bottom.set_ylim(min(tail.min(), exact_energy) - margin, max(tail.max(), exact_energy) + margin)
+    bottom.legend(fontsize=9)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def training(path, kernel_name, maps, map_titles, history, floor_label="-ln q per site"):
+    """Draw kernels as images beside the course of loss, c10, r21 and stage gain.
+
+    Args:
+        maps: list of 2D arrays, each drawn with its own symmetric colour scale.
+        history: list of dicts: step, loss, c10, r21, gain, c10_exact.
+    """
+    figure = _figure(15, 7.6)
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1))
+    side = int(np.ceil(np.sqrt(len(maps))))
+    axes = left.subplots(-(-len(maps) // side), side, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, array, title in zip(axes, maps, map_titles, strict=False):
+        bound = float(np.abs(array).max()) or 1.0
+        image = axis.imshow(array, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest")
+        axis.set_title(title, fontsize=9)
+        left.colorbar(image, ax=axis, shrink=0.8).ax.tick_params(labelsize=7)
+    steps = [row["step"] for row in history]
+    panels = (
+        ("loss", floor_label, None, BLUE),
+        ("c10", "c10 of raw lattices", history[-1]["c10_exact"], VERMILION),
+        ("r21", "r21 = c11 / c10", history[-1]["r21_exact"], GREEN),
+        ("gain", "stage gain", exact.STAGE_GAIN, ORANGE),
+    )
+    for axis, (name, label, target, colour) in zip(right.subplots(2, 2).ravel(), panels, strict=True):
+        values = np.array([row[name] for row in history])
+        axis.plot(steps, values, "o-", color=colour, markersize=3, linewidth=1)
+        axis.set_xlabel("step")
+        axis.set_ylabel(label)
+        late = values[len(values) // 5 :] if len(values) > 5 else values
+        shown = np.r_[late, [] if target is None else [target]]
+        margin = 0.3 * max(np.ptp(shown), 1e-4)
+        axis.set_ylim(shown.min() - margin, shown.max() + margin)
+        if target is not None:
+            axis.axhline(target, color="black", linewidth=1, linestyle="--", label=f"exact {target:.5f}")
+            axis.legend(fontsize=8)
+    figure.suptitle(f"{kernel_name}: kernels and training")
+    _save(figure, path)
+
+
+def _figure(width, height):
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _show(axis, image):
+    axis.imshow(image, cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+
+
+def _save(figure, path):
+    with storage.written_whole(path) as file:
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})

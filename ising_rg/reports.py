@@ -1,0 +1,66 @@
+"""Rows of measured observables beside exact values, and the tables that scripts print."""
+
+import math
+
+import numpy as np
+
+from ising_rg import exact, observables
+
+
+def measure(spins, beta=exact.BETA_CRITICAL):
+    """Return one dict a configuration of int8 spins (B, L, L): L, c10, c10_exact, c10_z, c11, r21, m."""
+    L = spins.shape[-1]
+    c10, c11, m = observables.c10(spins), observables.correlation(spins, 1, 1), observables.magnetization(spins)
+    c10_exact, z = exact.torus_c10(L, beta), observables.c10_z_score(c10, L, beta)
+    return [
+        {"L": L, "c10": float(a), "c10_exact": c10_exact, "c10_z": float(b), "c11": float(c), "r21": float(c / a) if a else None, "m": float(d)}
+        for a, b, c, d in zip(c10, z, c11, m, strict=True)
+    ]
+
+
+def add_stage_gains(rows):
+    """Add stage_gain and stage_gain_error, of the whole ensemble, to the raw and refined rows of a run, in place.
+
+    The coarse lattice of a stage is the refined one of the stage before, or the seed.
+    """
+    m = {(row["kind"], row["stage"], row["config"]): row["m"] for row in rows}
+    groups = {}
+    for row in rows:
+        if row["kind"] in ("raw", "refined"):
+            groups.setdefault((row["kind"], row["stage"]), []).append(row)
+    for (_, stage), group in groups.items():
+        coarse_kind = "seed" if stage == 1 else "refined"
+        coarse = [m[coarse_kind, stage - 1, row["config"]] for row in group]
+        gain, error = observables.stage_gain([row["m"] for row in group], coarse)
+        for row in group:
+            row["stage_gain"], row["stage_gain_error"] = _number(gain), _number(error)
+
+
+def print_ensemble(rows, beta=exact.BETA_CRITICAL):
+    """Print one line for each stage and kind of a run's rows: ensemble means with errors beside exact values."""
+    print(
+        f"{'stage':>5} {'kind':>8} {'L':>6} {'configs':>7} {'c10':>9} {'+-':>8} {'exact':>9} {'dev %':>7} {'z':>6} "
+        f"{'r21':>8} {'|m|':>8} {'gain':>8} {'+-':>7} {'seconds':>8}"
+    )
+    keys = sorted({(row["stage"], ("seed", "raw", "refined").index(row["kind"]), row["kind"]) for row in rows})
+    for stage, _, kind in keys:
+        group = [row for row in rows if row["stage"] == stage and row["kind"] == kind]
+        L, n = group[0]["L"], len(group)
+        c10 = np.mean([row["c10"] for row in group])
+        error = exact.c10_noise(L, beta) / math.sqrt(n)
+        r21 = np.mean([row["c11"] for row in group]) / c10
+        gain, gain_error = group[0].get("stage_gain"), group[0].get("stage_gain_error")
+        print(
+            f"{stage:5d} {kind:>8} {L:6d} {n:7d} {c10:9.6f} {error:8.6f} {group[0]['c10_exact']:9.6f} "
+            f"{(c10 / group[0]['c10_exact'] - 1) * 100:7.3f} {(c10 - group[0]['c10_exact']) / error:6.2f} {r21:8.5f} "
+            f"{np.mean([abs(row['m']) for row in group]):8.5f} {_shown(gain, 8)} {_shown(gain_error, 7)} {sum(row['seconds'] for row in group):8.2f}"
+        )
+    print(f"exact: r21 {exact.R21_CRITICAL:.5f} (L -> infinity), gain {exact.STAGE_GAIN:.5f}; +- and z of c10 from the known var(E) at this L")
+
+
+def _number(value):
+    return None if math.isnan(value) else value
+
+
+def _shown(value, width):
+    return " " * (width - 1) + "-" if value is None else f"{value:{width}.5f}"

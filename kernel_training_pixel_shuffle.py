@@ -1,0 +1,185 @@
+"""Learn the block-spin rule, then a kernel that inverts it, from the batches of batching.py.
+
+    python kernel_training_pixel_shuffle.py
+    python kernel_training_pixel_shuffle.py --kernel=independent --block_rule=load
+
+Writes BLOCK_RULE_FILE and PARAM_FILE, a JSON of provenance beside each, and a picture into PICTURE_DIR. Ctrl-C (or a kill)
+leaves a checkpoint in CHECKPOINT_DIR; the same command goes on from there and ends with the same weights.
+"""
+
+import glob
+import os
+import time
+
+import torch
+from tqdm import tqdm
+
+from ising_rg import devices, exact, kernels, pictures, settings, storage, training
+from ising_rg.errors import UserError
+
+# ---------------------------------------------------------------------------------------------------------------------
+DATA_DIR = "data/batches_L2048"      # folder of batch_*.pt, from batching.py
+KERNEL = "conditional"               # "conditional" (default of the generating scripts) or "independent" (the original's form)
+KERNEL_SIZE = 0                      # side of the kernel in blocks, odd; 0: 5 for conditional, 9 for independent
+SCALE_FACTOR = 3                     # fine sites per coarse site along each axis; 3 is what the kernels are built for
+PARAM_FILE = "auto"                  # where the kernel goes; "auto": the file in models/ that the generating scripts use
+BLOCK_RULE = "fit"                   # "fit" the block-spin rule first, or "load" it from BLOCK_RULE_FILE
+BLOCK_RULE_FILE = "models/block_spin_rule_k9_s3.pt"
+BLOCK_RULE_STEPS = 250               # Adam steps for the block-spin rule
+STEPS = 800                          # Adam steps for the kernel
+LEARNING_RATE = 0.01                 # at the start; falls to 0 along a cosine
+REPORT_INTERVAL = 25                 # steps between rows of the table
+SEED = 1                             # names the windows, coarse spins and test lattices
+DEVICE = "auto"                      # "auto", "cpu" or "cuda"
+PICTURES = True                      # draw kernels and training curves
+PICTURE_DIR = "gallery"              # where the picture goes
+CHECKPOINT_DIR = "results/training"  # where an interrupted run is kept
+# ---------------------------------------------------------------------------------------------------------------------
+
+_PARAM_FILES = {"conditional": "models/conditional_k5_s3.pt", "independent": "models/full_conn_proj_k9_s3_2048_26_2_3.pt"}
+_KERNELS = {"conditional": (kernels.ConditionalKernel, 5), "independent": (kernels.IndependentKernel, 9)}
+_OUTPUT_SETTINGS = {"PARAM_FILE", "DEVICE", "PICTURES", "PICTURE_DIR", "CHECKPOINT_DIR"}  # do not change the weights
+_CHECKPOINT_SECONDS = 20
+
+
+def main(s):
+    check(s)
+    device = devices.choose(s.DEVICE, training=True)
+    param_file = _PARAM_FILES[s.KERNEL] if s.PARAM_FILE == "auto" else s.PARAM_FILE
+    for folder in {os.path.dirname(param_file), os.path.dirname(s.BLOCK_RULE_FILE), s.CHECKPOINT_DIR} | ({s.PICTURE_DIR} if s.PICTURES else set()):
+        storage.make_folder(folder)
+    batches = load_batches(s)
+    L, n_samples = batches[0].shape[-1], sum(len(batch) for batch in batches)
+    print(f"data: {n_samples} configurations of {L} x {L} from {s.DATA_DIR}")
+    windows = {"window_blocks": min(256, L // 3 - 2)}
+    if windows["window_blocks"] < 40:
+        raise UserError(f"DATA_DIR: found lattices of {L} x {L}, needed at least 126 x 126 to hold a training window")
+    torch.manual_seed(s.SEED)
+    checkpoint = Checkpoint(s)
+    start = time.perf_counter()
+
+    rule, rule_history = kernels.BlockSpinRule(), None
+    if s.BLOCK_RULE == "load":
+        rule = kernels.load_rule(s.BLOCK_RULE_FILE)
+    else:
+        objective = training.RuleObjective(batches, s.SEED, device, **windows)
+        rule_exact = {"c10": float(objective.exact_coarse[0]), "r21": float(objective.exact_coarse[1] / objective.exact_coarse[0])}
+        print(f"\nblock-spin rule: coarse lattices (exact c10 {rule_exact['c10']:.5f}, r21 {rule_exact['r21']:.5f}, gain {exact.STAGE_GAIN:.5f})")
+        rule_history = optimize(s, checkpoint, "block-spin rule", rule.to(device), objective, s.BLOCK_RULE_STEPS)
+        kernels.save(s.BLOCK_RULE_FILE, rule, settings.provenance(s, kernel="block_spin_rule", trained_on=f"{n_samples} x {L}^2", history=rule_history))
+        print(f"written: {s.BLOCK_RULE_FILE}")
+
+    kernel_class, default_size = _KERNELS[s.KERNEL]
+    kernel = kernel_class(s.KERNEL_SIZE or default_size).to(device)
+    objective = training.KernelObjective(batches, rule, s.SEED, device, **windows)
+    L_test = 3 * objective.seeds.shape[-1]
+    c10 = exact.torus_c10(L_test)
+    targets = {"c10_exact": c10, "r21_exact": float(exact.torus_correlation(1, 1, L_test)) / c10}
+    print(f"\n{s.KERNEL} kernel: raw lattices of {L_test} x {L_test} grown from equilibrated seeds", end=" ")
+    print(f"(exact c10 {c10:.5f}, r21 {targets['r21_exact']:.5f}, gain {exact.STAGE_GAIN:.5f})")
+    history = optimize(s, checkpoint, s.KERNEL, kernel, objective, s.STEPS)
+    if s.KERNEL == "independent":
+        kernel.symmetrize()
+    description = settings.provenance(s, kernel=s.KERNEL, trained_on=f"{n_samples} x {L}^2", block_rule_file=s.BLOCK_RULE_FILE, history=history)
+    kernels.save(param_file, kernel, description)
+    checkpoint.remove()
+    print(f"written: {param_file}")
+    if s.PICTURES:
+        draw(s, rule, kernel, [{**row, **targets} for row in history])
+    print(f"trained in {time.perf_counter() - start:.0f} s; next: python fast_generating_single_stage.py --kernel_file={param_file}")
+
+
+def check(s):
+    settings.check_choice(s, "KERNEL", _KERNELS)
+    settings.check_choice(s, "BLOCK_RULE", ("fit", "load"))
+    settings.check_positive(s, "STEPS", "BLOCK_RULE_STEPS", "REPORT_INTERVAL")
+    if not 0 < s.LEARNING_RATE < 1:
+        raise UserError(f"LEARNING_RATE: found {s.LEARNING_RATE}, needed a number between 0 and 1")
+    if s.SCALE_FACTOR != 3:
+        raise UserError(f"SCALE_FACTOR: found {s.SCALE_FACTOR}, needed 3: the kernels and the exact stage gain are for 3")
+    if s.KERNEL_SIZE and (s.KERNEL_SIZE < 3 or s.KERNEL_SIZE % 2 == 0 or s.KERNEL_SIZE > 15):
+        raise UserError(f"KERNEL_SIZE: found {s.KERNEL_SIZE}, needed an odd number from 3 to 15, or 0 for the kernel's own")
+
+
+def load_batches(s):
+    """Return all batches of DATA_DIR, a list of int8 (B, L, L)."""
+    paths = sorted(glob.glob(os.path.join(s.DATA_DIR, "batch_*.pt")))
+    if not paths:
+        raise UserError(f"DATA_DIR: no batch_*.pt in {s.DATA_DIR}; run data_collecting.py, then batching.py")
+    settings.check_memory(sum(os.path.getsize(path) for path in paths), f"the data in {s.DATA_DIR}")
+    batches = [storage.load_batch(path) for path in tqdm(paths, desc="loading", leave=False, disable=None)]
+    for path, batch in zip(paths, batches, strict=True):
+        if batch.shape[1:] != (batches[0].shape[1],) * 2:
+            raise UserError(f"{path}: found lattices of {batch.shape[1:]}, needed {batches[0].shape[1:]} like {paths[0]}")
+    return batches
+
+
+class Checkpoint:
+    """The state of an interrupted run: one file for each KERNEL, removed when training ends."""
+
+    def __init__(self, s):
+        self.path = os.path.join(s.CHECKPOINT_DIR, f"{s.KERNEL}_checkpoint.pt")
+        self.settings = {name: value for name, value in vars(s).items() if name not in _OUTPUT_SETTINGS}
+        self.phases = {}
+        if os.path.exists(self.path):
+            content = storage.load_pt(self.path)
+            there = content["settings"]
+            different = [f"{name} = {there.get(name)} there, {value} now" for name, value in self.settings.items() if there.get(name) != value]
+            if different:
+                raise UserError(f"{self.path} is of a run with other settings ({'; '.join(different)}); remove it, or set CHECKPOINT_DIR")
+            self.phases = content["phases"]
+            print(f"going on from {self.path}")
+
+    def save(self, phase, optimization):
+        self.phases[phase] = optimization.state()
+        storage.save_pt(self.path, {"settings": self.settings, "phases": self.phases})
+
+    def remove(self):
+        if os.path.exists(self.path):
+            os.remove(self.path)
+
+
+def optimize(s, checkpoint, phase, module, objective, n_steps):
+    """Run or go on with one optimization; return its history."""
+    optimization = training.Optimization(module, objective, n_steps, s.LEARNING_RATE)
+    if phase in checkpoint.phases:
+        optimization.restore(checkpoint.phases[phase])
+    print(f"{'step':>6} {'loss':>10} {'c10':>9} {'r21':>9} {'gain':>9} {'lr':>9}")
+    for row in optimization.history:
+        print_row(row)
+    saved = time.monotonic()
+    with tqdm(total=n_steps, initial=optimization.step, desc=phase, unit="step", leave=False, disable=None) as bar:
+        try:
+            while optimization.step < n_steps:
+                optimization.advance()
+                bar.update()
+                if optimization.step % s.REPORT_INTERVAL == 0 or optimization.step == n_steps:
+                    with bar.external_write_mode():
+                        print_row(optimization.report())
+                if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                    checkpoint.save(phase, optimization)
+                    saved = time.monotonic()
+        finally:
+            checkpoint.save(phase, optimization)
+    return optimization.history
+
+
+def print_row(row):
+    print(f"{row['step']:6d} {row['loss']:10.6f} {row['c10']:9.5f} {row['r21']:9.5f} {row['gain']:9.5f} {row['lr']:9.2e}")
+
+
+def draw(s, rule, kernel, history):
+    maps, titles = [kernels.symmetrized(rule.weight).detach().cpu().numpy()[0, 0]], ["block-spin rule w"]
+    if s.KERNEL == "independent":
+        maps += list((kernel.w1 * kernel.proj.weight).detach().cpu().numpy()[:, 0])
+        titles += [f"sub-pixel ({p // 3}, {p % 3})" for p in range(9)]
+    else:
+        maps += [weight.detach().cpu().numpy()[0, 0] for weight in kernel.weights]
+        titles += [f"drawn {i + 1}: sub-pixel ({p // 3}, {p % 3}), coarse taps" for i, p in enumerate(kernels.DRAWING_ORDER)]
+    path = os.path.join(s.PICTURE_DIR, f"training_{s.KERNEL}.png")
+    pictures.training(path, f"{s.KERNEL} kernel", maps, titles, history)
+    print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    settings.run(main, globals())

@@ -1,0 +1,136 @@
+"""Plain fast simulation of the 2D Ising model at any temperature: the baseline, and a source of start lattices.
+
+    python normal_fast_2d_Ising.py
+    python normal_fast_2d_Ising.py --lattice_size=1000 --beta=0.5 --num_sweeps=2000 --start=cold
+    python normal_fast_2d_Ising.py --update=swendsen_wang --num_sweeps=1000 --sample_interval=1
+
+Writes the final configuration (spins_L{L}.npy), the series (series.npy: sweep, m, energy per site), report.json and a picture
+into OUTPUT_DIR; prints flips per nanosecond and the mean energy beside Onsager's and Kaufman's exact values.
+"""
+
+import math
+import os
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+from ising_rg import devices, exact, lattice, metropolis, observables, pictures, settings, storage, swendsen_wang
+from ising_rg.errors import UserError
+
+# ---------------------------------------------------------------------------------------------------------------------
+LATTICE_SIZE = 2048                  # sites per side, even
+BETA = exact.BETA_CRITICAL           # inverse temperature, J = k_B = 1
+UPDATE = "metropolis"                # "metropolis" (bit-sliced checkerboard) or "swendsen_wang" (clusters)
+NUM_SWEEPS = 10000                   # sweeps; each tries every site once
+SAMPLE_INTERVAL = 20                 # sweeps between records of m and energy
+START = "hot"                        # "hot" (random spins) or "cold" (all up)
+START_FILE = ""                      # a configuration (.npy) to start from instead
+PICTURES = True                      # draw the final configuration and the series
+SEED = 1                             # names the run
+DEVICE = "auto"                      # "auto", "cpu" or "cuda"
+OUTPUT_DIR = "results/normal"        # where everything goes
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def main(s):
+    check(s)
+    devices.choose(s.DEVICE)
+    storage.make_folder(s.OUTPUT_DIR)
+    spins = start_spins(s)
+    L = len(spins)
+    print(f"L = {L}, beta = {s.BETA:.10g}, temperature = {1 / s.BETA:.10g} J/k_B (critical {1 / exact.BETA_CRITICAL:.10g}), {s.UPDATE}")
+    series, spins, seconds = simulate(s, spins)
+    report = summarize(s, L, series, seconds)
+
+    storage.save_array(os.path.join(s.OUTPUT_DIR, f"spins_L{L}.npy"), spins, settings.provenance(s, L=L, beta=s.BETA, seed=s.SEED))
+    storage.save_array(os.path.join(s.OUTPUT_DIR, "series.npy"), series, settings.provenance(s, columns=["sweep", "m", "energy_per_site"]))
+    storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), settings.provenance(s, **report))
+    if s.PICTURES:
+        title = f"{s.UPDATE}, beta = {s.BETA:.6f}, temperature = {1 / s.BETA:.6f} J/k_B"
+        pictures.simulation(os.path.join(s.OUTPUT_DIR, "simulation.png"), spins, *series.T, report["energy_exact"], title)
+    print(f"files in {s.OUTPUT_DIR}")
+
+
+def check(s):
+    settings.check_beta(s.BETA)
+    settings.check_positive(s, "NUM_SWEEPS", "SAMPLE_INTERVAL")
+    settings.check_choice(s, "UPDATE", ("metropolis", "swendsen_wang"))
+    settings.check_choice(s, "START", ("hot", "cold"))
+    if not s.START_FILE:
+        settings.check_even_size("LATTICE_SIZE", s.LATTICE_SIZE)
+        settings.check_memory(2.4 * s.LATTICE_SIZE**2, f"a lattice of {s.LATTICE_SIZE} x {s.LATTICE_SIZE}")
+        if s.UPDATE == "swendsen_wang":
+            settings.check_seed_size("LATTICE_SIZE", s.LATTICE_SIZE)
+
+
+def start_spins(s):
+    """Return the spins to start from, int8 (L, L)."""
+    if s.START_FILE:
+        spins = storage.load_spins(s.START_FILE)
+        if len(spins) % 2 or len(spins) < 4:
+            raise UserError(f"{s.START_FILE}: found {len(spins)} x {len(spins)}, needed an even size of at least 4")
+        return spins
+    if s.START == "cold":
+        return np.ones((s.LATTICE_SIZE, s.LATTICE_SIZE), np.int8)
+    return swendsen_wang.hot_start((1, s.LATTICE_SIZE, s.LATTICE_SIZE), s.SEED)[0]
+
+
+def simulate(s, spins):
+    """Return (series (n, 3) of sweep, m, energy per site; final spins; seconds spent updating)."""
+    advance, observe, final = (metropolis_steps if s.UPDATE == "metropolis" else cluster_steps)(s, spins)
+    advance(0, 0)  # compile before the clock runs
+    rows, seconds = [], 0.0
+    with tqdm(total=s.NUM_SWEEPS, desc=s.UPDATE, unit="sweep", leave=False, disable=None) as bar:
+        for first in range(0, s.NUM_SWEEPS, s.SAMPLE_INTERVAL):
+            n_sweeps = min(s.SAMPLE_INTERVAL, s.NUM_SWEEPS - first)
+            clock = time.perf_counter()
+            advance(n_sweeps, first)
+            seconds += time.perf_counter() - clock
+            m, c10 = observe()
+            rows.append((first + n_sweeps, m, -2 * c10))
+            bar.update(n_sweeps)
+    return np.array(rows), final(), seconds
+
+
+def metropolis_steps(s, spins):
+    """Return functions (advance, observe, final spins) that keep the lattice packed."""
+    packed = lattice.pack(spins)
+    return (
+        lambda n_sweeps, first: metropolis.sweep_packed(packed, s.BETA, n_sweeps, s.SEED, first),
+        lambda: tuple(float(x[0]) for x in observables.packed_magnetization_and_c10(packed)),
+        lambda: lattice.unpack(packed)[0],
+    )
+
+
+def cluster_steps(s, spins):
+    """Return functions (advance, observe, final spins) for Swendsen-Wang."""
+    return (
+        lambda n_sweeps, first: swendsen_wang.sweep(spins, s.BETA, n_sweeps, s.SEED, first),
+        lambda: (float(observables.magnetization(spins)[0]), float(observables.c10(spins)[0])),
+        lambda: spins,
+    )
+
+
+def summarize(s, L, series, seconds):
+    """Print and return what was measured; the first fifth of the series is left out of the means."""
+    kept = series[len(series) // 5 :]
+    energy, error, tau = observables.mean_of_series(kept[:, 2])
+    magnetization = float(np.abs(kept[:, 1]).mean())
+    exact_energy, onsager = -2 * exact.torus_c10(L, s.BETA), -2 * exact.onsager_c10(s.BETA)
+    flips = L * L * s.NUM_SWEEPS / max(seconds, 1e-9) / 1e9
+    z = (energy - exact_energy) / error if error else math.nan
+    print(f"{s.NUM_SWEEPS} sweeps in {seconds:.2f} s: {flips:.3f} flips/ns")
+    print(f"energy per site {energy:.6f} +- {error:.6f} (autocorrelation time {tau * s.SAMPLE_INTERVAL:.0f} sweeps), <|m|> {magnetization:.5f}")
+    print(f"exact: Kaufman, L = {L}: {exact_energy:.6f} (z = {z:+.2f}); Onsager, L -> infinity: {onsager:.6f}")
+    if len(kept) < 50 * tau:
+        print(f"note: {len(kept)} samples are {len(kept) / tau:.0f} autocorrelation times; below 50 the error is itself uncertain")
+    if abs(z) > 4:
+        print("note: far from exact: the run has not reached equilibrium (a local update needs ~L^2.17 sweeps at criticality)")
+    number = {"energy": energy, "energy_error": error, "energy_exact": exact_energy, "energy_onsager": onsager, "z": z}
+    number |= {"autocorrelation_sweeps": tau * s.SAMPLE_INTERVAL, "abs_m": magnetization, "seconds": seconds, "flips_per_ns": flips}
+    return {key: None if math.isnan(value) else value for key, value in number.items()}
+
+
+if __name__ == "__main__":
+    settings.run(main, globals())
