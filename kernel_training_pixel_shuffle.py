@@ -175,7 +175,7 @@ def draw(s, rule, kernel, history):
         titles += [f"sub-pixel ({p // 3}, {p % 3})" for p in range(9)]
     else:
         maps += [weight.detach().cpu().numpy()[0, 0] for weight in kernel.weights]
-        titles += [f"drawn {i + 1}: sub-pixel ({p // 3}, {p % 3}), coarse taps" for i, p in enumerate(kernels.DRAWING_ORDER)]
+        titles += [f"drawn {i + 1}: sub-pixel ({p // 3}, {p % 3})" for i, p in enumerate(kernels.DRAWING_ORDER)]
     path = os.path.join(s.PICTURE_DIR, f"training_{s.KERNEL}.png")
     pictures.training(path, f"{s.KERNEL} kernel", maps, titles, history)
     print(f"written: {path}")

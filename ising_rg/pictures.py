@@ -55,16 +55,20 @@ def single_stage(path, rows):
     """Draw the whole lattice, a close-up and the correlation function of each row of a single-stage comparison.
 
     Args:
-        rows: list of dicts: name, L, preview (2D), closeup (2D), r (distances), ratio (C measured / exact), note.
+        rows: list of dicts: name, L, preview (2D), closeup (2D), r (distances), ratio (C measured / exact), note. The first
+            is the seed: its ratio, with distances stretched to the fine lattice, is what a perfect stage would show.
     """
-    figure = _figure(11, 2.9 * len(rows))
-    for row, (whole, closeup, curve) in zip(rows, figure.subplots(len(rows), 3, squeeze=False), strict=True):
+    figure = _figure(12.5, 2.9 * len(rows))
+    for row, (whole, closeup, curve) in zip(rows, figure.subplots(len(rows), 3, squeeze=False, width_ratios=(1, 1, 1.6)), strict=True):
         _show(whole, row["preview"])
         whole.set_ylabel(row["name"], fontsize=11)
         whole.set_xlabel(f"whole lattice, L = {row['L']}", fontsize=9)
         _show(closeup, row["closeup"])
         closeup.set_xlabel(f"{len(row['closeup'])} x {len(row['closeup'])} sites", fontsize=9)
         curve.axhline(1, color=GREY, linewidth=1, linestyle="--", label="exact on the torus")
+        if row is not rows[0]:
+            stretched = np.array(rows[0]["r"]) * row["L"] / rows[0]["L"]
+            curve.plot(stretched, rows[0]["ratio"], color=ORANGE, linewidth=4, alpha=0.5, label="the seed, at 3r")
         curve.plot(row["r"], row["ratio"], "o-", color=BLUE, markersize=4, label="this configuration")
         curve.set_xscale("log")
         low, high = min(row["ratio"]), max(row["ratio"])
@@ -105,17 +109,16 @@ def training(path, kernel_name, maps, map_titles, history, floor_label="-ln q pe
         maps: list of 2D arrays, each drawn with its own symmetric colour scale.
         history: list of dicts: step, loss, c10, r21, gain, c10_exact.
     """
-    figure = _figure(15, 7.6)
+    figure = _figure(17, 8)
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1))
-    side = int(np.ceil(np.sqrt(len(maps))))
-    axes = left.subplots(-(-len(maps) // side), side, squeeze=False).ravel()
+    left.suptitle("weights (red: like spins, blue: unlike spins; the largest of each is written above)", fontsize=10)
+    axes = left.subplots(-(-len(maps) // 4), 4, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, array, title in zip(axes, maps, map_titles, strict=False):
         bound = float(np.abs(array).max()) or 1.0
-        image = axis.imshow(array, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest")
-        axis.set_title(title, fontsize=9)
-        left.colorbar(image, ax=axis, shrink=0.8).ax.tick_params(labelsize=7)
+        axis.imshow(array, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest")
+        axis.set_title(f"{title}\nmax {bound:.2f}", fontsize=9)
     steps = [row["step"] for row in history]
     panels = (
         ("loss", floor_label, None, BLUE),
@@ -135,7 +138,7 @@ def training(path, kernel_name, maps, map_titles, history, floor_label="-ln q pe
         if target is not None:
             axis.axhline(target, color="black", linewidth=1, linestyle="--", label=f"exact {target:.5f}")
             axis.legend(fontsize=8)
-    figure.suptitle(f"{kernel_name}: kernels and training")
+    right.suptitle(f"training of the {kernel_name}", fontsize=10)
     _save(figure, path)
 
 

@@ -96,11 +96,12 @@ def _draw_sublattice(inputs, p, weights, thresholds, key, configuration):
         for x in range(width):
             clipped = min(max(sums[x], -limit), limit)
             row[x + reach] = 1 if uniforms[x & 3, x >> 2] < thresholds[clipped + limit] else -1
+        # From the inside outward: a lattice may be narrower than the reach.
         for x in range(reach):
-            row[x] = row[x + width]
+            row[reach - 1 - x] = row[reach - 1 - x + width]
             row[width + reach + x] = row[reach + x]
     for y in range(reach):
-        out[y] = out[y + height]
+        out[reach - 1 - y] = out[reach - 1 - y + height]
         out[height + reach + y] = out[reach + y]
 
 

@@ -1,0 +1,132 @@
+"""The bit-sliced sweep: bit for bit the reference, and exact statistics."""
+
+import math
+
+import numba
+import numpy as np
+import pytest
+
+from ising_rg import exact, lattice, metropolis, observables, swendsen_wang
+from tests.distributions import boltzmann_probabilities, chi_square_sigma, state_index, states_to_spins
+
+BETA = exact.BETA_CRITICAL
+
+
+def random_spins(shape, seed=0):
+    return (2 * np.random.default_rng(seed).integers(0, 2, shape) - 1).astype(np.int8)
+
+
+# Widths around every boundary of the layout: half rows of 2, 5, 62, 63, 64, 65 spins and several words.
+@pytest.mark.parametrize("shape", [(4, 4), (6, 10), (4, 124), (6, 126), (4, 128), (4, 130), (4, 260)])
+def test_packing_is_lossless(shape):
+    spins = random_spins((3, *shape))
+    assert np.array_equal(lattice.unpack(lattice.pack(spins)), spins)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (6, 10), (4, 124), (4, 126), (6, 128), (4, 130)])
+@pytest.mark.parametrize("beta", [BETA, 0.0, -0.3])
+def test_sweep_equals_the_reference(shape, beta):
+    fast = random_spins((2, *shape))
+    slow = fast.copy()
+    metropolis.sweep(fast, beta, 2, seed=5, first_sweep=3, first_configuration=7)
+    metropolis.sweep_reference(slow, beta, 2, seed=5, first_sweep=3, first_configuration=7)
+    assert np.array_equal(fast, slow)
+
+
+def test_rare_undecided_words_equal_the_reference():
+    """Over 24 x 256 sites and 4 sweeps ~12 words are left undecided by the first 12 digits: the second path is taken."""
+    fast = random_spins((24, 256))
+    slow = fast.copy()
+    metropolis.sweep(fast, BETA, 4, seed=9)
+    metropolis.sweep_reference(slow, BETA, 4, seed=9)
+    assert np.array_equal(fast, slow)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (3, 40, 40), (1024, 1000), (512, 512)])
+def test_threads_calls_and_batches_do_not_matter(shape):
+    """1 x 20 sweeps equal 20 x 1, one thread equals two, a configuration alone equals the same one in a batch."""
+    start = random_spins(shape)
+    results = []
+    for threads, calls in ((1, 1), (numba.config.NUMBA_NUM_THREADS, 20)):
+        numba.set_num_threads(threads)
+        spins = start.copy()
+        for call in range(calls):
+            metropolis.sweep(spins, BETA, 20 // calls, seed=3, first_sweep=call * (20 // calls))
+        results.append(spins)
+    assert np.array_equal(*results)
+    if len(shape) == 3:
+        alone = start[1].copy()
+        metropolis.sweep(alone, BETA, 20, seed=3, first_configuration=1)
+        assert np.array_equal(alone, results[0][1])
+
+
+@pytest.mark.parametrize("beta", [0.2, BETA])
+def test_exact_distribution_at_L4_from_a_random_start(beta):
+    """150 sweeps from random starts reach all 65,536 states with Boltzmann's probabilities.
+
+    Each sub-sweep satisfies detailed balance, so the stationary distribution is exact; configurations are independent, so
+    chi^2 is textbook; 4.5 standard deviations. The slowest mode at L = 4 decays within ~20 sweeps at beta_c: 150 leave e^-7
+    of a start whose chi^2 excess is of order the number of bins, which is nothing.
+    """
+    spins = swendsen_wang.hot_start((400_000, 4, 4), seed=1)
+    metropolis.sweep(spins, beta, 150, seed=2)
+    counts = np.bincount(state_index(spins), minlength=65536)
+    assert abs(chi_square_sigma(counts, boltzmann_probabilities(beta))) < 4.5
+
+
+@pytest.mark.parametrize("beta", [0.2, BETA])
+def test_refinement_keeps_the_exact_distribution_at_L4(beta):
+    """Five sweeps, as after every stage, on configurations drawn exactly from Boltzmann's distribution leave it exact."""
+    probabilities = boltzmann_probabilities(beta)
+    states = np.random.default_rng(3).choice(65536, 400_000, p=probabilities)
+    spins = states_to_spins(states)
+    metropolis.sweep(spins, beta, 5, seed=4)
+    moved = state_index(spins)
+    assert (moved != states).mean() > 0.5
+    assert abs(chi_square_sigma(np.bincount(moved, minlength=65536), probabilities)) < 4.5
+
+
+@pytest.mark.parametrize("beta, L, n, n_sweeps", [(0.2, 128, 200, 200), (BETA, 24, 4000, 1500), (0.6, 64, 400, 400)])
+def test_c10_is_exact(beta, L, n, n_sweeps):
+    """c10 of n independent configurations after n_sweeps from a cold start, within 4.5 sqrt(var(E)/N) / (2 L sqrt n).
+
+    Sweeps are at least 10 relaxation times: ~L^2.17 / 10 at beta_c (100 at L = 24), a few sweeps at the other betas.
+    """
+    spins = np.ones((n, L, L), np.int8)
+    metropolis.sweep(spins, beta, n_sweeps, seed=6)
+    error = exact.c10_noise(L, beta) / math.sqrt(n)
+    assert abs(observables.c10(spins).mean() - exact.torus_c10(L, beta)) < 4.5 * error
+
+
+def test_antiferromagnet_is_the_ferromagnet_on_flipped_sublattices():
+    """At -beta the staggered spins follow the same rule with the same random numbers, bit for bit."""
+    checkerboard = (1 - 2 * (np.indices((32, 34)).sum(0) % 2)).astype(np.int8)
+    ferromagnet = random_spins((32, 34))
+    antiferromagnet = ferromagnet * checkerboard
+    metropolis.sweep(ferromagnet, 0.5, 10, seed=1)
+    metropolis.sweep(antiferromagnet, -0.5, 10, seed=1)
+    assert np.array_equal(antiferromagnet, ferromagnet * checkerboard)
+
+
+@pytest.mark.parametrize(
+    "spins, message",
+    [
+        (np.ones((5, 5), np.int8), "even sizes"),
+        (np.ones((2, 2), np.int8), "even sizes"),
+        (np.ones((4, 4), np.float32), "int8"),
+        (np.ones((8, 8), np.int8).T[::2], "C order"),
+        (np.ones(16, np.int8), "shape"),
+    ],
+)
+def test_bad_arrays_are_refused(spins, message):
+    with pytest.raises(ValueError, match=message):
+        metropolis.sweep(spins, BETA, 1, seed=1)
+
+
+def test_bad_numbers_are_refused():
+    spins = np.ones((4, 4), np.int8)
+    for arguments, message in (((math.nan, 1), "beta"), ((math.inf, 1), "beta"), ((BETA, -1), "sweeps")):
+        with pytest.raises(ValueError, match=message):
+            metropolis.sweep(spins, *arguments, seed=1)
+    with pytest.raises(ValueError, match="device"):
+        metropolis.sweep(spins, BETA, 1, seed=1, device="abacus")

@@ -1,0 +1,131 @@
+"""Settings from the command line, and files that are whole or not there."""
+
+import math
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ising_rg import settings, storage
+from ising_rg.errors import UserError
+
+SCRIPT = '''"""A script.
+
+    python script.py
+"""
+from ising_rg import settings
+
+SIZE = 10                 # an integer
+RATE = 0.5                # a number
+NAME = "a=b"              # a text
+DRAW = True               # yes or no
+SWEEPS: int | tuple = 5   # one or several
+_PRIVATE = 3              # not a setting
+
+
+def main(s):
+    print({k: v for k, v in sorted(vars(s).items())})
+
+
+if __name__ == "__main__":
+    settings.run(main, globals())
+'''
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+
+    def run(*arguments):
+        import subprocess
+        import sys
+
+        environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+        return subprocess.run([sys.executable, str(path), *arguments], capture_output=True, text=True, env=environment)
+
+    return run
+
+
+def test_defaults_and_overrides(script):
+    assert script().stdout == "{'DRAW': True, 'NAME': 'a=b', 'RATE': 0.5, 'SIZE': 10, 'SWEEPS': 5}\n"
+    done = script("--size=-3", "--rate=1e-3", "--name=x=y z", "--draw=false", "--sweeps=5,3,2")
+    assert done.returncode == 0
+    assert "override: SIZE = -3" in done.stdout
+    assert done.stdout.splitlines()[-1] == "{'DRAW': False, 'NAME': 'x=y z', 'RATE': 0.001, 'SIZE': -3, 'SWEEPS': (5, 3, 2)}"
+    assert script("--sweeps=7").stdout.splitlines()[-1].endswith("'SWEEPS': 7}")
+
+
+@pytest.mark.parametrize("argument", ["--size=1.5", "--size=", "--rate=fast", "--draw=maybe", "--sweeps=1,x", "--sizes=3", "--SIZE=3", "size=3", "--size", "-x"])
+def test_bad_arguments_are_refused_with_the_names(script, argument):
+    done = script(argument)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+    assert argument.split("=")[0].lower().strip("-") in done.stderr.lower()
+
+
+def test_help_lists_every_setting_with_its_comment(script):
+    done = script("--help")
+    assert done.returncode == 0
+    for text in ("python script.py", "--size=10", "an integer", "--sweeps=5", "--draw=true", "yes or no"):
+        assert text in done.stdout
+    assert "private" not in done.stdout.lower()
+
+
+def test_checks():
+    for bad in (math.nan, math.inf, -0.4, 0.0):
+        with pytest.raises(UserError, match="BETA"):
+            settings.check_beta(bad)
+    for bad in (3, 2, 0, -4, 1001):
+        with pytest.raises(UserError, match="even"):
+            settings.check_even_size("L", bad)
+    with pytest.raises(UserError, match="GiB"):
+        settings.check_memory(2**60, "a huge lattice")
+    with pytest.raises(UserError, match="one of a, b"):
+        settings.check_choice(SimpleNamespace(X="c"), "X", ("a", "b"))
+
+
+def test_provenance_is_reproducible():
+    s = SimpleNamespace(SEED=1, SIZE=4)
+    assert settings.provenance(s, L=4) == settings.provenance(s, L=4)
+    assert {"settings", "versions", "commit", "L"} == set(settings.provenance(s, L=4))
+
+
+def random_spins(L, seed=0):
+    return (2 * np.random.default_rng(seed).integers(0, 2, (L, L)) - 1).astype(np.int8)
+
+
+@pytest.mark.parametrize("L", [4, 10, 16, 30])
+def test_spins_survive_plain_and_packed(tmp_path, L):
+    spins, path = random_spins(L), str(tmp_path / "spins.npy")
+    storage.save_array(path, spins, {"L": L})
+    assert np.array_equal(storage.load_spins(path), spins)
+    assert storage.load_json(str(tmp_path / "spins.json")) == {"L": L}
+    storage.save_array(path, np.packbits(spins > 0, axis=1))
+    assert np.array_equal(storage.load_spins(path), spins)
+
+
+def test_bad_configuration_files_are_named(tmp_path):
+    good = str(tmp_path / "good.npy")
+    storage.save_array(good, random_spins(16))
+    content = open(good, "rb").read()
+    cases = {"truncated.npy": content[:-20], "empty.npy": b"", "foreign.npy": b"not an array" * 20}
+    for name, data in cases.items():
+        (tmp_path / name).write_bytes(data)
+    for name, array in {"float.npy": np.ones((4, 4)), "long.npy": np.ones((4, 6), np.int8), "values.npy": np.zeros((4, 4), np.int8)}.items():
+        np.save(tmp_path / name, array)
+    np.save(tmp_path / "pickle.npy", np.array([{}], dtype=object), allow_pickle=True)
+    for name in [*cases, "float.npy", "long.npy", "values.npy", "pickle.npy", "missing.npy"]:
+        with pytest.raises(UserError, match=name):
+            storage.load_spins(str(tmp_path / name))
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = str(tmp_path / "file.npy")
+    storage.save_array(path, np.ones(3))
+    with pytest.raises(RuntimeError), storage.written_whole(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert np.array_equal(np.load(path), np.ones(3))
+    assert os.listdir(tmp_path) == ["file.npy"]
