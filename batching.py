@@ -16,11 +16,13 @@ from tqdm import tqdm
 from ising_rg import settings, storage
 from ising_rg.errors import UserError
 
+# fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
 SOURCE_DIR = "data/samples_L2048"    # folder of sample_*.npy, from data_collecting.py
 OUTPUT_DIR = "data/batches_L2048"    # where the batches go
 SAMPLES_PER_BATCH = 20               # configurations a file; that many are in memory at once
 # ---------------------------------------------------------------------------------------------------------------------
+# fmt: on
 
 
 def main(s):
@@ -35,7 +37,9 @@ def main(s):
     targets = [os.path.join(s.OUTPUT_DIR, f"batch_{number:03d}.pt") for number in range(len(groups))]
     left_over = sorted(set(glob.glob(os.path.join(s.OUTPUT_DIR, "batch_*.pt"))) - set(targets))
     if left_over:
-        raise UserError(f"OUTPUT_DIR: {left_over[0]} is of an earlier, larger set and would be mixed in; remove it or choose another folder")
+        raise UserError(
+            f"OUTPUT_DIR: {left_over[0]} is of an earlier, larger set and would be mixed in; remove it or choose another folder"
+        )
 
     L = len(storage.load_spins(samples[0]))
     settings.check_memory(s.SAMPLES_PER_BATCH * L * L, f"a batch of {s.SAMPLES_PER_BATCH} samples of {L} x {L}")
@@ -44,11 +48,17 @@ def main(s):
         for spins, path in zip(batch, group, strict=True):
             sample = storage.load_spins(path)
             if len(sample) != L:
-                raise UserError(f"{path}: found {len(sample)} x {len(sample)}, needed {L} x {L} like {samples[0]}; batches hold one size")
+                raise UserError(
+                    f"{path}: found {len(sample)} x {len(sample)}, needed {L} x {L} like {samples[0]}; batches hold one size"
+                )
             spins[:] = sample
-        storage.save_batch(target, batch, settings.provenance(s, L=L, samples=[os.path.basename(path) for path in group]))
+        storage.save_batch(
+            target, batch, settings.provenance(s, L=L, samples=[os.path.basename(path) for path in group])
+        )
         print(f"{target}: {len(group)} samples of {L} x {L}, mean |m| {np.abs(batch.mean((1, 2))).mean():.4f}")
-    print(f"{len(samples)} samples in {len(groups)} batches; next: python kernel_training_pixel_shuffle.py --data_dir={s.OUTPUT_DIR}")
+    print(
+        f"{len(samples)} samples in {len(groups)} batches; next: python kernel_training_pixel_shuffle.py --data_dir={s.OUTPUT_DIR}"
+    )
 
 
 if __name__ == "__main__":

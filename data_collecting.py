@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ising_rg import devices, exact, metropolis, observables, settings, storage, swendsen_wang
 from ising_rg.errors import UserError
 
+# fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
 LATTICE_SIZE = 2048                  # sites per side, even
 NUM_SAMPLES = 80                     # configurations to have in the end
@@ -25,8 +26,16 @@ SEED = 1                             # names the chain
 DEVICE = "auto"                      # "auto", "cpu" or "cuda"
 SAVE_DIR = "data/samples_L2048"      # where the samples go
 # ---------------------------------------------------------------------------------------------------------------------
+# fmt: on
 
-_CHAIN_SETTINGS = ("LATTICE_SIZE", "BETA", "UPDATE", "WARMUP_SWEEPS", "INTERVAL_SWEEPS", "SEED")  # what a sample depends on
+_CHAIN_SETTINGS = (
+    "LATTICE_SIZE",
+    "BETA",
+    "UPDATE",
+    "WARMUP_SWEEPS",
+    "INTERVAL_SWEEPS",
+    "SEED",
+)  # what a sample depends on
 _UPDATES = {"swendsen_wang": swendsen_wang.sweep, "metropolis": metropolis.sweep}
 
 
@@ -51,14 +60,19 @@ def main(s):
         first = sweep_number - s.INTERVAL_SWEEPS if number else 0
         run_sweeps(s, spins, first, sweep_number, f"sample {number}" if number else "warm-up")
         row = measure(s, spins)
-        description = settings.provenance(s, L=s.LATTICE_SIZE, beta=s.BETA, seed=s.SEED, sample=number, sweep=sweep_number, **row)
+        description = settings.provenance(
+            s, L=s.LATTICE_SIZE, beta=s.BETA, seed=s.SEED, sample=number, sweep=sweep_number, **row
+        )
         storage.save_array(sample_path(s, number), spins, description)
         z_scores.append(row["c10_z"])
         print(
             f"{number:6d} {sweep_number:7d} {abs(row['m']):9.5f} {row['c10']:9.6f} {row['c10_exact']:9.6f} {row['c10_z']:6.2f} "
             f"{row['r21']:8.5f} {exact.R21_CRITICAL:8.5f}"
         )
-    print(f"{s.NUM_SAMPLES} samples of {s.LATTICE_SIZE} x {s.LATTICE_SIZE} in {s.SAVE_DIR}; next: python batching.py --source_dir={s.SAVE_DIR}")
+    print(
+        f"{s.NUM_SAMPLES} samples of {s.LATTICE_SIZE} x {s.LATTICE_SIZE} in {s.SAVE_DIR}; "
+        f"next: python batching.py --source_dir={s.SAVE_DIR}"
+    )
 
 
 def sample_path(s, number):
@@ -71,11 +85,19 @@ def check_chain(s):
     wanted = {name: getattr(s, name) for name in _CHAIN_SETTINGS}
     if os.path.exists(path):
         there = storage.load_json(path)
-        different = [f"{name} = {there.get(name)} there, {value} now" for name, value in wanted.items() if there.get(name) != value]
+        different = [
+            f"{name} = {there.get(name)} there, {value} now"
+            for name, value in wanted.items()
+            if there.get(name) != value
+        ]
         if different:
-            raise UserError(f"{s.SAVE_DIR} holds samples of other settings ({'; '.join(different)}); set SAVE_DIR to another folder")
+            raise UserError(
+                f"{s.SAVE_DIR} holds samples of other settings ({'; '.join(different)}); set SAVE_DIR to another folder"
+            )
     elif os.path.exists(sample_path(s, 0)):
-        raise UserError(f"{s.SAVE_DIR} holds samples but no settings.json that tells where they are from; set SAVE_DIR to another folder")
+        raise UserError(
+            f"{s.SAVE_DIR} holds samples but no settings.json that tells where they are from; set SAVE_DIR to another folder"
+        )
     else:
         storage.save_json(path, wanted)
 
@@ -90,7 +112,9 @@ def continue_chain(s):
     last = sample_path(s, n_done - 1)
     spins = storage.load_spins(last)
     if len(spins) != s.LATTICE_SIZE:
-        raise UserError(f"{last}: found {len(spins)} x {len(spins)}, needed {s.LATTICE_SIZE}; remove it and its JSON to have it made again")
+        raise UserError(
+            f"{last}: found {len(spins)} x {len(spins)}, needed {s.LATTICE_SIZE}; remove it and its JSON to have it made again"
+        )
     return n_done, spins
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ising_rg import devices, exact, kernels, pictures, reports, settings, storage, swendsen_wang, upsampling
 from ising_rg.errors import UserError
 
+# fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
 START_SIZE = 512                     # sites per side of the seed, even
 STAGES = 3                           # each triples the side: 512 -> 13824
@@ -30,10 +31,11 @@ SEED = 1                             # names the configurations: the same SEED g
 DEVICE = "auto"                      # "auto", "cpu" or "cuda"
 OUTPUT_DIR = "results/multi_stage"   # where everything goes
 # ---------------------------------------------------------------------------------------------------------------------
+# fmt: on
 
-_TRACKED_WINDOW = 32         # sites of the seed that the tracking picture follows
-_BATCH_BYTES = 2**28         # final lattices generated side by side; small ones go faster together
-_BYTES_PER_FINE_SITE = 2.6   # raw lattice, its ten sub-lattices, packed bits, coarse lattice
+_TRACKED_WINDOW = 32  # sites of the seed that the tracking picture follows
+_BATCH_BYTES = 2**28  # final lattices generated side by side; small ones go faster together
+_BYTES_PER_FINE_SITE = 2.6  # raw lattice, its ten sub-lattices, packed bits, coarse lattice
 
 
 def main(s):
@@ -44,7 +46,9 @@ def main(s):
     start = time.perf_counter()
     L_final = s.START_SIZE * 3**s.STAGES
     batch_size = max(1, min(s.NUM_CONFIGS, _BATCH_BYTES // L_final**2))
-    print(f"growing {s.NUM_CONFIGS} x {s.START_SIZE} -> {L_final} with {s.KERNEL_FILE}, {s.REFINE_SWEEPS} sweeps a stage")
+    print(
+        f"growing {s.NUM_CONFIGS} x {s.START_SIZE} -> {L_final} with {s.KERNEL_FILE}, {s.REFINE_SWEEPS} sweeps a stage"
+    )
 
     run = Run(s, kernel, sweeps)
     for first in range(0, s.NUM_CONFIGS, batch_size):
@@ -73,12 +77,17 @@ def check(s):
     settings.check_choice(s, "SAVE_STAGES", ("last", "all", "none"))
     sweeps = s.REFINE_SWEEPS if isinstance(s.REFINE_SWEEPS, tuple) else (s.REFINE_SWEEPS,) * s.STAGES
     if len(sweeps) != s.STAGES or min(sweeps) < 0:
-        raise UserError(f"REFINE_SWEEPS: found {s.REFINE_SWEEPS}, needed one number >= 0, or one for each of the {s.STAGES} stages")
+        raise UserError(
+            f"REFINE_SWEEPS: found {s.REFINE_SWEEPS}, needed one number >= 0, or one for each of the {s.STAGES} stages"
+        )
     settings.check_seed_size("START_SIZE", s.START_SIZE)
     L = s.START_SIZE * 3**s.STAGES
     settings.check_memory(_BYTES_PER_FINE_SITE * L * L, f"growing to {L} x {L}")
     if abs(s.BETA - exact.BETA_CRITICAL) > 1e-6:
-        print(f"note: BETA = {s.BETA} is not critical ({exact.BETA_CRITICAL:.10f}): the grown lattice is not that of the model at this BETA")
+        print(
+            f"note: BETA = {s.BETA} is not critical ({exact.BETA_CRITICAL:.10f}): "
+            "the grown lattice is not that of the model at this BETA"
+        )
     return sweeps
 
 
@@ -95,10 +104,20 @@ class Run:
         total = swendsen_wang.thermalization_sweeps(s.START_SIZE)
         with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar:
             spins = swendsen_wang.sample(
-                s.START_SIZE, s.BETA, n, upsampling.seed_lattice_seed(s.SEED), first_configuration=first, progress=bar.update
+                s.START_SIZE,
+                s.BETA,
+                n,
+                upsampling.seed_lattice_seed(s.SEED),
+                first_configuration=first,
+                progress=bar.update,
             )
         self.record("seed", 0, first, spins, time.perf_counter() - clock)
-        for stage in tqdm(range(1, s.STAGES + 1), desc=f"stages of configurations {first} ... {first + n - 1}", leave=False, disable=None):
+        for stage in tqdm(
+            range(1, s.STAGES + 1),
+            desc=f"stages of configurations {first} ... {first + n - 1}",
+            leave=False,
+            disable=None,
+        ):
             clock, n_sweeps = time.perf_counter(), self.sweeps[stage - 1]
             measuring = 0.0
 
@@ -108,14 +127,18 @@ class Run:
                 self.record("raw", stage, first, raw, drawn - clock)
                 measuring = time.perf_counter() - clock
 
-            spins = upsampling.upsample(spins, self.kernel, s.BETA, n_sweeps, upsampling.stage_seed(s.SEED, stage), first, on_raw=on_raw)
+            spins = upsampling.upsample(
+                spins, self.kernel, s.BETA, n_sweeps, upsampling.stage_seed(s.SEED, stage), first, on_raw=on_raw
+            )
             self.record("refined", stage, first, spins, time.perf_counter() - clock - measuring)
 
     def record(self, kind, stage, first, spins, seconds):
         """Measure a batch, write what is to be kept, and take the first configuration's pictures."""
         s, L = self.s, spins.shape[-1]
         for index, row in enumerate(reports.measure(spins, s.BETA)):
-            self.rows.append({"config": first + index, "stage": stage, "kind": kind, **row, "seconds": seconds / len(spins)})
+            self.rows.append(
+                {"config": first + index, "stage": stage, "kind": kind, **row, "seconds": seconds / len(spins)}
+            )
             if kind != "raw" and (s.SAVE_STAGES == "all" or (s.SAVE_STAGES == "last" and stage == s.STAGES)):
                 path = os.path.join(s.OUTPUT_DIR, f"spins_{first + index:04d}_stage{stage}_L{L}.npy")
                 description = settings.provenance(s, beta=s.BETA, seed=s.SEED, config=first + index, stage=stage, **row)
@@ -138,7 +161,13 @@ class Run:
         corner = (self.s.START_SIZE // 2 - min(_TRACKED_WINDOW, self.s.START_SIZE) // 2) * 3**stage
         part = spins[corner : corner + window, corner : corner + window].copy()
         title = "seed" if kind == "seed" else f"stage {stage}"
-        self.panels.append({"title": f"{title}: {window} x {window} sites", "spins": part, "note": f"c10 = {row['c10']:.5f} (exact {row['c10_exact']:.5f})"})
+        self.panels.append(
+            {
+                "title": f"{title}: {window} x {window} sites",
+                "spins": part,
+                "note": f"c10 = {row['c10']:.5f} (exact {row['c10_exact']:.5f})",
+            }
+        )
 
     def draw(self):
         for name, picture in (("full_comparison.png", self.draw_comparison), ("tracking.png", self.draw_tracking)):

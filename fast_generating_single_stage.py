@@ -15,9 +15,22 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import devices, exact, kernels, metropolis, observables, pictures, reports, settings, storage, swendsen_wang, upsampling
+from ising_rg import (
+    devices,
+    exact,
+    kernels,
+    metropolis,
+    observables,
+    pictures,
+    reports,
+    settings,
+    storage,
+    swendsen_wang,
+    upsampling,
+)
 from ising_rg.errors import UserError
 
+# fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
 LOW_RES_SIZE = 512                   # sites per side of the seed, even
 SEED_FILE = ""                       # a configuration (.npy) to start from instead
@@ -29,9 +42,10 @@ SEED = 1                             # names the configurations
 DEVICE = "auto"                      # "auto", "cpu" or "cuda"
 OUTPUT_DIR = "results/single_stage"  # where everything goes
 # ---------------------------------------------------------------------------------------------------------------------
+# fmt: on
 
-_CLOSEUP = 96          # sites per side of the close-up of a fine lattice; the seed's shows the same region
-_GAIN_DISTANCE = 8     # coarse sites at which C(3r) of the fine lattice is compared with C(r) of the coarse one
+_CLOSEUP = 96  # sites per side of the close-up of a fine lattice; the seed's shows the same region
+_GAIN_DISTANCE = 8  # coarse sites at which C(3r) of the fine lattice is compared with C(r) of the coarse one
 
 
 def main(s):
@@ -66,7 +80,9 @@ def check(s):
     if not s.SEED_FILE:
         settings.check_even_size("LOW_RES_SIZE", s.LOW_RES_SIZE)
         settings.check_seed_size("LOW_RES_SIZE", s.LOW_RES_SIZE)
-        settings.check_memory(60 * s.LOW_RES_SIZE**2, f"a stage to {3 * s.LOW_RES_SIZE} x {3 * s.LOW_RES_SIZE} and four copies")
+        settings.check_memory(
+            60 * s.LOW_RES_SIZE**2, f"a stage to {3 * s.LOW_RES_SIZE} x {3 * s.LOW_RES_SIZE} and four copies"
+        )
 
 
 def generate(s, kernel):
@@ -79,13 +95,23 @@ def generate(s, kernel):
     else:
         total = swendsen_wang.thermalization_sweeps(s.LOW_RES_SIZE)
         with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar:
-            seed = swendsen_wang.sample(s.LOW_RES_SIZE, s.BETA, 1, upsampling.seed_lattice_seed(s.SEED), progress=bar.update)[0]
+            seed = swendsen_wang.sample(
+                s.LOW_RES_SIZE, s.BETA, 1, upsampling.seed_lattice_seed(s.SEED), progress=bar.update
+            )[0]
     stage_seed, raw = upsampling.stage_seed(s.SEED, 1), []
-    refined = upsampling.upsample(seed, kernel, s.BETA, s.REFINE_SWEEPS, stage_seed, on_raw=lambda fine: raw.append(fine[0].copy()))[0]
+    refined = upsampling.upsample(
+        seed, kernel, s.BETA, s.REFINE_SWEEPS, stage_seed, on_raw=lambda fine: raw.append(fine[0].copy())
+    )[0]
     copied = upsampling.naive_copy(seed)[0]
     copied_refined = copied.copy()
     metropolis.sweep(copied_refined, s.BETA, s.REFINE_SWEEPS, stage_seed)
-    return {"seed": seed, "RG raw": raw[0], "RG refined": refined, "naive copy raw": copied, "naive copy refined": copied_refined}
+    return {
+        "seed": seed,
+        "RG raw": raw[0],
+        "RG refined": refined,
+        "naive copy raw": copied,
+        "naive copy refined": copied_refined,
+    }
 
 
 def compare_scales(spins, seed):
@@ -106,7 +132,9 @@ def compare_scales(spins, seed):
 
 
 def print_rows(rows):
-    print(f"{'lattice':>18} {'L':>6} {'c10':>9} {'exact':>9} {'dev %':>7} {'z':>8} {'r21':>8} {'m':>9} {'gain':>8} {'exact':>8}")
+    print(
+        f"{'lattice':>18} {'L':>6} {'c10':>9} {'exact':>9} {'dev %':>7} {'z':>8} {'r21':>8} {'m':>9} {'gain':>8} {'exact':>8}"
+    )
     for row in rows:
         gain = f"{row['gain']:8.5f} {row['gain_exact']:8.5f}" if row["gain"] is not None else f"{'-':>8} {'-':>8}"
         deviation = (row["c10"] / row["c10_exact"] - 1) * 100
@@ -114,16 +142,19 @@ def print_rows(rows):
             f"{row['name']:>18} {row['L']:6d} {row['c10']:9.6f} {row['c10_exact']:9.6f} {deviation:7.2f} {row['c10_z']:8.2f} "
             f"{row['r21'] or math.nan:8.5f} {row['m']:9.5f} {gain}"
         )
-    print(f"exact: r21 {exact.R21_CRITICAL:.5f} (L -> infinity); gain is sqrt(C_fine(3r) / C_seed(r)) at r = {_GAIN_DISTANCE}")
+    print(
+        f"exact: r21 {exact.R21_CRITICAL:.5f} (L -> infinity); gain is sqrt(C_fine(3r) / C_seed(r)) at r = {_GAIN_DISTANCE}"
+    )
 
 
 def diagnose(row):
     """Return in words what the numbers of one row say, against exact values."""
     z, deviation = row["c10_z"], (row["c10"] / row["c10_exact"] - 1) * 100
     if abs(z) < 4:
-        local = f"nearest neighbours as they should be (c10 {deviation:+.2f} %, {abs(z):.1f} standard deviations from exact)"
+        local = "nearest neighbours as they should be"
     else:
-        local = f"too much {'order' if z > 0 else 'disorder'} between neighbours (c10 {deviation:+.2f} %, {abs(z):.0f} standard deviations from exact)"
+        local = f"too much {'order' if z > 0 else 'disorder'} between neighbours"
+    local += f" (c10 {deviation:+.2f} %, {abs(z):.1f} standard deviations from exact)"
     if row["gain"] is None:
         return local
     excess = (row["gain"] / row["gain_exact"] - 1) * 100
@@ -138,9 +169,19 @@ def draw(path, configurations, rows):
         side = min(_CLOSEUP if row["L"] != rows[0]["L"] else _CLOSEUP // 3, row["L"])
         corner = row["L"] // 2
         closeup = np.roll(spins, (side // 2 - corner, side // 2 - corner), (0, 1))[:side, :side]
-        note = f"c10 {row['c10']:.5f}, exact {row['c10_exact']:.5f}" + (f"; gain {row['gain']:.4f}, exact {row['gain_exact']:.4f}" if row["gain"] else "")
+        note = f"c10 {row['c10']:.5f}, exact {row['c10_exact']:.5f}" + (
+            f"; gain {row['gain']:.4f}, exact {row['gain_exact']:.4f}" if row["gain"] else ""
+        )
         panels.append(
-            {"name": name, "L": row["L"], "preview": pictures.preview(spins, 512), "closeup": closeup, "r": row["r"], "ratio": row["correlation_over_exact"], "note": note}
+            {
+                "name": name,
+                "L": row["L"],
+                "preview": pictures.preview(spins, 512),
+                "closeup": closeup,
+                "r": row["r"],
+                "ratio": row["correlation_over_exact"],
+                "note": note,
+            }
         )
     pictures.single_stage(path, panels)
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ising_rg import devices, exact, kernels, pictures, settings, storage, training
 from ising_rg.errors import UserError
 
+# fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
 DATA_DIR = "data/batches_L2048"      # folder of batch_*.pt, from batching.py
 KERNEL = "conditional"               # "conditional" (default of the generating scripts) or "independent" (the original's form)
@@ -35,8 +36,12 @@ PICTURES = True                      # draw kernels and training curves
 PICTURE_DIR = "gallery"              # where the picture goes
 CHECKPOINT_DIR = "results/training"  # where an interrupted run is kept
 # ---------------------------------------------------------------------------------------------------------------------
+# fmt: on
 
-_PARAM_FILES = {"conditional": "models/conditional_k5_s3.pt", "independent": "models/full_conn_proj_k9_s3_2048_26_2_3.pt"}
+_PARAM_FILES = {
+    "conditional": "models/conditional_k5_s3.pt",
+    "independent": "models/full_conn_proj_k9_s3_2048_26_2_3.pt",
+}
 _KERNELS = {"conditional": (kernels.ConditionalKernel, 5), "independent": (kernels.IndependentKernel, 9)}
 _OUTPUT_SETTINGS = {"PARAM_FILE", "DEVICE", "PICTURES", "PICTURE_DIR", "CHECKPOINT_DIR"}  # do not change the weights
 _CHECKPOINT_SECONDS = 20
@@ -46,7 +51,9 @@ def main(s):
     check(s)
     device = devices.choose(s.DEVICE, training=True)
     param_file = _PARAM_FILES[s.KERNEL] if s.PARAM_FILE == "auto" else s.PARAM_FILE
-    for folder in {os.path.dirname(param_file), os.path.dirname(s.BLOCK_RULE_FILE), s.CHECKPOINT_DIR} | ({s.PICTURE_DIR} if s.PICTURES else set()):
+    for folder in {os.path.dirname(param_file), os.path.dirname(s.BLOCK_RULE_FILE), s.CHECKPOINT_DIR} | (
+        {s.PICTURE_DIR} if s.PICTURES else set()
+    ):
         storage.make_folder(folder)
     batches = load_batches(s)
     L, n_samples = batches[0].shape[-1], sum(len(batch) for batch in batches)
@@ -63,10 +70,20 @@ def main(s):
         rule = kernels.load_rule(s.BLOCK_RULE_FILE)
     else:
         objective = training.RuleObjective(batches, s.SEED, device, **windows)
-        rule_exact = {"c10": float(objective.exact_coarse[0]), "r21": float(objective.exact_coarse[1] / objective.exact_coarse[0])}
-        print(f"\nblock-spin rule: coarse lattices (exact c10 {rule_exact['c10']:.5f}, r21 {rule_exact['r21']:.5f}, gain {exact.STAGE_GAIN:.5f})")
+        rule_exact = {
+            "c10": float(objective.exact_coarse[0]),
+            "r21": float(objective.exact_coarse[1] / objective.exact_coarse[0]),
+        }
+        print(
+            f"\nblock-spin rule: coarse lattices (exact c10 {rule_exact['c10']:.5f}, r21 {rule_exact['r21']:.5f}, "
+            f"gain {exact.STAGE_GAIN:.5f})"
+        )
         rule_history = optimize(s, checkpoint, "block-spin rule", rule.to(device), objective, s.BLOCK_RULE_STEPS)
-        kernels.save(s.BLOCK_RULE_FILE, rule, settings.provenance(s, kernel="block_spin_rule", trained_on=f"{n_samples} x {L}^2", history=rule_history))
+        kernels.save(
+            s.BLOCK_RULE_FILE,
+            rule,
+            settings.provenance(s, kernel="block_spin_rule", trained_on=f"{n_samples} x {L}^2", history=rule_history),
+        )
         print(f"written: {s.BLOCK_RULE_FILE}")
 
     kernel_class, default_size = _KERNELS[s.KERNEL]
@@ -80,13 +97,17 @@ def main(s):
     history = optimize(s, checkpoint, s.KERNEL, kernel, objective, s.STEPS)
     if s.KERNEL == "independent":
         kernel.symmetrize()
-    description = settings.provenance(s, kernel=s.KERNEL, trained_on=f"{n_samples} x {L}^2", block_rule_file=s.BLOCK_RULE_FILE, history=history)
+    description = settings.provenance(
+        s, kernel=s.KERNEL, trained_on=f"{n_samples} x {L}^2", block_rule_file=s.BLOCK_RULE_FILE, history=history
+    )
     kernels.save(param_file, kernel, description)
     checkpoint.remove()
     print(f"written: {param_file}")
     if s.PICTURES:
         draw(s, rule, kernel, [{**row, **targets} for row in history])
-    print(f"trained in {time.perf_counter() - start:.0f} s; next: python fast_generating_single_stage.py --kernel_file={param_file}")
+    print(
+        f"trained in {time.perf_counter() - start:.0f} s; next: python fast_generating_single_stage.py --kernel_file={param_file}"
+    )
 
 
 def check(s):
@@ -96,9 +117,13 @@ def check(s):
     if not 0 < s.LEARNING_RATE < 1:
         raise UserError(f"LEARNING_RATE: found {s.LEARNING_RATE}, needed a number between 0 and 1")
     if s.SCALE_FACTOR != 3:
-        raise UserError(f"SCALE_FACTOR: found {s.SCALE_FACTOR}, needed 3: the kernels and the exact stage gain are for 3")
+        raise UserError(
+            f"SCALE_FACTOR: found {s.SCALE_FACTOR}, needed 3: the kernels and the exact stage gain are for 3"
+        )
     if s.KERNEL_SIZE and (s.KERNEL_SIZE < 3 or s.KERNEL_SIZE % 2 == 0 or s.KERNEL_SIZE > 15):
-        raise UserError(f"KERNEL_SIZE: found {s.KERNEL_SIZE}, needed an odd number from 3 to 15, or 0 for the kernel's own")
+        raise UserError(
+            f"KERNEL_SIZE: found {s.KERNEL_SIZE}, needed an odd number from 3 to 15, or 0 for the kernel's own"
+        )
 
 
 def load_batches(s):
@@ -110,7 +135,9 @@ def load_batches(s):
     batches = [storage.load_batch(path) for path in tqdm(paths, desc="loading", leave=False, disable=None)]
     for path, batch in zip(paths, batches, strict=True):
         if batch.shape[1:] != (batches[0].shape[1],) * 2:
-            raise UserError(f"{path}: found lattices of {batch.shape[1:]}, needed {batches[0].shape[1:]} like {paths[0]}")
+            raise UserError(
+                f"{path}: found lattices of {batch.shape[1:]}, needed {batches[0].shape[1:]} like {paths[0]}"
+            )
     return batches
 
 
@@ -124,9 +151,15 @@ class Checkpoint:
         if os.path.exists(self.path):
             content = storage.load_pt(self.path)
             there = content["settings"]
-            different = [f"{name} = {there.get(name)} there, {value} now" for name, value in self.settings.items() if there.get(name) != value]
+            different = [
+                f"{name} = {there.get(name)} there, {value} now"
+                for name, value in self.settings.items()
+                if there.get(name) != value
+            ]
             if different:
-                raise UserError(f"{self.path} is of a run with other settings ({'; '.join(different)}); remove it, or set CHECKPOINT_DIR")
+                raise UserError(
+                    f"{self.path} is of a run with other settings ({'; '.join(different)}); remove it, or set CHECKPOINT_DIR"
+                )
             self.phases = content["phases"]
             print(f"going on from {self.path}")
 
@@ -165,7 +198,9 @@ def optimize(s, checkpoint, phase, module, objective, n_steps):
 
 
 def print_row(row):
-    print(f"{row['step']:6d} {row['loss']:10.6f} {row['c10']:9.5f} {row['r21']:9.5f} {row['gain']:9.5f} {row['lr']:9.2e}")
+    print(
+        f"{row['step']:6d} {row['loss']:10.6f} {row['c10']:9.5f} {row['r21']:9.5f} {row['gain']:9.5f} {row['lr']:9.2e}"
+    )
 
 
 def draw(s, rule, kernel, history):

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ising_rg import devices, exact, lattice, metropolis, observables, pictures, settings, storage, swendsen_wang
 from ising_rg.errors import UserError
 
+# fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
 LATTICE_SIZE = 2048                  # sites per side, even
 BETA = exact.BETA_CRITICAL           # inverse temperature, J = k_B = 1
@@ -31,6 +32,7 @@ SEED = 1                             # names the run
 DEVICE = "auto"                      # "auto", "cpu" or "cuda"
 OUTPUT_DIR = "results/normal"        # where everything goes
 # ---------------------------------------------------------------------------------------------------------------------
+# fmt: on
 
 
 def main(s):
@@ -39,16 +41,27 @@ def main(s):
     storage.make_folder(s.OUTPUT_DIR)
     spins = start_spins(s)
     L = len(spins)
-    print(f"L = {L}, beta = {s.BETA:.10g}, temperature = {1 / s.BETA:.10g} J/k_B (critical {1 / exact.BETA_CRITICAL:.10g}), {s.UPDATE}")
+    print(
+        f"L = {L}, beta = {s.BETA:.10g}, temperature = {1 / s.BETA:.10g} J/k_B "
+        f"(critical {1 / exact.BETA_CRITICAL:.10g}), {s.UPDATE}"
+    )
     series, spins, seconds = simulate(s, spins)
     report = summarize(s, L, series, seconds)
 
-    storage.save_array(os.path.join(s.OUTPUT_DIR, f"spins_L{L}.npy"), spins, settings.provenance(s, L=L, beta=s.BETA, seed=s.SEED))
-    storage.save_array(os.path.join(s.OUTPUT_DIR, "series.npy"), series, settings.provenance(s, columns=["sweep", "m", "energy_per_site"]))
+    storage.save_array(
+        os.path.join(s.OUTPUT_DIR, f"spins_L{L}.npy"), spins, settings.provenance(s, L=L, beta=s.BETA, seed=s.SEED)
+    )
+    storage.save_array(
+        os.path.join(s.OUTPUT_DIR, "series.npy"),
+        series,
+        settings.provenance(s, columns=["sweep", "m", "energy_per_site"]),
+    )
     storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), settings.provenance(s, **report))
     if s.PICTURES:
         title = f"{s.UPDATE}, beta = {s.BETA:.6f}, temperature = {1 / s.BETA:.6f} J/k_B"
-        pictures.simulation(os.path.join(s.OUTPUT_DIR, "simulation.png"), spins, *series.T, report["energy_exact"], title)
+        pictures.simulation(
+            os.path.join(s.OUTPUT_DIR, "simulation.png"), spins, *series.T, report["energy_exact"], title
+        )
     print(f"files in {s.OUTPUT_DIR}")
 
 
@@ -121,14 +134,26 @@ def summarize(s, L, series, seconds):
     flips = L * L * s.NUM_SWEEPS / max(seconds, 1e-9) / 1e9
     z = (energy - exact_energy) / error if error else math.nan
     print(f"{s.NUM_SWEEPS} sweeps in {seconds:.2f} s: {flips:.3f} flips/ns")
-    print(f"energy per site {energy:.6f} +- {error:.6f} (autocorrelation time {tau * s.SAMPLE_INTERVAL:.0f} sweeps), <|m|> {magnetization:.5f}")
+    print(
+        f"energy per site {energy:.6f} +- {error:.6f} (autocorrelation time {tau * s.SAMPLE_INTERVAL:.0f} sweeps), "
+        f"<|m|> {magnetization:.5f}"
+    )
     print(f"exact: Kaufman, L = {L}: {exact_energy:.6f} (z = {z:+.2f}); Onsager, L -> infinity: {onsager:.6f}")
     if len(kept) < 50 * tau:
-        print(f"note: {len(kept)} samples are {len(kept) / tau:.0f} autocorrelation times; below 50 the error is itself uncertain")
+        print(
+            f"note: {len(kept)} samples are {len(kept) / tau:.0f} autocorrelation times; below 50 the error is itself uncertain"
+        )
     if abs(z) > 4:
-        print("note: far from exact: the run has not reached equilibrium (a local update needs ~L^2.17 sweeps at criticality)")
+        print(
+            "note: far from exact: the run has not reached equilibrium (a local update needs ~L^2.17 sweeps at criticality)"
+        )
     number = {"energy": energy, "energy_error": error, "energy_exact": exact_energy, "energy_onsager": onsager, "z": z}
-    number |= {"autocorrelation_sweeps": tau * s.SAMPLE_INTERVAL, "abs_m": magnetization, "seconds": seconds, "flips_per_ns": flips}
+    number |= {
+        "autocorrelation_sweeps": tau * s.SAMPLE_INTERVAL,
+        "abs_m": magnetization,
+        "seconds": seconds,
+        "flips_per_ns": flips,
+    }
     return {key: None if math.isnan(value) else value for key, value in number.items()}
 
 

@@ -18,6 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from ising_rg import exact, kernels, observables, settings, swendsen_wang, upsampling  # noqa: E402
 
+# fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
 START_SIZE = 64                      # sites per side of the seeds, even
 STAGES = 2                           # each triples the side
@@ -26,6 +27,7 @@ KERNEL_FILE = "models/conditional_k5_s3.pt"  # kernel to check
 REFINE_SWEEPS = 5                    # Metropolis sweeps a stage in the refined ensemble
 SEED = 1000                          # names the ensemble; fresh: no part of training used it
 # ---------------------------------------------------------------------------------------------------------------------
+# fmt: on
 
 _DISTANCES = ((1, 0), (1, 1), (2, 0), (3, 0), (4, 0), (6, 0), (8, 0), (12, 0), (16, 0), (32, 0))
 
@@ -36,7 +38,9 @@ def main(s):
     kernel = kernels.load(s.KERNEL_FILE)
     start = time.perf_counter()
     seeds = swendsen_wang.sample(s.START_SIZE, exact.BETA_CRITICAL, s.NUM_CONFIGS, upsampling.seed_lattice_seed(s.SEED))
-    results = [measure_stages(s, kernel, seeds, kind, sweeps) for kind, sweeps in (("raw", 0), ("refined", s.REFINE_SWEEPS))]
+    results = [
+        measure_stages(s, kernel, seeds, kind, sweeps) for kind, sweeps in (("raw", 0), ("refined", s.REFINE_SWEEPS))
+    ]
     print(f"{time.perf_counter() - start:.0f} s")
     print(json.dumps({"kernel": s.KERNEL_FILE, "configs": s.NUM_CONFIGS, "rows": sum(results, [])}))
 
@@ -61,9 +65,16 @@ def measure(fine, coarse, kind, stage):
     expected = [exact.torus_c10(L)] + [float(exact.torus_correlation(x, y, L)) for x, y in distances[1:]]
     names = ["gain"] + [f"C({x},{y})" for x, y in distances]
     rows = []
-    print(f"\n{kind}, stage {stage}, L = {L}, {len(fine)} configurations\n{'':>10} {'measured':>9} {'+-':>8} {'exact':>9} {'dev %':>8} {'+- %':>7}")
-    for name, value, error, target in zip(names, np.r_[gain, means], np.r_[gain_error, errors], [exact.STAGE_GAIN, *expected], strict=True):
-        print(f"{name:>10} {value:9.6f} {error:8.6f} {target:9.6f} {(value / target - 1) * 100:8.3f} {error / target * 100:7.3f}")
+    print(
+        f"\n{kind}, stage {stage}, L = {L}, {len(fine)} configurations\n"
+        f"{'':>10} {'measured':>9} {'+-':>8} {'exact':>9} {'dev %':>8} {'+- %':>7}"
+    )
+    for name, value, error, target in zip(
+        names, np.r_[gain, means], np.r_[gain_error, errors], [exact.STAGE_GAIN, *expected], strict=True
+    ):
+        print(
+            f"{name:>10} {value:9.6f} {error:8.6f} {target:9.6f} {(value / target - 1) * 100:8.3f} {error / target * 100:7.3f}"
+        )
         row = {"kind": kind, "stage": stage, "L": L, "name": name, "measured": value, "error": error, "exact": target}
         rows.append({**row, "deviation": value / target - 1})
     return rows

@@ -27,7 +27,9 @@ def choose(device, training=False):
             chosen, reason = ("cuda", torch.cuda.get_device_name()) if has_cuda else ("cpu", "torch sees no CUDA GPU")
     else:
         if device == "cuda":
-            raise UserError("DEVICE: found cuda, but sweeps and sampling run on the CPU only; use --device=auto or --device=cpu")
+            raise UserError(
+                "DEVICE: found cuda, but sweeps and sampling run on the CPU only; use --device=auto or --device=cpu"
+            )
         if device == "auto":
             chosen, reason = "cpu", "sweeps and sampling are CPU kernels"
     threads = f", {numba.get_num_threads()} threads" if chosen == "cpu" else ""

@@ -87,10 +87,13 @@ def _kaufman(L, beta):
     weights = [math.exp(term[0] - top) for term in terms]
     total = sum(w * term[3] for w, term in zip(weights, terms, strict=True))
     mean = sum(w * (f * l1 + f1) for w, (_, l1, _, f, f1, _) in zip(weights, terms, strict=True)) / total
-    curvature = sum(
-        w * (f2 + 2 * f1 * (l1 - mean) + f * (l2 + (l1 - mean) ** 2))
-        for w, (_, l1, l2, f, f1, f2) in zip(weights, terms, strict=True)
-    ) / total
+    curvature = (
+        sum(
+            w * (f2 + 2 * f1 * (l1 - mean) + f * (l2 + (l1 - mean) ** 2))
+            for w, (_, l1, l2, f, f1, f2) in zip(weights, terms, strict=True)
+        )
+        / total
+    )
     log_z = -math.log(2) + n_sites / 2 * math.log(2 * s) + top + math.log(total)
     return log_z, n_sites * c / s + mean, -2 * n_sites / s**2 + curvature
 
@@ -146,13 +149,16 @@ def bulk_correlation(x, y=0):
     return _bulk_table()[np.abs(x), np.abs(y)]
 
 
-def _theta(nu, u, nome=math.exp(-math.pi)):
+_NOME = math.exp(-math.pi)  # of the square torus
+
+
+def _theta(nu, u):
     n = np.arange(12).reshape((-1,) + (1,) * np.ndim(u))
     if nu in (1, 2):
         sign, wave = ((-1.0) ** n, np.sin) if nu == 1 else (1.0, np.cos)
-        return 2 * np.sum(sign * nome ** ((n + 0.5) ** 2) * wave((2 * n + 1) * u), axis=0)
+        return 2 * np.sum(sign * _NOME ** ((n + 0.5) ** 2) * wave((2 * n + 1) * u), axis=0)
     sign = (-1.0) ** (n + 1) if nu == 4 else 1.0
-    return 1 + 2 * np.sum(sign * nome ** ((n + 1) ** 2) * np.cos(2 * (n + 1) * u), axis=0)
+    return 1 + 2 * np.sum(sign * _NOME ** ((n + 1) ** 2) * np.cos(2 * (n + 1) * u), axis=0)
 
 
 def torus_correlation(x, y, L):

@@ -38,7 +38,9 @@ class BlockSpinRule(nn.Module):
         super().__init__()
         weight = torch.zeros(1, 1, kernel_size, kernel_size)
         middle = kernel_size // 2
-        weight[:, :, middle - 1 : middle + 2, middle - 1 : middle + 2] = 0.45  # near the best rule on the block sum alone
+        weight[:, :, middle - 1 : middle + 2, middle - 1 : middle + 2] = (
+            0.45  # near the best rule on the block sum alone
+        )
         self.weight = nn.Parameter(weight)
 
     def field(self, fine):
@@ -186,7 +188,15 @@ def save(path, kernel, description):
     """Write a kernel or block-spin rule and, as JSON beside it, where it comes from."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in kernel.state_dict().items()}
     if isinstance(kernel, ConditionalKernel):
-        storage.save_pt(path, {"kernel": "conditional", "kernel_size": kernel.kernel_size, "drawing_order": list(DRAWING_ORDER), "state_dict": state})
+        storage.save_pt(
+            path,
+            {
+                "kernel": "conditional",
+                "kernel_size": kernel.kernel_size,
+                "drawing_order": list(DRAWING_ORDER),
+                "state_dict": state,
+            },
+        )
     elif isinstance(kernel, BlockSpinRule):
         state["weight"] = symmetrized(state["weight"])
         storage.save_pt(path, {"kernel": "block_spin_rule", "state_dict": state})
@@ -205,21 +215,29 @@ def load(path):
     if content.get("kernel") == "conditional":
         kernel = _fill(path, ConditionalKernel(int(content["kernel_size"])), content["state_dict"])
         if tuple(content.get("drawing_order", ())) != DRAWING_ORDER:
-            raise UserError(f"{path}: found drawing order {content.get('drawing_order')}, needed {list(DRAWING_ORDER)}; {_TRAIN_COMMAND}")
+            raise UserError(
+                f"{path}: found drawing order {content.get('drawing_order')}, needed {list(DRAWING_ORDER)}; {_TRAIN_COMMAND}"
+            )
         return kernel
     if {"proj.weight", "w1", "A"} <= set(content):
         shape = tuple(content["proj.weight"].shape)
         if len(shape) != 4 or shape[:2] != (9, 1) or shape[2] != shape[3] or shape[2] % 2 == 0:
-            raise UserError(f"{path}: found proj.weight of shape {shape}, needed (9, 1, k, k) with odd k; {_TRAIN_COMMAND}")
+            raise UserError(
+                f"{path}: found proj.weight of shape {shape}, needed (9, 1, k, k) with odd k; {_TRAIN_COMMAND}"
+            )
         return _fill(path, IndependentKernel(shape[-1]), content)
-    raise UserError(f"{path}: found keys {sorted(map(str, content))[:5]}, needed a kernel of this project or of the original; {_TRAIN_COMMAND}")
+    raise UserError(
+        f"{path}: found keys {sorted(map(str, content))[:5]}, needed a kernel of this project or of the original; {_TRAIN_COMMAND}"
+    )
 
 
 def load_rule(path):
     """Return the BlockSpinRule of a weight file; raises UserError as `load`."""
     content = _load_weights(path)
     if content.get("kernel") != "block_spin_rule":
-        raise UserError(f"{path}: found keys {sorted(map(str, content))[:5]}, needed a block-spin rule; {_TRAIN_COMMAND}")
+        raise UserError(
+            f"{path}: found keys {sorted(map(str, content))[:5]}, needed a block-spin rule; {_TRAIN_COMMAND}"
+        )
     return _fill(path, BlockSpinRule(content["state_dict"]["weight"].shape[-1]), content["state_dict"])
 
 

@@ -51,7 +51,9 @@ def check_spins(spins, name="spins"):
         ValueError: any of these is not so. The values are not looked at.
     """
     if not isinstance(spins, np.ndarray) or spins.dtype != np.int8:
-        raise ValueError(f"{name}: found {getattr(spins, 'dtype', type(spins).__name__)}, needed an int8 array of +1 and -1")
+        raise ValueError(
+            f"{name}: found {getattr(spins, 'dtype', type(spins).__name__)}, needed an int8 array of +1 and -1"
+        )
     if spins.ndim not in (2, 3):
         raise ValueError(f"{name}: found shape {spins.shape}, needed (L, L) or (batch, L, L)")
     if not spins.flags.c_contiguous:

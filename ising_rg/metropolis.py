@@ -83,7 +83,7 @@ def _uniform(word_index, bit, half_sweep, configuration, key):
         x = [int(value) for value in x]
         words += [x[0] << 32 | x[1], x[2] << 32 | x[3]]
     # The first calls are compared from the least significant digit up, the rest from the most significant down.
-    digits = words[:update_rule.PREFIX_DIGITS][::-1] + words[update_rule.PREFIX_DIGITS:]
+    digits = words[: update_rule.PREFIX_DIGITS][::-1] + words[update_rule.PREFIX_DIGITS :]
     u = 0
     for word in digits:
         u = u << 1 | (word >> bit & 1)
@@ -96,4 +96,6 @@ def _check_numbers(n_configurations, beta, n_sweeps, first_sweep, first_configur
     if n_sweeps < 0 or first_sweep < 0 or 2 * (first_sweep + n_sweeps) > _MAX_HALF_SWEEPS:
         raise ValueError(f"sweeps: found {n_sweeps} from number {first_sweep}, needed 0 ... 2^31 in all")
     if first_configuration < 0 or first_configuration + n_configurations > _MAX_CONFIGURATIONS:
-        raise ValueError(f"configurations: found {n_configurations} from number {first_configuration}, needed 0 ... 2^26 in all")
+        raise ValueError(
+            f"configurations: found {n_configurations} from number {first_configuration}, needed 0 ... 2^26 in all"
+        )

@@ -17,7 +17,7 @@ from ising_rg.lattice import refresh_ghosts, refresh_halo_rows, refresh_top_bit
 from ising_rg.random_numbers import MASK32, ROUNDS, SHIFT32
 from ising_rg.update_rule import ALL, MAX_CALLS, PREFIX_CALLS, PREFIX_DIGITS
 
-BLOCK = 256            # words: four buffers of 2 KiB stay in a 32 KiB cache
+BLOCK = 256  # words: four buffers of 2 KiB stay in a 32 KiB cache
 _MIN_BAND_WORDS = 512  # smaller bands cost more in waking a thread than they save (2.6 GHz Zen 4: ~5 us a barrier)
 _ZERO = np.uint64(0)
 
@@ -78,10 +78,10 @@ def _update_rows(words, other_words, odd_rows, invert, first_row, last_row, half
         _compare_prefix(n_words, np.uint64(start), half_sweep, configuration, key, digits, less, equal)
         at = start + width
         # Slices rather than offset indices: LLVM vectorizes only loops whose indices it can prove not to wrap around.
-        spins, here = mine[at:at + n_words], other[at:at + n_words]
-        up, down = other[at - width:at - width + n_words], other[at + width:at + width + n_words]
-        before, after = other[at - 1:at - 1 + n_words], other[at + 1:at + 1 + n_words]
-        odd_row = odd_rows[start % (2 * width):]
+        spins, here = mine[at : at + n_words], other[at : at + n_words]
+        up, down = other[at - width : at - width + n_words], other[at + width : at + width + n_words]
+        before, after = other[at - 1 : at - 1 + n_words], other[at + 1 : at + 1 + n_words]
+        odd_row = odd_rows[start % (2 * width) :]
         less_1, less_2, equal_1, equal_2 = less[0], less[1], equal[0], equal[1]
         for k in range(n_words):
             beside = _row_neighbour(here[k], before[k], after[k], odd_row[k])
@@ -112,7 +112,18 @@ def _sweep_one(words, colour_masks, half_width, invert, first_sweep, n_sweeps, c
     for half in range(2 * first_sweep, 2 * (first_sweep + n_sweeps)):
         colour = half & 1
         mine = words[colour]
-        _update_rows(mine, words[1 - colour], colour_masks[colour], invert, 0, height, np.uint64(half), configuration, key, digits)
+        _update_rows(
+            mine,
+            words[1 - colour],
+            colour_masks[colour],
+            invert,
+            0,
+            height,
+            np.uint64(half),
+            configuration,
+            key,
+            digits,
+        )
         refresh_ghosts(mine, half_width, 1, height + 1)
         refresh_halo_rows(mine, half_width)
 
@@ -155,4 +166,6 @@ def sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration):
         _sweep_batch(words, half_width, invert, first_sweep, n_sweeps, first_configuration, key, digits)
         return
     for index in range(packed.n_configurations):
-        _sweep_banded(words[index], half_width, invert, first_sweep, n_sweeps, first_configuration + index, key, digits, n_bands)
+        _sweep_banded(
+            words[index], half_width, invert, first_sweep, n_sweeps, first_configuration + index, key, digits, n_bands
+        )

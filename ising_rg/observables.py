@@ -30,7 +30,9 @@ def correlation(spins, x, y):
     images = {(x, y), (y, x), (x, -y), (y, -x)}
     # (x, y) and (-x, -y) name the same pairs.
     distinct = {max((a, b), (-a, -b)) for a, b in images}
-    return sum(_pair_sums(batch, a % batch.shape[2], b % batch.shape[1]) for a, b in distinct) / (len(distinct) * batch[0].size)
+    return sum(_pair_sums(batch, a % batch.shape[2], b % batch.shape[1]) for a, b in distinct) / (
+        len(distinct) * batch[0].size
+    )
 
 
 def c10(spins):

@@ -17,7 +17,10 @@ def preview(spins, size):
     """Return spins (L, L) averaged over blocks so that the side is at most `size`, float32; edges that fill no block are cut."""
     block = -(-len(spins) // size)
     n = len(spins) // block
-    rows = [spins[i * block : (i + 1) * block, : n * block].reshape(block, n, block).mean((0, 2), dtype=np.float32) for i in range(n)]
+    rows = [
+        spins[i * block : (i + 1) * block, : n * block].reshape(block, n, block).mean((0, 2), dtype=np.float32)
+        for i in range(n)
+    ]
     return np.array(rows)
 
 
@@ -59,7 +62,9 @@ def single_stage(path, rows):
             is the seed: its ratio, with distances stretched to the fine lattice, is what a perfect stage would show.
     """
     figure = _figure(12.5, 2.9 * len(rows))
-    for row, (whole, closeup, curve) in zip(rows, figure.subplots(len(rows), 3, squeeze=False, width_ratios=(1, 1, 1.6)), strict=True):
+    for row, (whole, closeup, curve) in zip(
+        rows, figure.subplots(len(rows), 3, squeeze=False, width_ratios=(1, 1, 1.6)), strict=True
+    ):
         _show(whole, row["preview"])
         whole.set_ylabel(row["name"], fontsize=11)
         whole.set_xlabel(f"whole lattice, L = {row['L']}", fontsize=9)

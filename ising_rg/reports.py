@@ -13,7 +13,15 @@ def measure(spins, beta=exact.BETA_CRITICAL):
     c10, c11, m = observables.c10(spins), observables.correlation(spins, 1, 1), observables.magnetization(spins)
     c10_exact, z = exact.torus_c10(L, beta), observables.c10_z_score(c10, L, beta)
     return [
-        {"L": L, "c10": float(a), "c10_exact": c10_exact, "c10_z": float(b), "c11": float(c), "r21": float(c / a) if a else None, "m": float(d)}
+        {
+            "L": L,
+            "c10": float(a),
+            "c10_exact": c10_exact,
+            "c10_z": float(b),
+            "c11": float(c),
+            "r21": float(c / a) if a else None,
+            "m": float(d),
+        }
         for a, b, c, d in zip(c10, z, c11, m, strict=True)
     ]
 
@@ -53,9 +61,13 @@ def print_ensemble(rows, beta=exact.BETA_CRITICAL):
         print(
             f"{stage:5d} {kind:>8} {L:6d} {n:7d} {c10:9.6f} {error:8.6f} {group[0]['c10_exact']:9.6f} "
             f"{(c10 / group[0]['c10_exact'] - 1) * 100:7.3f} {(c10 - group[0]['c10_exact']) / error:6.2f} {r21:8.5f} "
-            f"{np.mean([abs(row['m']) for row in group]):8.5f} {_shown(gain, 8)} {_shown(gain_error, 7)} {sum(row['seconds'] for row in group):8.2f}"
+            f"{np.mean([abs(row['m']) for row in group]):8.5f} {_shown(gain, 8)} {_shown(gain_error, 7)} "
+            f"{sum(row['seconds'] for row in group):8.2f}"
         )
-    print(f"exact: r21 {exact.R21_CRITICAL:.5f} (L -> infinity), gain {exact.STAGE_GAIN:.5f}; +- and z of c10 from the known var(E) at this L")
+    print(
+        f"exact: r21 {exact.R21_CRITICAL:.5f} (L -> infinity), gain {exact.STAGE_GAIN:.5f}; "
+        "+- and z of c10 from the known var(E) at this L"
+    )
 
 
 def _number(value):

@@ -66,10 +66,28 @@ def _window_sums(inputs, weights, y, sums):
             dx = 0
             # Five taps a loop: the sums are loaded and stored once for five.
             while dx + 5 <= size:
-                w0, w1, w2, w3, w4 = weights[c, dy, dx], weights[c, dy, dx + 1], weights[c, dy, dx + 2], weights[c, dy, dx + 3], weights[c, dy, dx + 4]
-                r0, r1, r2, r3, r4 = row[dx : dx + n], row[dx + 1 : dx + 1 + n], row[dx + 2 : dx + 2 + n], row[dx + 3 : dx + 3 + n], row[dx + 4 : dx + 4 + n]
+                w0, w1, w2, w3, w4 = (
+                    weights[c, dy, dx],
+                    weights[c, dy, dx + 1],
+                    weights[c, dy, dx + 2],
+                    weights[c, dy, dx + 3],
+                    weights[c, dy, dx + 4],
+                )
+                r0, r1, r2, r3, r4 = (
+                    row[dx : dx + n],
+                    row[dx + 1 : dx + 1 + n],
+                    row[dx + 2 : dx + 2 + n],
+                    row[dx + 3 : dx + 3 + n],
+                    row[dx + 4 : dx + 4 + n],
+                )
                 for x in range(n):
-                    sums[x] += w0 * np.int32(r0[x]) + w1 * np.int32(r1[x]) + w2 * np.int32(r2[x]) + w3 * np.int32(r3[x]) + w4 * np.int32(r4[x])
+                    sums[x] += (
+                        w0 * np.int32(r0[x])
+                        + w1 * np.int32(r1[x])
+                        + w2 * np.int32(r2[x])
+                        + w3 * np.int32(r3[x])
+                        + w4 * np.int32(r4[x])
+                    )
                 dx += 5
             while dx < size:
                 w0, r0 = weights[c, dy, dx], row[dx : dx + n]
@@ -90,7 +108,9 @@ def _draw_sublattice(inputs, p, weights, thresholds, key, configuration):
         uniforms = np.empty((4, (width + 3) // 4), np.uint32)
         _window_sums(inputs, weights, y, sums)
         for k in range(uniforms.shape[1]):
-            u0, u1, u2, u3 = _philox(np.uint64(k), np.uint64(y), np.uint64(p), np.uint64(configuration), key[0], key[1], ROUNDS)
+            u0, u1, u2, u3 = _philox(
+                np.uint64(k), np.uint64(y), np.uint64(p), np.uint64(configuration), key[0], key[1], ROUNDS
+            )
             uniforms[0, k], uniforms[1, k], uniforms[2, k], uniforms[3, k] = u0, u1, u2, u3
         row = out[y + reach]
         for x in range(width):
@@ -115,6 +135,10 @@ def _interleave(inputs, order, fine):
         place[order[p]] = p + 1
     for row in prange(3 * height):
         y, sub_y = row // 3, row % 3
-        a, b, c = inputs[place[3 * sub_y], y + reach], inputs[place[3 * sub_y + 1], y + reach], inputs[place[3 * sub_y + 2], y + reach]
+        a, b, c = (
+            inputs[place[3 * sub_y], y + reach],
+            inputs[place[3 * sub_y + 1], y + reach],
+            inputs[place[3 * sub_y + 2], y + reach],
+        )
         for x in range(width):
             fine[row, 3 * x], fine[row, 3 * x + 1], fine[row, 3 * x + 2] = a[x + reach], b[x + reach], c[x + reach]

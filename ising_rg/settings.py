@@ -61,7 +61,12 @@ def provenance(s, **more):
 
     from ising_rg import __version__
 
-    versions = {"ising_rg": __version__, "python": platform.python_version(), "numpy": numpy.__version__, "numba": numba.__version__}
+    versions = {
+        "ising_rg": __version__,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "numba": numba.__version__,
+    }
     if "torch" in sys.modules:
         versions["torch"] = sys.modules["torch"].__version__
     return {
@@ -81,7 +86,9 @@ def check_beta(beta):
 def check_even_size(name, L, smallest=4):
     """Raise UserError unless L is an even lattice size of at least `smallest`."""
     if L < smallest or L % 2:
-        raise UserError(f"{name}: found {L}, needed an even number of at least {smallest} (an odd torus has no two sublattices)")
+        raise UserError(
+            f"{name}: found {L}, needed an even number of at least {smallest} (an odd torus has no two sublattices)"
+        )
 
 
 def check_seed_size(name, L):
@@ -89,7 +96,9 @@ def check_seed_size(name, L):
     from ising_rg.swendsen_wang import MAX_SITES
 
     if L * L > MAX_SITES:
-        raise UserError(f"{name}: found {L}, needed at most {int(MAX_SITES**0.5)} for a Swendsen-Wang lattice; grow a smaller seed by stages")
+        raise UserError(
+            f"{name}: found {L}, needed at most {int(MAX_SITES**0.5)} for a Swendsen-Wang lattice; grow a smaller seed by stages"
+        )
     check_memory(6 * L * L, f"a Swendsen-Wang lattice of {L} x {L}")
 
 
@@ -112,7 +121,9 @@ def check_memory(n_bytes, what):
 
     free = psutil.virtual_memory().available
     if n_bytes > free:
-        raise UserError(f"{what} needs {n_bytes / 2**30:.2f} GiB of memory, found {free / 2**30:.2f} GiB free; choose a smaller lattice")
+        raise UserError(
+            f"{what} needs {n_bytes / 2**30:.2f} GiB of memory, found {free / 2**30:.2f} GiB free; choose a smaller lattice"
+        )
 
 
 def _override(argument, defaults, annotations):
@@ -135,7 +146,9 @@ def _override(argument, defaults, annotations):
         else:
             value = text
     except (ValueError, KeyError):
-        raise UserError(f'--{name}: found "{text}", needed {_type_name(key, default, annotations)}, such as --{name}={_shown(default)}') from None
+        raise UserError(
+            f'--{name}: found "{text}", needed {_type_name(key, default, annotations)}, such as --{name}={_shown(default)}'
+        ) from None
     return key, value
 
 
@@ -176,7 +189,11 @@ def _commit():
     here = os.path.dirname(os.path.abspath(__file__))
     try:
         done = subprocess.run(
-            ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, timeout=5, check=True
+            ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
         )
         return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):

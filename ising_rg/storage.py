@@ -37,7 +37,9 @@ def make_folder(path):
             pass
         os.remove(probe)
     except OSError as error:
-        raise UserError(f"{path}: cannot write into this folder ({error.strerror}); choose another with its setting") from None
+        raise UserError(
+            f"{path}: cannot write into this folder ({error.strerror}); choose another with its setting"
+        ) from None
 
 
 def save_json(path, content):
@@ -52,7 +54,9 @@ def load_json(path):
         try:
             return json.load(file)
         except ValueError:
-            raise UserError(f"{path}: found a damaged JSON file; remove it and what it describes, or restore it") from None
+            raise UserError(
+                f"{path}: found a damaged JSON file; remove it and what it describes, or restore it"
+            ) from None
 
 
 def sidecar(path):
@@ -80,7 +84,8 @@ def load_spins(path):
         return bits.view(np.int8) * np.int8(2) - np.int8(1)
     if array.dtype != np.int8 or array.ndim != 2 or array.shape[0] != array.shape[1] or not array.size:
         raise UserError(
-            f"{path}: found {array.dtype} of shape {array.shape}, needed one configuration: int8 (L, L) or bit-packed uint8 (L, L/8)"
+            f"{path}: found {array.dtype} of shape {array.shape}, needed one configuration: "
+            "int8 (L, L) or bit-packed uint8 (L, L/8)"
         )
     spins = np.array(array)
     if not _all_plus_minus_one(spins):
@@ -127,7 +132,9 @@ def load_pt(path):
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a foreign or truncated file
-        raise UserError(f"{path}: found a truncated or foreign file ({type(error).__name__}), needed a .pt file of this project") from None
+        raise UserError(
+            f"{path}: found a truncated or foreign file ({type(error).__name__}), needed a .pt file of this project"
+        ) from None
 
 
 def _open_npy(path):

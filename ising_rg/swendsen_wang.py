@@ -74,7 +74,12 @@ def hot_start(shape, seed, first_configuration=0):
     bits = np.empty((n_sites + 127) // 128 * 2, np.uint64)
     for index, configuration in enumerate(spins.reshape(shape[0], n_sites)):
         _random_bits(bits, _ZERO, np.uint64(first_configuration + index), key)
-        np.subtract(np.unpackbits(bits.view(np.uint8), count=n_sites, bitorder="little") * np.int8(2), 1, out=configuration, casting="unsafe")
+        np.subtract(
+            np.unpackbits(bits.view(np.uint8), count=n_sites, bitorder="little") * np.int8(2),
+            1,
+            out=configuration,
+            casting="unsafe",
+        )
     return spins
 
 

@@ -69,7 +69,9 @@ class RuleObjective:
         self.batches, self.seed, self.device = batches, seed, device
         self.L, self.n_windows, self.window_blocks = batches[0].shape[-1], n_windows, window_blocks
         self.exact_coarse = torch.tensor([float(exact.torus_correlation(*r, self.L / SCALE)) for r in DISTANCES])
-        self.exact_fine = torch.tensor([float(exact.torus_correlation(SCALE * x, SCALE * y, self.L)) for x, y in DISTANCES])
+        self.exact_fine = torch.tensor(
+            [float(exact.torus_correlation(SCALE * x, SCALE * y, self.L)) for x, y in DISTANCES]
+        )
 
     def __call__(self, rule, step):
         """Return (loss, dict of what is shown) for the windows of one step."""
@@ -97,7 +99,9 @@ class KernelObjective:
         self.batches, self.rule, self.seed, self.device = batches, rule.to(device), seed, device
         self.n_windows, self.window_blocks = n_windows, window_blocks
         # Equilibrated lattices from which the kernel generates as it is trained: the only honest look at c10 and the gain.
-        self.seeds = swendsen_wang.sample(seed_size, exact.BETA_CRITICAL, n_seeds, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE))
+        self.seeds = swendsen_wang.sample(
+            seed_size, exact.BETA_CRITICAL, n_seeds, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE)
+        )
 
     def __call__(self, kernel, step):
         """Return (loss, {}) for the windows of one step."""
@@ -143,7 +147,12 @@ class Optimization:
     def report(self):
         """Append a row to `history` and return it."""
         shown = self.objective.look(self.module) if hasattr(self.objective, "look") else self._shown
-        row = {"step": self.step, "loss": float(np.mean(self._losses)), **shown, "lr": self.optimizer.param_groups[0]["lr"]}
+        row = {
+            "step": self.step,
+            "loss": float(np.mean(self._losses)),
+            **shown,
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
         self.history.append(row)
         self._losses = []
         return row

@@ -18,9 +18,9 @@ import math
 
 import numpy as np
 
-PREFIX_CALLS = 6                  # Philox calls for every word; 6 was fastest of 6, 7, 8, 12 (docs/kernels.md)
+PREFIX_CALLS = 6  # Philox calls for every word; 6 was fastest of 6, 7, 8, 12 (docs/kernels.md)
 PREFIX_DIGITS = 2 * PREFIX_CALLS  # one call gives two words, hence two digits
-MAX_CALLS = 32                    # 64 digits
+MAX_CALLS = 32  # 64 digits
 
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 ONE = np.uint64(1)

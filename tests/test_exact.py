@@ -38,7 +38,15 @@ def test_large_torus_is_onsager_off_criticality():
 
 
 @pytest.mark.parametrize(
-    "L, c10", [(16, 0.7265324264), (32, 0.7168292331), (64, 0.7119691949), (128, 0.7095381360), (243, 0.7083875136), (729, 0.7075336941)]
+    "L, c10",
+    [
+        (16, 0.7265324264),
+        (32, 0.7168292331),
+        (64, 0.7119691949),
+        (128, 0.7095381360),
+        (243, 0.7083875136),
+        (729, 0.7075336941),
+    ],
 )
 def test_critical_energy_of_finite_tori(L, c10):
     assert exact.torus_c10(L) == pytest.approx(c10, abs=2e-10)
@@ -52,8 +60,21 @@ def test_finite_size_corrections_of_energy_and_its_variance():
 
 
 def test_bulk_correlations():
-    known = {(1, 0): math.sqrt(0.5), (1, 1): 2 / math.pi, (2, 0): 1 - 4 / math.pi**2, (2, 1): 0.5731591683, (2, 2): 0.5403796461}
-    known |= {(3, 0): 0.5357904517, (3, 1): 0.5272391060, (3, 3): 0.4892677224, (4, 0): 0.4979891365, (8, 0): 0.4183402126, (16, 0): 0.3517118234}
+    known = {
+        (1, 0): math.sqrt(0.5),
+        (1, 1): 2 / math.pi,
+        (2, 0): 1 - 4 / math.pi**2,
+        (2, 1): 0.5731591683,
+        (2, 2): 0.5403796461,
+    }
+    known |= {
+        (3, 0): 0.5357904517,
+        (3, 1): 0.5272391060,
+        (3, 3): 0.4892677224,
+        (4, 0): 0.4979891365,
+        (8, 0): 0.4183402126,
+        (16, 0): 0.3517118234,
+    }
     for (x, y), value in known.items():
         assert exact.bulk_correlation(x, y) == pytest.approx(value, abs=1e-10)
         assert exact.bulk_correlation(-y, x) == exact.bulk_correlation(x, y)
@@ -73,7 +94,13 @@ def test_bulk_amplitude_formula():
 def test_torus_scaling_form():
     """L^(1/4) C in the scaling limit, values of the theta-function form to ten digits (rounded down to 1e-9 here)."""
     L = 3 * 2**20
-    for (x, y), value in {(2, 0): 1.0545270514, (2, 2): 1.0294356056, (3, 0): 1.0792656832, (4, 0): 1.1171961963, (8, 0): 1.2552903267}.items():
+    for (x, y), value in {
+        (2, 0): 1.0545270514,
+        (2, 2): 1.0294356056,
+        (3, 0): 1.0792656832,
+        (4, 0): 1.1171961963,
+        (8, 0): 1.2552903267,
+    }.items():
         assert float(L**0.25 * exact.torus_correlation(L // x, L // y if y else 0, L)) == pytest.approx(value, abs=1e-9)
 
 
@@ -81,7 +108,9 @@ def test_torus_correlation_joins_the_bulk_and_is_periodic():
     """For r << L the torus form is the bulk form times 1 + O(r / L); r and L - r are the same distance."""
     assert float(exact.torus_correlation(3, 1, 10**7)) == pytest.approx(exact.bulk_correlation(3, 1), rel=1e-6)
     assert float(exact.torus_correlation(60, 0, 10**8)) == pytest.approx(exact.bulk_correlation(60, 0), rel=1e-5)
-    assert float(exact.torus_correlation(5, 2, 192)) == pytest.approx(float(exact.torus_correlation(-187, 190, 192)), rel=1e-12)
+    assert float(exact.torus_correlation(5, 2, 192)) == pytest.approx(
+        float(exact.torus_correlation(-187, 190, 192)), rel=1e-12
+    )
 
 
 def test_torus_correlation_at_one_site_is_the_energy():

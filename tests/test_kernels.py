@@ -6,7 +6,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ising_rg import exact, kernels, metropolis, observables, random_numbers, sampling, storage, swendsen_wang, upsampling
+from ising_rg import (
+    exact,
+    kernels,
+    metropolis,
+    observables,
+    random_numbers,
+    sampling,
+    storage,
+    swendsen_wang,
+    upsampling,
+)
 from ising_rg.errors import UserError
 from ising_rg.random_numbers import Purpose
 from tests.distributions import chi_square_sigma
@@ -74,7 +84,9 @@ def test_threshold_table_is_antisymmetric_and_never_certain():
     assert table.min() >= 1 and np.all(np.diff(table) >= 0) and table[2048] == 2**31
 
 
-@pytest.mark.parametrize("make", [lambda: random_conditional(5, 0.1), lambda: kernels.load(CONDITIONAL), lambda: kernels.load(INDEPENDENT)])
+@pytest.mark.parametrize(
+    "make", [lambda: random_conditional(5, 0.1), lambda: kernels.load(CONDITIONAL), lambda: kernels.load(INDEPENDENT)]
+)
 def test_sample_is_a_function_of_seed_number_and_coarse_spins(make):
     kernel, coarse = make(), random_spins((5, 20, 20))
     results = []
@@ -185,7 +197,12 @@ def test_foreign_weight_files_are_refused(tmp_path):
         "keys.pt": {"conv.weight": torch.zeros(3)},
         "shape.pt": {"proj.weight": torch.zeros(4, 1, 9, 9), "w1": torch.ones(1), "A": torch.ones(1)},
         "nan.pt": {"proj.weight": torch.full((9, 1, 9, 9), float("nan")), "w1": torch.ones(1), "A": torch.ones(1)},
-        "size.pt": {"kernel": "conditional", "kernel_size": 5, "drawing_order": list(kernels.DRAWING_ORDER), "state_dict": {}},
+        "size.pt": {
+            "kernel": "conditional",
+            "kernel_size": 5,
+            "drawing_order": list(kernels.DRAWING_ORDER),
+            "state_dict": {},
+        },
     }
     for name, content in cases.items():
         torch.save(content, tmp_path / name)
@@ -206,7 +223,9 @@ def test_one_stage_of_the_shipped_kernel():
     """
     seeds = swendsen_wang.sample(64, BETA, 100, seed=12)
     raw = []
-    refined = upsampling.upsample(seeds, kernels.load(CONDITIONAL), BETA, 5, seed=13, on_raw=lambda fine: raw.append(fine.copy()))
+    refined = upsampling.upsample(
+        seeds, kernels.load(CONDITIONAL), BETA, 5, seed=13, on_raw=lambda fine: raw.append(fine.copy())
+    )
     for fine, tolerance in ((raw[0], 0.005), (refined, 0.0015)):
         m = observables.magnetization(fine)
         mean, error = observables.mean_at_exact_m2(observables.c10(fine), m, 192)

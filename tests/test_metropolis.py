@@ -62,14 +62,14 @@ def test_threads_calls_and_batches_do_not_matter(shape):
 
 @pytest.mark.parametrize("beta", [0.2, BETA])
 def test_exact_distribution_at_L4_from_a_random_start(beta):
-    """150 sweeps from random starts reach all 65,536 states with Boltzmann's probabilities.
+    """100 sweeps from random starts reach all 65,536 states with Boltzmann's probabilities.
 
     Each sub-sweep satisfies detailed balance, so the stationary distribution is exact; configurations are independent, so
-    chi^2 is textbook; 4.5 standard deviations. The slowest mode at L = 4 decays within ~20 sweeps at beta_c: 150 leave e^-7
-    of a start whose chi^2 excess is of order the number of bins, which is nothing.
+    chi^2 is textbook; 4.5 standard deviations. The slowest mode at L = 4 decays within ~15 sweeps at beta_c, so at most
+    e^-7 of the start's deviation is left, which adds n e^-14 = 0.2 to chi^2.
     """
-    spins = swendsen_wang.hot_start((400_000, 4, 4), seed=1)
-    metropolis.sweep(spins, beta, 150, seed=2)
+    spins = swendsen_wang.hot_start((200_000, 4, 4), seed=1)
+    metropolis.sweep(spins, beta, 100, seed=2)
     counts = np.bincount(state_index(spins), minlength=65536)
     assert abs(chi_square_sigma(counts, boltzmann_probabilities(beta))) < 4.5
 

@@ -35,7 +35,12 @@ def test_philox_known_answers(rounds, counter, key, answer):
 
 
 def test_keys_differ_by_seed_purpose_and_index():
-    keys = {tuple(map(int, random_numbers.key(seed, purpose, index))) for seed in (0, 1, -1, 2**40) for purpose in Purpose for index in range(5)}
+    keys = {
+        tuple(map(int, random_numbers.key(seed, purpose, index)))
+        for seed in (0, 1, -1, 2**40)
+        for purpose in Purpose
+        for index in range(5)
+    }
     assert len(keys) == 4 * len(Purpose) * 5
 
 

@@ -62,7 +62,12 @@ def pipeline(tmp_path_factory):
     succeed(*COLLECT, f"--save_dir={folder}/samples")
     succeed("batching.py", f"--source_dir={folder}/samples", f"--output_dir={folder}/batches", "--samples_per_batch=2")
     for kernel in ("conditional", "independent"):
-        files = (f"--param_file={folder}/{kernel}.pt", f"--block_rule_file={folder}/rule.pt", f"--picture_dir={folder}", f"--checkpoint_dir={folder}/check")
+        files = (
+            f"--param_file={folder}/{kernel}.pt",
+            f"--block_rule_file={folder}/rule.pt",
+            f"--picture_dir={folder}",
+            f"--checkpoint_dir={folder}/check",
+        )
         succeed(*TRAIN, f"--kernel={kernel}", f"--data_dir={folder}/batches", *files)
     return str(folder)
 
@@ -118,9 +123,25 @@ def test_more_samples_extend_the_chain_and_other_settings_are_refused(pipeline, 
 
 def test_training_goes_on_after_ctrl_c(pipeline, tmp_path):
     """Interrupted at a random moment and started again, it ends with the same weights; other settings are refused."""
-    train = ("--kernel=conditional", f"--data_dir={pipeline}/batches", "--pictures=false", "--block_rule_steps=40", "--steps=40")
-    whole = (*train, f"--param_file={tmp_path}/whole.pt", f"--block_rule_file={tmp_path}/rule.pt", f"--checkpoint_dir={tmp_path}/a")
-    parts = (*train, f"--param_file={tmp_path}/parts.pt", f"--block_rule_file={tmp_path}/rule.pt", f"--checkpoint_dir={tmp_path}/b")
+    train = (
+        "--kernel=conditional",
+        f"--data_dir={pipeline}/batches",
+        "--pictures=false",
+        "--block_rule_steps=40",
+        "--steps=40",
+    )
+    whole = (
+        *train,
+        f"--param_file={tmp_path}/whole.pt",
+        f"--block_rule_file={tmp_path}/rule.pt",
+        f"--checkpoint_dir={tmp_path}/a",
+    )
+    parts = (
+        *train,
+        f"--param_file={tmp_path}/parts.pt",
+        f"--block_rule_file={tmp_path}/rule.pt",
+        f"--checkpoint_dir={tmp_path}/b",
+    )
     succeed(TRAIN[0], *whole)
     command = [sys.executable, os.path.join(ROOT, TRAIN[0]), *parts]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -140,7 +161,9 @@ def test_training_goes_on_after_ctrl_c(pipeline, tmp_path):
 def test_multi_stage_writes_what_it_says(tmp_path):
     output = succeed(*MULTI, "--num_configs=3", "--save_stages=all", "--refine_sweeps=4,2", f"--output_dir={tmp_path}")
     files = arrays(tmp_path)
-    assert sorted(files) == sorted(f"spins_{c:04d}_stage{stage}_L{16 * 3**stage}.npy" for c in range(3) for stage in range(3))
+    assert sorted(files) == sorted(
+        f"spins_{c:04d}_stage{stage}_L{16 * 3**stage}.npy" for c in range(3) for stage in range(3)
+    )
     assert all(spins.dtype == np.int8 and set(np.unique(spins)) <= {-1, 1} for spins in files.values())
     report = json.load(open(tmp_path / "report.json"))
     rows = report["rows"]
@@ -153,13 +176,17 @@ def test_multi_stage_writes_what_it_says(tmp_path):
         if row["kind"] != "raw":
             spins = files[f"spins_{row['config']:04d}_stage{row['stage']}_L{row['L']}.npy"]
             assert row["m"] == pytest.approx(spins.mean())
-            assert row["c10"] == pytest.approx(((spins * np.roll(spins, 1, 0)).mean() + (spins * np.roll(spins, 1, 1)).mean()) / 2)
+            assert row["c10"] == pytest.approx(
+                ((spins * np.roll(spins, 1, 0)).mean() + (spins * np.roll(spins, 1, 1)).mean()) / 2
+            )
         assert ("stage_gain" in row) == (row["kind"] != "seed")
     fine, coarse = ([r["m"] for r in rows if r["stage"] == stage and r["kind"] == "refined"] for stage in (2, 1))
     gain = next(row["stage_gain"] for row in rows if row["stage"] == 2 and row["kind"] == "refined")
     assert gain == pytest.approx(np.dot(fine, coarse) / np.dot(coarse, coarse))
     assert report["settings"]["REFINE_SWEEPS"] == [4, 2]
-    assert (tmp_path / "full_comparison.png").stat().st_size > 10_000 and (tmp_path / "tracking.png").stat().st_size > 5_000
+    assert (tmp_path / "full_comparison.png").stat().st_size > 10_000 and (
+        tmp_path / "tracking.png"
+    ).stat().st_size > 5_000
     assert "reached L = 144" in output and "ns per spin" in output
 
 
@@ -172,7 +199,11 @@ def test_multi_stage_saves_what_was_asked(tmp_path, save, count):
 
 def test_one_thread_and_two_write_the_same_files(tmp_path):
     """START_SIZE = 200 is large enough for the cluster sweeps to be cut into strips and the sweeps into bands."""
-    for name, script in (("multi", (*MULTI[:1], "--start_size=200", "--stages=2")), ("normal", (*NORMAL, "--lattice_size=512")), ("single", SINGLE)):
+    for name, script in (
+        ("multi", (*MULTI[:1], "--start_size=200", "--stages=2")),
+        ("normal", (*NORMAL, "--lattice_size=512")),
+        ("single", SINGLE),
+    ):
         for threads in (1, 2):
             succeed(*script, "--pictures=false", f"--output_dir={tmp_path}/{name}{threads}", threads=threads)
         assert_same_arrays(arrays(tmp_path / f"{name}1"), arrays(tmp_path / f"{name}2"))
@@ -185,9 +216,14 @@ def test_single_stage(pipeline, tmp_path):
     ]  # fmt: skip
     assert (tmp_path / "a/single_stage.png").stat().st_size > 10_000
     rows = {row["name"]: row for row in json.load(open(tmp_path / "a/report.json"))["rows"]}
-    assert "too much order" in rows["naive copy raw"]["diagnosis"] and "as they should be" in rows["RG refined"]["diagnosis"]
+    assert (
+        "too much order" in rows["naive copy raw"]["diagnosis"]
+        and "as they should be" in rows["RG refined"]["diagnosis"]
+    )
     assert all(f"{name}: " in output for name in rows)
-    succeed(SINGLE[0], f"--seed_file={pipeline}/samples/sample_0000.npy", "--pictures=false", f"--output_dir={tmp_path}/b")
+    succeed(
+        SINGLE[0], f"--seed_file={pipeline}/samples/sample_0000.npy", "--pictures=false", f"--output_dir={tmp_path}/b"
+    )
     assert np.array_equal(arrays(tmp_path / "b")["seed_L132.npy"], np.load(f"{pipeline}/samples/sample_0000.npy"))
 
 
@@ -235,8 +271,13 @@ def test_unknown_and_ill_typed_settings_and_unwritable_folders_are_refused(scrip
     number = {"batching.py": "samples_per_batch", "kernel_training_pixel_shuffle.py": "steps"}.get(script, "seed")
     fail(script, f"--{number}=many", says=(number, "whole number"))
     (tmp_path / "file").write_text("not a folder")
-    folder = {"batching.py": "output_dir", "kernel_training_pixel_shuffle.py": "checkpoint_dir"}.get(script) or GENERATING[script][0]
-    inputs = {"batching.py": (f"--source_dir={pipeline}/samples",), "kernel_training_pixel_shuffle.py": (f"--data_dir={pipeline}/batches",)}
+    folder = {"batching.py": "output_dir", "kernel_training_pixel_shuffle.py": "checkpoint_dir"}.get(
+        script
+    ) or GENERATING[script][0]
+    inputs = {
+        "batching.py": (f"--source_dir={pipeline}/samples",),
+        "kernel_training_pixel_shuffle.py": (f"--data_dir={pipeline}/batches",),
+    }
     fail(script, *inputs.get(script, ()), f"--{folder}={tmp_path}/file/out", says="cannot write")
 
 
@@ -250,10 +291,17 @@ def test_missing_foreign_and_truncated_weights_are_refused(script, tmp_path, pip
     (tmp_path / "foreign.pt").write_text("hello")
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
     for name in ("missing.pt", "truncated.pt", "foreign.pt", "other.pt"):
-        fail(script, f"--kernel_file={tmp_path}/{name}", f"--output_dir={tmp_path}/out", says=(name, "kernel_training_pixel_shuffle.py"))
+        fail(
+            script,
+            f"--kernel_file={tmp_path}/{name}",
+            f"--output_dir={tmp_path}/out",
+            says=(name, "kernel_training_pixel_shuffle.py"),
+        )
 
 
-@pytest.mark.parametrize("script, setting", [("fast_generating_single_stage.py", "seed_file"), ("normal_fast_2d_Ising.py", "start_file")])
+@pytest.mark.parametrize(
+    "script, setting", [("fast_generating_single_stage.py", "seed_file"), ("normal_fast_2d_Ising.py", "start_file")]
+)
 def test_bad_start_files_are_refused(script, setting, tmp_path):
     np.save(tmp_path / "good.npy", np.ones((8, 8), np.int8))
     (tmp_path / "truncated.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:-9])
@@ -291,7 +339,14 @@ def test_batching_refuses_bad_samples_and_keeps_everything(pipeline, tmp_path):
 
 def test_training_refuses_bad_data(pipeline, tmp_path):
     def train(data, *more):
-        return (*TRAIN, f"--data_dir={data}", f"--param_file={tmp_path}/k.pt", f"--block_rule_file={tmp_path}/r.pt", f"--checkpoint_dir={tmp_path}/c", *more)
+        return (
+            *TRAIN,
+            f"--data_dir={data}",
+            f"--param_file={tmp_path}/k.pt",
+            f"--block_rule_file={tmp_path}/r.pt",
+            f"--checkpoint_dir={tmp_path}/c",
+            *more,
+        )
 
     fail(*train(tmp_path / "nowhere"), says=("nowhere", "batching.py"))
     data = tmp_path / "data"

@@ -53,11 +53,28 @@ def test_defaults_and_overrides(script):
     done = script("--size=-3", "--rate=1e-3", "--name=x=y z", "--draw=false", "--sweeps=5,3,2")
     assert done.returncode == 0
     assert "override: SIZE = -3" in done.stdout
-    assert done.stdout.splitlines()[-1] == "{'DRAW': False, 'NAME': 'x=y z', 'RATE': 0.001, 'SIZE': -3, 'SWEEPS': (5, 3, 2)}"
+    assert (
+        done.stdout.splitlines()[-1]
+        == "{'DRAW': False, 'NAME': 'x=y z', 'RATE': 0.001, 'SIZE': -3, 'SWEEPS': (5, 3, 2)}"
+    )
     assert script("--sweeps=7").stdout.splitlines()[-1].endswith("'SWEEPS': 7}")
 
 
-@pytest.mark.parametrize("argument", ["--size=1.5", "--size=", "--rate=fast", "--draw=maybe", "--sweeps=1,x", "--sizes=3", "--SIZE=3", "size=3", "--size", "-x"])
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--size=1.5",
+        "--size=",
+        "--rate=fast",
+        "--draw=maybe",
+        "--sweeps=1,x",
+        "--sizes=3",
+        "--SIZE=3",
+        "size=3",
+        "--size",
+        "-x",
+    ],
+)
 def test_bad_arguments_are_refused_with_the_names(script, argument):
     done = script(argument)
     assert done.returncode == 2
@@ -113,7 +130,11 @@ def test_bad_configuration_files_are_named(tmp_path):
     cases = {"truncated.npy": content[:-20], "empty.npy": b"", "foreign.npy": b"not an array" * 20}
     for name, data in cases.items():
         (tmp_path / name).write_bytes(data)
-    for name, array in {"float.npy": np.ones((4, 4)), "long.npy": np.ones((4, 6), np.int8), "values.npy": np.zeros((4, 4), np.int8)}.items():
+    for name, array in {
+        "float.npy": np.ones((4, 4)),
+        "long.npy": np.ones((4, 6), np.int8),
+        "values.npy": np.zeros((4, 4), np.int8),
+    }.items():
         np.save(tmp_path / name, array)
     np.save(tmp_path / "pickle.npy", np.array([{}], dtype=object), allow_pickle=True)
     for name in [*cases, "float.npy", "long.npy", "values.npy", "pickle.npy", "missing.npy"]:

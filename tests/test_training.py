@@ -30,7 +30,12 @@ def test_open_correlation_equals_the_mean_over_pairs():
     for x, y in ((1, 0), (2, 1), (3, 3)):
         products = []
         for a, b in [(x, y), (y, x), (x, -y), (y, -x)]:
-            pairs = [values[:, i, j] * values[:, i + b, j + a] for i in range(9) for j in range(9) if 0 <= i + b < 9 and 0 <= j + a < 9]
+            pairs = [
+                values[:, i, j] * values[:, i + b, j + a]
+                for i in range(9)
+                for j in range(9)
+                if 0 <= i + b < 9 and 0 <= j + a < 9
+            ]
             products.append(np.mean(pairs))
         assert np.isclose(float(training.open_correlation(field, x, y)), np.mean(products), atol=1e-6)
 
@@ -46,7 +51,11 @@ def test_rule_objective_is_zero_for_exact_coarse_correlations(monkeypatch):
         index = len(fine_calls)
         fine_calls.append((x, y))
         n = len(training.DISTANCES)
-        return objective.exact_coarse[index] * (1 + training.TARGET_EXCESS) if index < n else objective.exact_fine[index - n]
+        return (
+            objective.exact_coarse[index] * (1 + training.TARGET_EXCESS)
+            if index < n
+            else objective.exact_fine[index - n]
+        )
 
     monkeypatch.setattr(training, "open_correlation", fake)
     loss, shown = objective(kernels.BlockSpinRule(), 0)
@@ -71,7 +80,9 @@ def test_interrupted_optimization_ends_with_the_same_weights():
 
     def optimization():
         torch.manual_seed(0)
-        objective = training.KernelObjective(data, kernels.BlockSpinRule(), seed=1, device="cpu", n_windows=1, window_blocks=40, seed_size=16, n_seeds=2)
+        objective = training.KernelObjective(
+            data, kernels.BlockSpinRule(), seed=1, device="cpu", n_windows=1, window_blocks=40, seed_size=16, n_seeds=2
+        )
         return training.Optimization(kernels.ConditionalKernel(3), objective, 6, 0.01)
 
     whole, first, second = optimization(), optimization(), optimization()
