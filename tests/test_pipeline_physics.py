@@ -70,7 +70,7 @@ def test_correlations_and_gain_of_a_large_ensemble(n_sweeps, tolerances):
     "L, m2_exact, binder_exact", [(8, 1.087971249, 0.613045385), (32, exact.M2_AMPLITUDE, exact.BINDER_CRITICAL)]
 )
 def test_moments_of_many_seeds(L, m2_exact, binder_exact):
-    """100,000 seeds: <m^2> L^(1/4) and U4 within 4.5 standard errors (0.13 % and 0.07 %); at L = 32 the limits are exact to 0.03 %."""
+    """100,000 seeds: <m^2> L^(1/4) and U4 within 4.5 standard errors; at L = 32 the limits are exact to 0.03 %."""
     m = observables.magnetization(swendsen_wang.sample(L, exact.BETA_CRITICAL, 100_000, seed=17))
     m2 = m**2 * L**0.25
     assert abs(m2.mean() - m2_exact) < 4.5 * m2.std() / np.sqrt(len(m))
