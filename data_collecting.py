@@ -23,7 +23,7 @@ UPDATE = "swendsen_wang"             # "swendsen_wang", or "metropolis" (never e
 WARMUP_SWEEPS = 250                  # sweeps before the first sample: 20 autocorrelation times at L = 2048
 INTERVAL_SWEEPS = 40                 # sweeps between samples: the energy's correlation decays in ~13 sweeps at L = 2048
 SEED = 1                             # names the chain
-DEVICE = "auto"                      # "auto", "cpu" or "cuda"
+DEVICE = "auto"                      # of the Metropolis sweeps: "auto", "cpu" or "cuda"
 SAVE_DIR = "data/samples_L2048"      # where the samples go
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
@@ -36,7 +36,7 @@ _CHAIN_SETTINGS = (
     "INTERVAL_SWEEPS",
     "SEED",
 )  # what a sample depends on
-_UPDATES = {"swendsen_wang": swendsen_wang.sweep, "metropolis": metropolis.sweep}
+_UPDATES = ("swendsen_wang", "metropolis")
 
 
 def main(s):
@@ -46,7 +46,7 @@ def main(s):
     settings.check_positive(s, "WARMUP_SWEEPS", at_least=0)
     settings.check_choice(s, "UPDATE", _UPDATES)
     settings.check_seed_size("LATTICE_SIZE", s.LATTICE_SIZE)
-    devices.choose(s.DEVICE)
+    device = devices.choose(s.DEVICE)
     storage.make_folder(s.SAVE_DIR)
     check_chain(s)
 
@@ -58,7 +58,7 @@ def main(s):
     for number in range(n_done, s.NUM_SAMPLES):
         sweep_number = s.WARMUP_SWEEPS + number * s.INTERVAL_SWEEPS
         first = sweep_number - s.INTERVAL_SWEEPS if number else 0
-        run_sweeps(s, spins, first, sweep_number, f"sample {number}" if number else "warm-up")
+        run_sweeps(s, device, spins, first, sweep_number, f"sample {number}" if number else "warm-up")
         row = measure(s, spins)
         description = settings.provenance(
             s, L=s.LATTICE_SIZE, beta=s.BETA, seed=s.SEED, sample=number, sweep=sweep_number, **row
@@ -118,12 +118,15 @@ def continue_chain(s):
     return n_done, spins
 
 
-def run_sweeps(s, spins, first, last, label):
+def run_sweeps(s, device, spins, first, last, label):
     """Run sweeps number first ... last - 1, in place."""
     with tqdm(total=last - first, desc=label, unit="sweep", leave=False, disable=None) as bar:
         for t in range(first, last, 10):
             n_sweeps = min(10, last - t)
-            _UPDATES[s.UPDATE](spins, s.BETA, n_sweeps, s.SEED, t)
+            if s.UPDATE == "metropolis":
+                metropolis.sweep(spins, s.BETA, n_sweeps, s.SEED, t, device)
+            else:
+                swendsen_wang.sweep(spins, s.BETA, n_sweeps, s.SEED, t)
             bar.update(n_sweeps)
 
 

@@ -28,7 +28,7 @@ SAVE_STAGES = "last"                 # configurations to write: "last", "all" (w
 PICTURES = True                      # draw the comparison and the tracking picture
 PREVIEW_SIZE = 512                   # pixels per side of each lattice in the pictures
 SEED = 1                             # names the configurations: the same SEED gives the same spins
-DEVICE = "auto"                      # "auto", "cpu" or "cuda"
+DEVICE = "auto"                      # of the Metropolis sweeps: "auto", "cpu" or "cuda"
 OUTPUT_DIR = "results/multi_stage"   # where everything goes
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
@@ -40,7 +40,7 @@ _BYTES_PER_FINE_SITE = 2.6  # raw lattice, its ten sub-lattices, packed bits, co
 
 def main(s):
     sweeps = check(s)
-    devices.choose(s.DEVICE)
+    device = devices.choose(s.DEVICE)
     kernel = kernels.load(s.KERNEL_FILE)
     storage.make_folder(s.OUTPUT_DIR)
     start = time.perf_counter()
@@ -50,7 +50,7 @@ def main(s):
         f"growing {s.NUM_CONFIGS} x {s.START_SIZE} -> {L_final} with {s.KERNEL_FILE}, {s.REFINE_SWEEPS} sweeps a stage"
     )
 
-    run = Run(s, kernel, sweeps)
+    run = Run(s, kernel, sweeps, device)
     for first in range(0, s.NUM_CONFIGS, batch_size):
         run.grow(first, min(batch_size, s.NUM_CONFIGS - first))
     reports.add_stage_gains(run.rows)
@@ -94,8 +94,8 @@ def check(s):
 class Run:
     """The configurations of one run, grown batch by batch; keeps rows, file names and what the pictures show."""
 
-    def __init__(self, s, kernel, sweeps):
-        self.s, self.kernel, self.sweeps = s, kernel, sweeps
+    def __init__(self, s, kernel, sweeps, device):
+        self.s, self.kernel, self.sweeps, self.device = s, kernel, sweeps, device
         self.rows, self.files, self.columns, self.panels = [], [], [], []
 
     def grow(self, first, n):
@@ -128,7 +128,7 @@ class Run:
                 measuring = time.perf_counter() - clock
 
             spins = upsampling.upsample(
-                spins, self.kernel, s.BETA, n_sweeps, upsampling.stage_seed(s.SEED, stage), first, on_raw=on_raw
+                spins, self.kernel, s.BETA, n_sweeps, upsampling.stage_seed(s.SEED, stage), first, self.device, on_raw
             )
             self.record("refined", stage, first, spins, time.perf_counter() - clock - measuring)
 

@@ -39,7 +39,7 @@ REFINE_SWEEPS = 5                    # Metropolis sweeps after the kernel, and a
 BETA = exact.BETA_CRITICAL           # inverse temperature
 PICTURES = True                      # draw the five rows
 SEED = 1                             # names the configurations
-DEVICE = "auto"                      # "auto", "cpu" or "cuda"
+DEVICE = "auto"                      # of the Metropolis sweeps: "auto", "cpu" or "cuda"
 OUTPUT_DIR = "results/single_stage"  # where everything goes
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
@@ -50,11 +50,11 @@ _GAIN_DISTANCE = 8  # coarse sites at which C(3r) of the fine lattice is compare
 
 def main(s):
     check(s)
-    devices.choose(s.DEVICE)
+    device = devices.choose(s.DEVICE)
     kernel = kernels.load(s.KERNEL_FILE)
     storage.make_folder(s.OUTPUT_DIR)
     start = time.perf_counter()
-    configurations = generate(s, kernel)
+    configurations = generate(s, kernel, device)
     seed = next(iter(configurations.values()))
 
     rows, notes = [], {}
@@ -85,7 +85,7 @@ def check(s):
         )
 
 
-def generate(s, kernel):
+def generate(s, kernel, device):
     """Return the five configurations by name, int8 (L, L) each, the seed first."""
     if s.SEED_FILE:
         seed = storage.load_spins(s.SEED_FILE)
@@ -100,11 +100,17 @@ def generate(s, kernel):
             )[0]
     stage_seed, raw = upsampling.stage_seed(s.SEED, 1), []
     refined = upsampling.upsample(
-        seed, kernel, s.BETA, s.REFINE_SWEEPS, stage_seed, on_raw=lambda fine: raw.append(fine[0].copy())
+        seed,
+        kernel,
+        s.BETA,
+        s.REFINE_SWEEPS,
+        stage_seed,
+        device=device,
+        on_raw=lambda fine: raw.append(fine[0].copy()),
     )[0]
     copied = upsampling.naive_copy(seed)[0]
     copied_refined = copied.copy()
-    metropolis.sweep(copied_refined, s.BETA, s.REFINE_SWEEPS, stage_seed)
+    metropolis.sweep(copied_refined, s.BETA, s.REFINE_SWEEPS, stage_seed, device=device)
     return {
         "seed": seed,
         "RG raw": raw[0],

@@ -29,7 +29,7 @@ START = "hot"                        # "hot" (random spins) or "cold" (all up)
 START_FILE = ""                      # a configuration (.npy) to start from instead
 PICTURES = True                      # draw the final configuration and the series
 SEED = 1                             # names the run
-DEVICE = "auto"                      # "auto", "cpu" or "cuda"
+DEVICE = "auto"                      # of the Metropolis sweeps: "auto", "cpu" or "cuda"
 OUTPUT_DIR = "results/normal"        # where everything goes
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
@@ -37,7 +37,7 @@ OUTPUT_DIR = "results/normal"        # where everything goes
 
 def main(s):
     check(s)
-    devices.choose(s.DEVICE)
+    device = devices.choose(s.DEVICE)
     storage.make_folder(s.OUTPUT_DIR)
     spins = start_spins(s)
     L = len(spins)
@@ -45,7 +45,7 @@ def main(s):
         f"L = {L}, beta = {s.BETA:.10g}, temperature = {1 / s.BETA:.10g} J/k_B "
         f"(critical {1 / exact.BETA_CRITICAL:.10g}), {s.UPDATE}"
     )
-    series, spins, seconds = simulate(s, spins)
+    series, spins, seconds = simulate(s, spins, device)
     report = summarize(s, L, series, seconds)
 
     storage.save_array(
@@ -89,9 +89,9 @@ def start_spins(s):
     return swendsen_wang.hot_start((1, s.LATTICE_SIZE, s.LATTICE_SIZE), s.SEED)[0]
 
 
-def simulate(s, spins):
+def simulate(s, spins, device):
     """Return (series (n, 3) of sweep, m, energy per site; final spins; seconds spent updating)."""
-    advance, observe, final = (metropolis_steps if s.UPDATE == "metropolis" else cluster_steps)(s, spins)
+    advance, observe, final = (metropolis_steps if s.UPDATE == "metropolis" else cluster_steps)(s, spins, device)
     advance(0, 0)  # compile before the clock runs
     rows, seconds = [], 0.0
     with tqdm(total=s.NUM_SWEEPS, desc=s.UPDATE, unit="sweep", leave=False, disable=None) as bar:
@@ -106,18 +106,23 @@ def simulate(s, spins):
     return np.array(rows), final(), seconds
 
 
-def metropolis_steps(s, spins):
-    """Return functions (advance, observe, final spins) that keep the lattice packed."""
-    packed = lattice.pack(spins)
+def metropolis_steps(s, spins, device):
+    """Return functions (advance, observe, final spins) that keep the lattice packed and on the device."""
+    packed = metropolis.to_device(lattice.pack(spins), device)
+
+    def observe():
+        m, c10 = observables.packed_magnetization_and_c10(metropolis.to_host(packed, device))
+        return float(m[0]), float(c10[0])
+
     return (
-        lambda n_sweeps, first: metropolis.sweep_packed(packed, s.BETA, n_sweeps, s.SEED, first),
-        lambda: tuple(float(x[0]) for x in observables.packed_magnetization_and_c10(packed)),
-        lambda: lattice.unpack(packed)[0],
+        lambda n_sweeps, first: metropolis.sweep_packed(packed, s.BETA, n_sweeps, s.SEED, first, device),
+        observe,
+        lambda: lattice.unpack(metropolis.to_host(packed, device))[0],
     )
 
 
-def cluster_steps(s, spins):
-    """Return functions (advance, observe, final spins) for Swendsen-Wang."""
+def cluster_steps(s, spins, device):
+    """Return functions (advance, observe, final spins) for Swendsen-Wang, which runs on the CPU."""
     return (
         lambda n_sweeps, first: swendsen_wang.sweep(spins, s.BETA, n_sweeps, s.SEED, first),
         lambda: (float(observables.magnetization(spins)[0]), float(observables.c10(spins)[0])),

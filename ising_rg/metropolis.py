@@ -27,7 +27,7 @@ def sweep(spins, beta, n_sweeps, seed, first_sweep=0, device="cpu", first_config
         n_sweeps: sweeps to run; each tries every site once, black then white.
         seed: int; the same seed gives the same spins on every device and for any number of threads.
         first_sweep: number of the first sweep.
-        device: "cpu".
+        device: "cpu" or "cuda" (see `metropolis_cuda`).
         first_configuration: number of the first configuration of the batch.
 
     Raises:
@@ -39,18 +39,39 @@ def sweep(spins, beta, n_sweeps, seed, first_sweep=0, device="cpu", first_config
     if n_sweeps == 0:
         lattice.check_spins(spins)
         return
-    packed = lattice.pack(spins)
+    packed = to_device(lattice.pack(spins), device)
     sweep_packed(packed, beta, n_sweeps, seed, first_sweep, device, first_configuration)
-    lattice.unpack(packed, out=spins)
+    lattice.unpack(to_host(packed, device), out=spins)
+
+
+def to_device(packed, device):
+    """Return a PackedLattice for `sweep_packed` on `device`: the same one for "cpu", a copy on the GPU for "cuda"."""
+    return _backend(device).to_device(packed)
+
+
+def to_host(packed, device):
+    """Return a PackedLattice in the host's memory: the same one for "cpu"."""
+    return _backend(device).to_host(packed)
 
 
 def sweep_packed(packed, beta, n_sweeps, seed, first_sweep=0, device="cpu", first_configuration=0):
-    """Run checkerboard Metropolis sweeps on a `lattice.PackedLattice`, in place; arguments as `sweep`."""
+    """Run checkerboard Metropolis sweeps on a `lattice.PackedLattice`, in place; arguments as `sweep`.
+
+    With device "cuda" the words are on the GPU (`to_device`) and stay there.
+    """
     _check_numbers(packed.n_configurations, beta, n_sweeps, first_sweep, first_configuration)
-    if device != "cpu":
-        raise ValueError(f'device: found "{device}", needed "cpu"')
     key = random_numbers.key(seed, Purpose.METROPOLIS)
-    metropolis_cpu.sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration)
+    _backend(device).sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration)
+
+
+def _backend(device):
+    if device == "cuda":
+        from ising_rg import metropolis_cuda  # slow to import, and of use on few machines
+
+        return metropolis_cuda
+    if device != "cpu":
+        raise ValueError(f'device: found "{device}", needed "cpu" or "cuda"')
+    return metropolis_cpu
 
 
 def sweep_reference(spins, beta, n_sweeps, seed, first_sweep=0, first_configuration=0):
@@ -76,14 +97,12 @@ def sweep_reference(spins, beta, n_sweeps, seed, first_sweep=0, first_configurat
 
 def _uniform(word_index, bit, half_sweep, configuration, key):
     """Return the 64-bit integer u of one site: its digits are one bit each of 64 random words."""
-    words = []
+    digits = []
     for call in range(update_rule.MAX_CALLS):
         counter = (word_index & 0xFFFFFFFF, word_index >> 32, half_sweep, 64 * configuration + call)
         x = random_numbers.philox4x32(*(np.uint64(c) for c in counter), *key, random_numbers.ROUNDS)
         x = [int(value) for value in x]
-        words += [x[0] << 32 | x[1], x[2] << 32 | x[3]]
-    # The first calls are compared from the least significant digit up, the rest from the most significant down.
-    digits = words[: update_rule.PREFIX_DIGITS][::-1] + words[update_rule.PREFIX_DIGITS :]
+        digits += [x[0] << 32 | x[1], x[2] << 32 | x[3]]
     u = 0
     for word in digits:
         u = u << 1 | (word >> bit & 1)

@@ -15,8 +15,9 @@ from numba import njit, prange
 from ising_rg import random_numbers, update_rule
 from ising_rg.lattice import refresh_ghosts, refresh_halo_rows, refresh_top_bit
 from ising_rg.random_numbers import MASK32, ROUNDS, SHIFT32
-from ising_rg.update_rule import ALL, MAX_CALLS, PREFIX_CALLS, PREFIX_DIGITS
+from ising_rg.update_rule import ALL, MAX_CALLS
 
+PREFIX_CALLS = 4  # calls drawn for every word, written out in _update_block
 BLOCK = 256  # words: four buffers of 2 KiB stay in a 32 KiB cache
 _MIN_BAND_WORDS = 512  # smaller bands cost more in waking a thread than they save (2.6 GHz Zen 4: ~5 us a barrier)
 _ZERO = np.uint64(0)
@@ -30,41 +31,78 @@ _count_antialigned = njit(inline="always")(update_rule.count_antialigned)
 
 @njit(inline="always")
 def _two_words(index, half_sweep, call, key):
+    """Return the random words of digits 2 call and 2 call + 1 for the word of that flat index."""
     x0, x1, x2, x3 = _philox(index & MASK32, index >> SHIFT32, half_sweep, call, key[0], key[1], ROUNDS)
     return (x0 << SHIFT32) | x1, (x2 << SHIFT32) | x3
 
 
-@njit(cache=True)
-def _compare_prefix(n_words, index, half_sweep, configuration, key, digits, less, equal):
-    """Set less[i], equal[i] to `u < p_i` and `u = p_i` in the first PREFIX_DIGITS digits, for `n_words` words from `index` on."""
-    less[:, :n_words] = _ZERO
-    equal[:, :n_words] = ALL
-    less_1, less_2, equal_1, equal_2 = less[0], less[1], equal[0], equal[1]
-    for call in range(PREFIX_CALLS):
-        low, high = PREFIX_DIGITS - 1 - 2 * call, PREFIX_DIGITS - 2 - 2 * call
-        p1_low, p1_high, p2_low, p2_high = digits[0, low], digits[0, high], digits[1, low], digits[1, high]
-        for k in range(n_words):
-            r_low, r_high = _two_words(index + np.uint64(k), half_sweep, configuration | np.uint64(call), key)
-            less_1[k] = _less(r_high, p1_high, _less(r_low, p1_low, less_1[k]))
-            less_2[k] = _less(r_high, p2_high, _less(r_low, p2_low, less_2[k]))
-            equal_1[k] = _equal(r_high, p1_high, _equal(r_low, p1_low, equal_1[k]))
-            equal_2[k] = _equal(r_high, p2_high, _equal(r_low, p2_low, equal_2[k]))
+@njit(inline="always")
+def _compare_two(high, low, p_high, p_low, less, equal):
+    """Put two more significant digits in front of a comparison; return (less, equal)."""
+    less = _less(high, p_high, _less(low, p_low, less))
+    return less, _equal(high, p_high, _equal(low, p_low, equal))
 
 
 @njit(cache=True)
-def _finish_word(aligned, one, index, half_sweep, configuration, key, digits):
-    """Return which of the undecided sites of a word flip: those in `one` have n = 1, those in `aligned` have n = 0."""
-    accepted = _ZERO
+def _update_block(
+    spins, up, down, here, before, after, odd_row, invert, index, half_sweep, configuration, key, digits, one, aligned
+):
+    """Update a block of words as far as the first 2 PREFIX_CALLS digits decide; one[k], aligned[k] tell the undecided sites."""
+    a, b = digits[0], digits[1]
+    a0, a1, a2, a3, a4, a5, a6, a7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
+    b0, b1, b2, b3, b4, b5, b6, b7 = b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]
+    for k in range(spins.size):
+        place = index + np.uint64(k)
+        high, low = _two_words(place, half_sweep, configuration | np.uint64(3), key)
+        less_1, equal_1 = _compare_two(high, low, a6, a7, _ZERO, ALL)
+        less_2, equal_2 = _compare_two(high, low, b6, b7, _ZERO, ALL)
+        high, low = _two_words(place, half_sweep, configuration | np.uint64(2), key)
+        less_1, equal_1 = _compare_two(high, low, a4, a5, less_1, equal_1)
+        less_2, equal_2 = _compare_two(high, low, b4, b5, less_2, equal_2)
+        high, low = _two_words(place, half_sweep, configuration | np.uint64(1), key)
+        less_1, equal_1 = _compare_two(high, low, a2, a3, less_1, equal_1)
+        less_2, equal_2 = _compare_two(high, low, b2, b3, less_2, equal_2)
+        high, low = _two_words(place, half_sweep, configuration, key)
+        less_1, equal_1 = _compare_two(high, low, a0, a1, less_1, equal_1)
+        less_2, equal_2 = _compare_two(high, low, b0, b1, less_2, equal_2)
+        beside = _row_neighbour(here[k], before[k], after[k], odd_row[k])
+        odd, two_or_more = _count_antialigned(spins[k] ^ invert, up[k], down[k], here[k], beside)
+        is_one, is_aligned = odd & ~two_or_more, ~(odd | two_or_more)
+        spins[k] ^= two_or_more | (is_one & less_1) | (is_aligned & less_2)
+        one[k], aligned[k] = is_one & equal_1, is_aligned & equal_2
+
+
+@njit(cache=True)
+def _finish_block(spins, index, half_sweep, configuration, key, digits, one, aligned, accepted, places):
+    """Draw on for the words with undecided sites, packed together, two digits at a time until none is left."""
+    n = 0
+    for k in range(spins.size):  # without a branch: one word in five is undecided, which no processor can predict
+        places[n], one[n], aligned[n] = np.uint64(k), one[k], aligned[k]
+        n += (one[n] | aligned[n]) != _ZERO
     for call in range(PREFIX_CALLS, MAX_CALLS):
-        words = _two_words(index, half_sweep, configuration | np.uint64(call), key)
-        for half in range(2):
-            p1, p2 = digits[0, 2 * call + half], digits[1, 2 * call + half]
-            accepted |= (one & ~words[half] & p1) | (aligned & ~words[half] & p2)
-            one = _equal(words[half], p1, one)
-            aligned = _equal(words[half], p2, aligned)
-        if (one | aligned) == _ZERO:
-            break
-    return accepted | one | aligned  # u = p in all 64 digits: u <= p
+        if n == 0:
+            return
+        a_high, a_low, b_high, b_low = (
+            digits[0, 2 * call],
+            digits[0, 2 * call + 1],
+            digits[1, 2 * call],
+            digits[1, 2 * call + 1],
+        )
+        for i in range(n):
+            high, low = _two_words(index + places[i], half_sweep, configuration | np.uint64(call), key)
+            less_1, equal_1 = _compare_two(high, low, a_high, a_low, _ZERO, ALL)
+            less_2, equal_2 = _compare_two(high, low, b_high, b_low, _ZERO, ALL)
+            accepted[i] = (one[i] & less_1) | (aligned[i] & less_2)
+            one[i] &= equal_1
+            aligned[i] &= equal_2
+        left = 0
+        for i in range(n):
+            spins[places[i]] ^= accepted[i]
+            places[left], one[left], aligned[left] = places[i], one[i], aligned[i]
+            left += (one[left] | aligned[left]) != _ZERO
+        n = left
+    for i in range(n):
+        spins[places[i]] ^= one[i] | aligned[i]  # u = p in all 64 digits: u <= p
 
 
 @njit(cache=True)
@@ -72,28 +110,38 @@ def _update_rows(words, other_words, odd_rows, invert, first_row, last_row, half
     """Update rows first_row <= row < last_row (halo not counted) of one sublattice (H + 2, W), in place."""
     width = words.shape[1]
     mine, other = words.reshape(-1), other_words.reshape(-1)
-    less, equal = np.empty((2, BLOCK), np.uint64), np.empty((2, BLOCK), np.uint64)
+    one, aligned, accepted, places = (
+        np.empty(BLOCK, np.uint64),
+        np.empty(BLOCK, np.uint64),
+        np.empty(BLOCK, np.uint64),
+        np.empty(BLOCK, np.uint64),
+    )
     for start in range(first_row * width, last_row * width, BLOCK):
         n_words = min(BLOCK, last_row * width - start)
-        _compare_prefix(n_words, np.uint64(start), half_sweep, configuration, key, digits, less, equal)
         at = start + width
         # Slices rather than offset indices: LLVM vectorizes only loops whose indices it can prove not to wrap around.
         spins, here = mine[at : at + n_words], other[at : at + n_words]
         up, down = other[at - width : at - width + n_words], other[at + width : at + width + n_words]
         before, after = other[at - 1 : at - 1 + n_words], other[at + 1 : at + 1 + n_words]
-        odd_row = odd_rows[start % (2 * width) :]
-        less_1, less_2, equal_1, equal_2 = less[0], less[1], equal[0], equal[1]
-        for k in range(n_words):
-            beside = _row_neighbour(here[k], before[k], after[k], odd_row[k])
-            odd, two_or_more = _count_antialigned(spins[k] ^ invert, up[k], down[k], here[k], beside)
-            one, aligned = odd & ~two_or_more, ~(odd | two_or_more)
-            spins[k] ^= two_or_more | (one & less_1[k]) | (aligned & less_2[k])
-            equal_1[k] &= one
-            equal_2[k] &= aligned
-        for k in range(n_words):
-            if (equal_1[k] | equal_2[k]) != _ZERO:
-                index = np.uint64(start + k)
-                spins[k] ^= _finish_word(equal_2[k], equal_1[k], index, half_sweep, configuration, key, digits)
+        odd_row, index = odd_rows[start % (2 * width) :], np.uint64(start)
+        _update_block(
+            spins,
+            up,
+            down,
+            here,
+            before,
+            after,
+            odd_row,
+            invert,
+            index,
+            half_sweep,
+            configuration,
+            key,
+            digits,
+            one,
+            aligned,
+        )
+        _finish_block(spins, index, half_sweep, configuration, key, digits, one, aligned, accepted, places)
 
 
 @njit(cache=True)
@@ -153,6 +201,14 @@ def _sweep_banded(words, half_width, invert, first_sweep, n_sweeps, first_config
         for band in range(1, n_bands):
             refresh_top_bit(mine, half_width, band * height // n_bands + 1)
         refresh_halo_rows(mine, half_width)
+
+
+def to_device(packed):
+    """Return `packed` itself: the CPU works in the host's memory."""
+    return packed
+
+
+to_host = to_device
 
 
 def sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration):

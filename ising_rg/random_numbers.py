@@ -45,8 +45,9 @@ def philox4x32(c0, c1, c2, c3, key0, key1, rounds):
     A plain function of uint64 values below 2^32: each compiler inlines it into its own loop over sites.
     """
     for _ in range(rounds):
-        product_0 = _MULTIPLIER_0 * c0
-        product_1 = _MULTIPLIER_1 * c2
+        # The casts tell compilers that a 32 x 32 -> 64 bit multiplication is enough.
+        product_0 = _MULTIPLIER_0 * np.uint64(np.uint32(c0))
+        product_1 = _MULTIPLIER_1 * np.uint64(np.uint32(c2))
         c0 = (product_1 >> SHIFT32) ^ c1 ^ key0
         c1 = product_1 & MASK32
         c2 = (product_0 >> SHIFT32) ^ c3 ^ key1

@@ -1,15 +1,16 @@
-"""The bit-sliced Metropolis rule for one word of 64 sites, as plain functions.
+"""The bit-sliced Metropolis rule for one word of 64 sites, as plain functions, written once for every compiler.
 
 With n the number of anti-aligned neighbours, a flip costs delta_energy = 8 - 4 n (J = 1), so for beta >= 0
     n >= 2  always flips,   n = 1  flips if u <= p1 = exp(-4 beta),   n = 0  flips if u <= p2 = exp(-8 beta),
 with ONE uniform u of 64 binary digits per site. A negative beta (antiferromagnet) is the same rule with every neighbour
-inverted. A word holds 64 sites, so u is 64 words, one per digit, and `u < p` is decided for 64 sites at a time.
+inverted. A word holds 64 sites, so u is 64 random words, one per digit, and `u < p` is decided for 64 sites at a time.
 
-Every site compares its first `PREFIX_DIGITS` digits; only where they equal those of the threshold, about one site in
-2^PREFIX_DIGITS, is u drawn further, digit by digit up to 64. That shortcut changes no result.
+Digits 2c and 2c + 1 (0 is the most significant) come from Philox call c. A site whose first digits differ from those of its
+threshold is decided; the others, a fraction 2^-digits, draw on, up to 64 digits. How many digits are drawn for all sites
+before the undecided ones are looked at is each compiler's choice (`PREFIX_CALLS`): it changes no result.
 
-The functions hold no loop over sites and touch no array: each compiler inlines them into its own loops, and LLVM turns
-them into vector instructions on 8 words at a time.
+The functions hold no loop over sites and touch no array: `metropolis_cpu` inlines them into loops that LLVM turns into
+vector instructions, `metropolis_cuda` into one thread per word.
 
 Source: Metropolis et al., J. Chem. Phys. 21, 1087 (1953); the layout is drawn in docs/kernels.md.
 """
@@ -18,8 +19,6 @@ import math
 
 import numpy as np
 
-PREFIX_CALLS = 6  # Philox calls for every word; 6 was fastest of 6, 7, 8, 12 (docs/kernels.md)
-PREFIX_DIGITS = 2 * PREFIX_CALLS  # one call gives two words, hence two digits
 MAX_CALLS = 32  # 64 digits
 
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -27,19 +26,18 @@ ONE = np.uint64(1)
 SHIFT63 = np.uint64(63)
 
 
-def thresholds(beta):
-    """Return the digits of p1 and p2 as masks, uint64 (2, 64): element [i, k] is all ones if digit k of p_(i+1) is 1.
+def integer_thresholds(beta):
+    """Return p1 and p2 as integers below 2^64: u <= p with probability (integer + 1) / 2^64.
 
-    Digit 0 is the most significant. u <= p is met with probability (p_int + 1) / 2^64, hence p_int = p 2^64 - 1; p = 1
-    (beta = 0) and the float's own 53 bits are represented exactly.
+    p = 1 (beta = 0) and the float's own 53 bits are represented exactly.
     """
-    masks = np.zeros((2, 64), np.uint64)
-    for row, exponent in zip(masks, (4, 8), strict=True):
-        threshold = max(math.ceil(math.ldexp(math.exp(-exponent * abs(beta)), 64)), 1) - 1
-        for digit in range(64):
-            if threshold >> (63 - digit) & 1:
-                row[digit] = ALL
-    return masks
+    return tuple(max(math.ceil(math.ldexp(math.exp(-exponent * abs(beta)), 64)), 1) - 1 for exponent in (4, 8))
+
+
+def thresholds(beta):
+    """Return the digits of p1 and p2 as masks, uint64 (2, 64): [i, k] is all ones if digit k of p_(i+1) is 1, k = 0 the highest."""
+    digits = [[threshold >> (63 - digit) & 1 for digit in range(64)] for threshold in integer_thresholds(beta)]
+    return np.where(digits, ALL, np.uint64(0))
 
 
 def less_than_from_the_low_end(random, threshold, less):
