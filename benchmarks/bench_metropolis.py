@@ -19,7 +19,7 @@ import torch
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from ising_rg import exact, lattice, metropolis, settings  # noqa: E402
+from ising_rg import exact, lattice, metropolis, observables, settings  # noqa: E402
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -47,6 +47,31 @@ class ThisProject:
     def c10(self):
         spins = lattice.unpack(self.packed)[0].astype(np.int32)
         return ((spins * np.roll(spins, 1, 0)).mean() + (spins * np.roll(spins, 1, 1)).mean()) / 2
+
+
+class ThisProjectOnCuda:
+    """The packed lattice stays on the GPU between calls."""
+
+    LARGEST = 2**20
+
+    def __init__(self, L, beta, threads):
+        from ising_rg import metropolis_cuda
+
+        if metropolis_cuda.simulated() or metropolis_cuda.unavailable():
+            raise ImportError("no GPU")
+        self.packed, self.beta, self.done = (
+            metropolis.to_device(lattice.pack(np.ones((L, L), np.int8)), "cuda"),
+            beta,
+            0,
+        )
+
+    def sweep(self, n):
+        metropolis.sweep_packed(self.packed, self.beta, n, 1, self.done, "cuda")
+        torch.cuda.synchronize()
+        self.done += n
+
+    def c10(self):
+        return float(observables.packed_magnetization_and_c10(metropolis.to_host(self.packed, "cuda"))[1][0])
 
 
 class Mcising:
@@ -126,7 +151,7 @@ def main(s):
         try:
             check_physics(name, kind, threads)
         except ImportError:
-            print(f"{name:>28} not installed")
+            print(f"{name:>28} not available here")
             continue
         results[name] = {L: flips_per_ns(kind, threads, L, s.SECONDS) for L in sizes if kind.LARGEST >= L}
         print(f"{name:>28} " + " ".join(f"{value:10.4f}" for value in results[name].values()))
