@@ -29,18 +29,19 @@ def main(s):
     settings.check_positive(s, "SAMPLES_PER_BATCH")
     if not os.path.isdir(s.SOURCE_DIR):
         raise UserError(f"SOURCE_DIR: no folder {s.SOURCE_DIR}; run data_collecting.py first")
-    samples = sorted(glob.glob(os.path.join(s.SOURCE_DIR, "sample_*.npy")))
+    samples = sorted(glob.glob(os.path.join(glob.escape(s.SOURCE_DIR), "sample_*.npy")))
     if not samples:
         raise UserError(f"SOURCE_DIR: no sample_*.npy in {s.SOURCE_DIR}; run data_collecting.py first")
     storage.make_folder(s.OUTPUT_DIR)
     groups = [samples[i : i + s.SAMPLES_PER_BATCH] for i in range(0, len(samples), s.SAMPLES_PER_BATCH)]
     targets = [os.path.join(s.OUTPUT_DIR, f"batch_{number:03d}.pt") for number in range(len(groups))]
-    left_over = sorted(set(glob.glob(os.path.join(s.OUTPUT_DIR, "batch_*.pt"))) - set(targets))
+    left_over = sorted(set(glob.glob(os.path.join(glob.escape(s.OUTPUT_DIR), "batch_*.pt"))) - set(targets))
     if left_over:
         raise UserError(
             f"OUTPUT_DIR: {left_over[0]} is of an earlier, larger set and would be mixed in; remove it or choose another folder"
         )
 
+    beta = common_beta(samples)
     L = len(storage.load_spins(samples[0]))
     settings.check_memory(s.SAMPLES_PER_BATCH * L * L, f"a batch of {s.SAMPLES_PER_BATCH} samples of {L} x {L}")
     for target, group in zip(targets, tqdm(groups, desc="batches", leave=False, disable=None), strict=True):
@@ -53,12 +54,27 @@ def main(s):
                 )
             spins[:] = sample
         storage.save_batch(
-            target, batch, settings.provenance(s, L=L, samples=[os.path.basename(path) for path in group])
+            target,
+            batch,
+            settings.provenance(
+                s, L=L, beta=beta, n_batches=len(groups), samples=[os.path.basename(path) for path in group]
+            ),
         )
         print(f"{target}: {len(group)} samples of {L} x {L}, mean |m| {np.abs(batch.mean((1, 2))).mean():.4f}")
     print(
         f"{len(samples)} samples in {len(groups)} batches; next: python kernel_training_pixel_shuffle.py --data_dir={s.OUTPUT_DIR}"
     )
+
+
+def common_beta(samples):
+    """Return the inverse temperature that the samples' descriptions agree on, or None if they have none."""
+    descriptions = [path for path in map(storage.sidecar, samples) if os.path.exists(path)]
+    betas = {storage.load_json(path).get("beta") for path in descriptions}
+    if len(betas) > 1:
+        raise UserError(
+            f"SOURCE_DIR: found samples of different beta ({sorted(map(str, betas))}), needed one temperature"
+        )
+    return betas.pop() if betas else None
 
 
 if __name__ == "__main__":

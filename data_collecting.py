@@ -7,6 +7,7 @@ Writes SAVE_DIR/sample_0000.npy ... (int8, L x L), a JSON beside each, and setti
 same settings it goes on, and ends with the same files bit for bit; a larger NUM_SAMPLES adds samples to those there.
 """
 
+import math
 import os
 
 from tqdm import tqdm
@@ -44,11 +45,19 @@ def main(s):
     settings.check_beta(s.BETA)
     settings.check_positive(s, "NUM_SAMPLES", "INTERVAL_SWEEPS")
     settings.check_positive(s, "WARMUP_SWEEPS", at_least=0)
+    settings.check_sweeps("NUM_SAMPLES * INTERVAL_SWEEPS", s.WARMUP_SWEEPS + s.NUM_SAMPLES * s.INTERVAL_SWEEPS)
     settings.check_choice(s, "UPDATE", _UPDATES)
     settings.check_seed_size("LATTICE_SIZE", s.LATTICE_SIZE)
     device = devices.choose(s.DEVICE)
     storage.make_folder(s.SAVE_DIR)
     check_chain(s)
+    needed = swendsen_wang.thermalization_sweeps(s.LATTICE_SIZE)
+    if s.UPDATE == "metropolis":
+        print("note: Metropolis equilibrates a critical lattice in ~L^2.17 sweeps; Swendsen-Wang takes a few hundred")
+    elif s.WARMUP_SWEEPS < needed:
+        print(
+            f"note: WARMUP_SWEEPS = {s.WARMUP_SWEEPS} are less than 20 autocorrelation times, {needed} sweeps at this size"
+        )
 
     n_done, spins = continue_chain(s)
     if n_done:
@@ -67,7 +76,7 @@ def main(s):
         z_scores.append(row["c10_z"])
         print(
             f"{number:6d} {sweep_number:7d} {abs(row['m']):9.5f} {row['c10']:9.6f} {row['c10_exact']:9.6f} {row['c10_z']:6.2f} "
-            f"{row['r21']:8.5f} {exact.R21_CRITICAL:8.5f}"
+            f"{row['r21'] or math.nan:8.5f} {exact.R21_CRITICAL if settings.is_critical(s.BETA) else math.nan:8.5f}"
         )
     print(
         f"{s.NUM_SAMPLES} samples of {s.LATTICE_SIZE} x {s.LATTICE_SIZE} in {s.SAVE_DIR}; "
@@ -105,7 +114,10 @@ def check_chain(s):
 def continue_chain(s):
     """Return (number of samples there, the spins to go on from): the last sample's, or a random start."""
     n_done = 0
-    while n_done < s.NUM_SAMPLES and os.path.exists(storage.sidecar(sample_path(s, n_done))):
+    # A sample's JSON is written last; a gap is filled by going on from before it, with the same spins as the first time.
+    while n_done < s.NUM_SAMPLES and all(
+        map(os.path.exists, (sample_path(s, n_done), storage.sidecar(sample_path(s, n_done))))
+    ):
         n_done += 1
     if n_done == 0:
         return 0, swendsen_wang.hot_start((1, s.LATTICE_SIZE, s.LATTICE_SIZE), s.SEED)[0]
@@ -138,7 +150,7 @@ def measure(s, spins):
         "c10_exact": exact.torus_c10(s.LATTICE_SIZE, s.BETA),
         "c10_z": float(observables.c10_z_score(c10, s.LATTICE_SIZE, s.BETA)),
         "c11": c11,
-        "r21": c11 / c10,
+        "r21": c11 / c10 if c10 else None,
     }
 
 

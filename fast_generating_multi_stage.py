@@ -75,15 +75,20 @@ def check(s):
     settings.check_beta(s.BETA)
     settings.check_positive(s, "NUM_CONFIGS", "PREVIEW_SIZE", "STAGES")
     settings.check_choice(s, "SAVE_STAGES", ("last", "all", "none"))
+    if s.STAGES > 12 or s.PREVIEW_SIZE > 4096:
+        raise UserError(
+            f"found STAGES {s.STAGES}, PREVIEW_SIZE {s.PREVIEW_SIZE}; needed at most 12 stages and 4096 pixels"
+        )
     sweeps = s.REFINE_SWEEPS if isinstance(s.REFINE_SWEEPS, tuple) else (s.REFINE_SWEEPS,) * s.STAGES
     if len(sweeps) != s.STAGES or min(sweeps) < 0:
         raise UserError(
             f"REFINE_SWEEPS: found {s.REFINE_SWEEPS}, needed one number >= 0, or one for each of the {s.STAGES} stages"
         )
+    settings.check_sweeps("REFINE_SWEEPS", max(sweeps))
     settings.check_seed_size("START_SIZE", s.START_SIZE)
     L = s.START_SIZE * 3**s.STAGES
     settings.check_memory(_BYTES_PER_FINE_SITE * L * L, f"growing to {L} x {L}")
-    if abs(s.BETA - exact.BETA_CRITICAL) > 1e-6:
+    if not settings.is_critical(s.BETA):
         print(
             f"note: BETA = {s.BETA} is not critical ({exact.BETA_CRITICAL:.10f}): "
             "the grown lattice is not that of the model at this BETA"

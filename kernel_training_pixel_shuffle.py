@@ -9,9 +9,10 @@ leaves a checkpoint in CHECKPOINT_DIR; the same command goes on from there and e
 
 import glob
 import os
+import signal
 import time
+import zlib
 
-import torch
 from tqdm import tqdm
 
 from ising_rg import devices, exact, kernels, pictures, settings, storage, training
@@ -50,8 +51,8 @@ _CHECKPOINT_SECONDS = 20
 def main(s):
     check(s)
     device = devices.choose(s.DEVICE, training=True)
-    param_file = _PARAM_FILES[s.KERNEL] if s.PARAM_FILE == "auto" else s.PARAM_FILE
-    for folder in {os.path.dirname(param_file), os.path.dirname(s.BLOCK_RULE_FILE), s.CHECKPOINT_DIR} | (
+    target = param_file(s)
+    for folder in {os.path.dirname(target) or ".", os.path.dirname(s.BLOCK_RULE_FILE) or ".", s.CHECKPOINT_DIR} | (
         {s.PICTURE_DIR} if s.PICTURES else set()
     ):
         storage.make_folder(folder)
@@ -61,8 +62,7 @@ def main(s):
     windows = {"window_blocks": min(256, L // 3 - 2)}
     if windows["window_blocks"] < 40:
         raise UserError(f"DATA_DIR: found lattices of {L} x {L}, needed at least 126 x 126 to hold a training window")
-    torch.manual_seed(s.SEED)
-    checkpoint = Checkpoint(s)
+    checkpoint = Checkpoint(s, fingerprint(s, batches))
     start = time.perf_counter()
 
     rule, rule_history = kernels.BlockSpinRule(), None
@@ -100,13 +100,13 @@ def main(s):
     description = settings.provenance(
         s, kernel=s.KERNEL, trained_on=f"{n_samples} x {L}^2", block_rule_file=s.BLOCK_RULE_FILE, history=history
     )
-    kernels.save(param_file, kernel, description)
+    kernels.save(target, kernel, description)
     checkpoint.remove()
-    print(f"written: {param_file}")
+    print(f"written: {target}")
     if s.PICTURES:
         draw(s, rule, kernel, [{**row, **targets} for row in history])
     print(
-        f"trained in {time.perf_counter() - start:.0f} s; next: python fast_generating_single_stage.py --kernel_file={param_file}"
+        f"trained in {time.perf_counter() - start:.0f} s; next: python fast_generating_single_stage.py --kernel_file={target}"
     )
 
 
@@ -116,6 +116,16 @@ def check(s):
     settings.check_positive(s, "STEPS", "BLOCK_RULE_STEPS", "REPORT_INTERVAL")
     if not 0 < s.LEARNING_RATE < 1:
         raise UserError(f"LEARNING_RATE: found {s.LEARNING_RATE}, needed a number between 0 and 1")
+    if s.PARAM_FILE == "auto" and s.KERNEL_SIZE not in (0, _KERNELS[s.KERNEL][1]):
+        raise UserError(
+            f"PARAM_FILE: auto is for KERNEL_SIZE {_KERNELS[s.KERNEL][1]}, found {s.KERNEL_SIZE}; name a file"
+        )
+    files = (param_file(s), s.BLOCK_RULE_FILE)
+    for path in files:
+        if not path.endswith(".pt") or os.path.isdir(path) or files[0] == files[1]:
+            raise UserError(
+                f'PARAM_FILE, BLOCK_RULE_FILE: found "{files[0]}" and "{files[1]}", needed two different .pt files'
+            )
     if s.SCALE_FACTOR != 3:
         raise UserError(
             f"SCALE_FACTOR: found {s.SCALE_FACTOR}, needed 3: the kernels and the exact stage gain are for 3"
@@ -126,9 +136,13 @@ def check(s):
         )
 
 
+def param_file(s):
+    return _PARAM_FILES[s.KERNEL] if s.PARAM_FILE == "auto" else s.PARAM_FILE
+
+
 def load_batches(s):
     """Return all batches of DATA_DIR, a list of int8 (B, L, L)."""
-    paths = sorted(glob.glob(os.path.join(s.DATA_DIR, "batch_*.pt")))
+    paths = sorted(glob.glob(os.path.join(glob.escape(s.DATA_DIR), "batch_*.pt")))
     if not paths:
         raise UserError(f"DATA_DIR: no batch_*.pt in {s.DATA_DIR}; run data_collecting.py, then batching.py")
     settings.check_memory(sum(os.path.getsize(path) for path in paths), f"the data in {s.DATA_DIR}")
@@ -138,18 +152,38 @@ def load_batches(s):
             raise UserError(
                 f"{path}: found lattices of {batch.shape[1:]}, needed {batches[0].shape[1:]} like {paths[0]}"
             )
+        about = storage.load_json(storage.sidecar(path)) if os.path.exists(storage.sidecar(path)) else {}
+        if about.get("n_batches", len(paths)) != len(paths):
+            raise UserError(f"{s.DATA_DIR}: found {len(paths)} of {about['n_batches']} batches; run batching.py again")
+        if about.get("beta") is not None and not settings.is_critical(about["beta"]):
+            raise UserError(
+                f"{path}: found beta = {about['beta']}, needed critical samples; run data_collecting.py without --beta"
+            )
     return batches
+
+
+def fingerprint(s, batches):
+    """Return what a checkpoint compares beside the settings: check sums of the data and of a rule that is loaded."""
+    sums = {"data": zlib.crc32(b"".join(zlib.crc32(batch).to_bytes(4, "big") for batch in batches))}
+    if s.BLOCK_RULE == "load":
+        kernels.load_rule(s.BLOCK_RULE_FILE)
+        with open(s.BLOCK_RULE_FILE, "rb") as file:
+            sums["rule"] = zlib.crc32(file.read())
+    return sums
 
 
 class Checkpoint:
     """The state of an interrupted run: one file for each KERNEL, removed when training ends."""
 
-    def __init__(self, s):
+    def __init__(self, s, fingerprint):
         self.path = os.path.join(s.CHECKPOINT_DIR, f"{s.KERNEL}_checkpoint.pt")
-        self.settings = {name: value for name, value in vars(s).items() if name not in _OUTPUT_SETTINGS}
+        ignored = _OUTPUT_SETTINGS | ({"BLOCK_RULE_FILE"} if s.BLOCK_RULE == "fit" else set())
+        self.settings = {name: value for name, value in vars(s).items() if name not in ignored} | fingerprint
         self.phases = {}
         if os.path.exists(self.path):
             content = storage.load_pt(self.path)
+            if not isinstance(content, dict) or not {"settings", "phases"} <= set(content):
+                raise UserError(f"{self.path}: found no checkpoint of this script; remove it, or set CHECKPOINT_DIR")
             there = content["settings"]
             different = [
                 f"{name} = {there.get(name)} there, {value} now"
@@ -158,7 +192,8 @@ class Checkpoint:
             ]
             if different:
                 raise UserError(
-                    f"{self.path} is of a run with other settings ({'; '.join(different)}); remove it, or set CHECKPOINT_DIR"
+                    f"{self.path} is of a run with other settings or data ({'; '.join(different)}); "
+                    "remove it, or set CHECKPOINT_DIR"
                 )
             self.phases = content["phases"]
             print(f"going on from {self.path}")
@@ -181,9 +216,12 @@ def optimize(s, checkpoint, phase, module, objective, n_steps):
     for row in optimization.history:
         print_row(row)
     saved = time.monotonic()
-    with tqdm(total=n_steps, initial=optimization.step, desc=phase, unit="step", leave=False, disable=None) as bar:
-        try:
-            while optimization.step < n_steps:
+    interrupted = []
+    # Ctrl-C waits for the end of a step and its report: what is saved is always the state between two steps.
+    previous = signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
+    try:
+        with tqdm(total=n_steps, initial=optimization.step, desc=phase, unit="step", leave=False, disable=None) as bar:
+            while optimization.step < n_steps and not interrupted:
                 optimization.advance()
                 bar.update()
                 if optimization.step % s.REPORT_INTERVAL == 0 or optimization.step == n_steps:
@@ -192,8 +230,11 @@ def optimize(s, checkpoint, phase, module, objective, n_steps):
                 if time.monotonic() - saved > _CHECKPOINT_SECONDS:
                     checkpoint.save(phase, optimization)
                     saved = time.monotonic()
-        finally:
-            checkpoint.save(phase, optimization)
+        checkpoint.save(phase, optimization)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if interrupted:
+        raise KeyboardInterrupt
     return optimization.history
 
 

@@ -68,6 +68,7 @@ def main(s):
 def check(s):
     settings.check_beta(s.BETA)
     settings.check_positive(s, "NUM_SWEEPS", "SAMPLE_INTERVAL")
+    settings.check_sweeps("NUM_SWEEPS", s.NUM_SWEEPS)
     settings.check_choice(s, "UPDATE", ("metropolis", "swendsen_wang"))
     settings.check_choice(s, "START", ("hot", "cold"))
     if not s.START_FILE:

@@ -15,6 +15,7 @@ What is sampled, and what `log_prob` describes, is the kernel with its weights r
 """
 
 import math
+import os
 
 import numpy as np
 import torch
@@ -186,6 +187,7 @@ def symmetrized_channels(weight):
 
 def save(path, kernel, description):
     """Write a kernel or block-spin rule and, as JSON beside it, where it comes from."""
+    storage.drop_description(path)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in kernel.state_dict().items()}
     if isinstance(kernel, ConditionalKernel):
         storage.save_pt(
@@ -213,14 +215,19 @@ def load(path):
     """
     content = _load_weights(path)
     if content.get("kernel") == "conditional":
-        kernel = _fill(path, ConditionalKernel(int(content["kernel_size"])), content["state_dict"])
+        size, state = content.get("kernel_size"), content.get("state_dict")
+        if not isinstance(size, int) or size < 1 or size % 2 == 0 or not isinstance(state, dict):
+            raise UserError(
+                f"{path}: found no odd kernel_size with a state_dict, needed a conditional kernel; {_TRAIN_COMMAND}"
+            )
+        kernel = _fill(path, ConditionalKernel(size), state)
         if tuple(content.get("drawing_order", ())) != DRAWING_ORDER:
             raise UserError(
                 f"{path}: found drawing order {content.get('drawing_order')}, needed {list(DRAWING_ORDER)}; {_TRAIN_COMMAND}"
             )
         return kernel
     if {"proj.weight", "w1", "A"} <= set(content):
-        shape = tuple(content["proj.weight"].shape)
+        shape = tuple(getattr(content["proj.weight"], "shape", ()))
         if len(shape) != 4 or shape[:2] != (9, 1) or shape[2] != shape[3] or shape[2] % 2 == 0:
             raise UserError(
                 f"{path}: found proj.weight of shape {shape}, needed (9, 1, k, k) with odd k; {_TRAIN_COMMAND}"
@@ -234,14 +241,18 @@ def load(path):
 def load_rule(path):
     """Return the BlockSpinRule of a weight file; raises UserError as `load`."""
     content = _load_weights(path)
-    if content.get("kernel") != "block_spin_rule":
+    shape = tuple(getattr(content.get("state_dict", {}).get("weight"), "shape", ()))
+    if content.get("kernel") != "block_spin_rule" or len(shape) != 4 or shape[2] != shape[3] or (shape[2] - SCALE) % 2:
         raise UserError(
             f"{path}: found keys {sorted(map(str, content))[:5]}, needed a block-spin rule; {_TRAIN_COMMAND}"
         )
-    return _fill(path, BlockSpinRule(content["state_dict"]["weight"].shape[-1]), content["state_dict"])
+    return _fill(path, BlockSpinRule(shape[-1]), content["state_dict"])
 
 
 def _load_weights(path):
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if not os.path.exists(path) and os.path.isfile(os.path.join(root, path)):
+        path = os.path.join(root, path)  # the shipped models, for scripts run from another folder
     try:
         content = storage.load_pt(path)
     except UserError as error:
@@ -254,7 +265,8 @@ def _load_weights(path):
 def _fill(path, module, state_dict):
     try:
         module.load_state_dict(state_dict)
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except (RuntimeError, TypeError, AttributeError, ValueError) as error:
+        error = str(error).splitlines()[0]
         raise UserError(f"{path}: found weights that do not fit ({error}); {_TRAIN_COMMAND}") from None
     if not all(bool(torch.isfinite(tensor).all()) for tensor in module.state_dict().values()):
         raise UserError(f"{path}: found weights that are not finite; {_TRAIN_COMMAND}")

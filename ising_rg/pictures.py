@@ -107,7 +107,7 @@ def simulation(path, spins, sweeps, m, energy, exact_energy, title):
     _save(figure, path)
 
 
-def training(path, kernel_name, maps, map_titles, history, floor_label="-ln q per site"):
+def training(path, kernel_name, maps, map_titles, history):
     """Draw kernels as images beside the course of loss, c10, r21 and stage gain.
 
     Args:
@@ -126,7 +126,7 @@ def training(path, kernel_name, maps, map_titles, history, floor_label="-ln q pe
         axis.set_title(f"{title}\nmax {bound:.2f}", fontsize=9)
     steps = [row["step"] for row in history]
     panels = (
-        ("loss", floor_label, None, BLUE),
+        ("loss", "-ln q per site", None, BLUE),
         ("c10", "c10 of raw lattices", history[-1]["c10_exact"], VERMILION),
         ("r21", "r21 = c11 / c10", history[-1]["r21_exact"], GREEN),
         ("gain", "stage gain", exact.STAGE_GAIN, ORANGE),

@@ -11,15 +11,16 @@ ones, prints what was overridden, and calls main(s) with a namespace of all sett
 default; a default annotated `int | tuple` takes one number or several (--refine_sweeps=5,3,2).
 """
 
-import math
 import os
 import platform
 import subprocess
 import sys
 import tokenize
+from functools import lru_cache
 from types import SimpleNamespace
 
 from ising_rg.errors import UserError
+from ising_rg.exact import BETA_CRITICAL
 
 
 def run(main, script):
@@ -42,7 +43,12 @@ def run(main, script):
             key, value = _override(argument, defaults, annotations)
             values[key] = value
             print(f"override: {key} = {_shown(value)}")
+        if not 0 <= values.get("SEED", 0) < 2**64:
+            raise UserError(f"SEED: found {values['SEED']}, needed a whole number from 0 to 2^64 - 1")
         main(SimpleNamespace(**values))
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (UserError, OSError, MemoryError) as error:
         print(f"{name}: error: {_message(error)}", file=sys.stderr)
         sys.exit(2)
@@ -78,13 +84,20 @@ def provenance(s, **more):
 
 
 def check_beta(beta):
-    """Raise UserError unless beta is a finite number above 0, as every script that generates configurations needs."""
-    if not (math.isfinite(beta) and beta > 0):
-        raise UserError(f"BETA: found {beta}, needed a finite inverse temperature > 0; critical is 0.4406867935")
+    """Raise UserError unless beta is a number from 1e-6 to 50: positive, finite, and within reach of the exact formulas."""
+    if not 1e-6 <= beta <= 50:
+        raise UserError(f"BETA: found {beta}, needed an inverse temperature from 1e-6 to 50; critical is 0.4406867935")
+
+
+def is_critical(beta):
+    """Tell whether beta is the critical one, to the six digits that a user may type."""
+    return abs(beta - BETA_CRITICAL) < 1e-6
 
 
 def check_even_size(name, L, smallest=4):
-    """Raise UserError unless L is an even lattice size of at least `smallest`."""
+    """Raise UserError unless L is an even lattice size of at least `smallest`, and one that memory could ever hold."""
+    if L > 10**7:
+        raise UserError(f"{name}: found {L}, needed at most 10^7; such a lattice takes hundreds of GiB of memory")
     if L < smallest or L % 2:
         raise UserError(
             f"{name}: found {L}, needed an even number of at least {smallest} (an odd torus has no two sublattices)"
@@ -107,6 +120,12 @@ def check_positive(s, *names, at_least=1):
     for name in names:
         if getattr(s, name) < at_least:
             raise UserError(f"{name}: found {getattr(s, name)}, needed at least {at_least}")
+
+
+def check_sweeps(name, n_sweeps):
+    """Raise UserError unless n_sweeps fits the sweep counter of the random numbers."""
+    if not 0 <= n_sweeps < 2**31:
+        raise UserError(f"{name}: found {n_sweeps}, needed 0 ... 2^31 - 1 sweeps")
 
 
 def check_choice(s, name, choices):
@@ -185,15 +204,18 @@ def _message(error):
     return str(error)
 
 
+@lru_cache(maxsize=1)
 def _commit():
-    """Return the commit of the source, marked if a Python file differs from it; None outside a git checkout."""
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    """Return the commit of the source, marked if a Python file differs from it; None outside a git checkout of its own."""
+    here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
     def git(*arguments):
         command = ["git", "-C", here, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
 
     try:
+        if os.path.realpath(git("rev-parse", "--show-toplevel")) != here:
+            return None
         return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", "*.py") else "")
     except (OSError, subprocess.SubprocessError):
         return None

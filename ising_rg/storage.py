@@ -22,16 +22,20 @@ def written_whole(path):
         with open(temporary, "wb") as file:
             yield file
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(temporary)
+        if isinstance(error, OSError):  # numpy's own, on a full disk, names neither file nor cause
+            raise UserError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from None
         raise
 
 
 def make_folder(path):
     """Create the folder `path` if need be; raise UserError unless files can be written into it."""
+    if not path:
+        raise UserError("found an empty folder name, needed the folder that files go into")
     try:
-        os.makedirs(path or ".", exist_ok=True)
+        os.makedirs(path, exist_ok=True)
         probe = os.path.join(path, f".probe.{os.getpid()}.tmp")
         with open(probe, "wb"):
             pass
@@ -49,14 +53,15 @@ def save_json(path, content):
 
 
 def load_json(path):
-    """Return the content of a JSON file; raise UserError if it is damaged."""
-    with open(path, encoding="utf-8") as file:
-        try:
-            return json.load(file)
-        except ValueError:
-            raise UserError(
-                f"{path}: found a damaged JSON file; remove it and what it describes, or restore it"
-            ) from None
+    """Return the content of a JSON file, a dict; raise UserError if it is damaged."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: found a damaged JSON file; remove it and what it describes, or restore it")
+    return content
 
 
 def sidecar(path):
@@ -64,8 +69,15 @@ def sidecar(path):
     return os.path.splitext(path)[0] + ".json"
 
 
+def drop_description(path):
+    """Remove the JSON beside a data file that is about to be replaced: a description never outlives what it describes."""
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(sidecar(path))
+
+
 def save_array(path, array, description=None):
-    """Write a numpy array as .npy and, if given, its description as JSON beside it."""
+    """Write a numpy array as .npy and, if given, its description as JSON beside it, last."""
+    drop_description(path)
     with written_whole(path) as file:
         np.save(file, array)
     if description is not None:
@@ -87,7 +99,7 @@ def load_spins(path):
             f"{path}: found {array.dtype} of shape {array.shape}, needed one configuration: "
             "int8 (L, L) or bit-packed uint8 (L, L/8)"
         )
-    spins = np.array(array)
+    spins = np.array(array, order="C")
     if not _all_plus_minus_one(spins):
         raise UserError(f"{path}: found values other than +1 and -1, needed a spin configuration")
     return spins
@@ -97,6 +109,7 @@ def save_batch(path, spins, description):
     """Write int8 spins (B, L, L) as a .pt tensor, its description beside it."""
     import torch
 
+    drop_description(path)
     with written_whole(path) as file:
         torch.save(torch.from_numpy(spins), file)
     save_json(sidecar(path), description)
@@ -127,8 +140,7 @@ def load_pt(path):
     """Return the content of a .pt file, loaded with weights_only=True on the CPU; raise UserError if it is no whole one."""
     import torch
 
-    if not os.path.isfile(path):
-        raise UserError(f"{path}: no such file")
+    _check_file(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a foreign or truncated file
@@ -137,13 +149,23 @@ def load_pt(path):
         ) from None
 
 
-def _open_npy(path):
+def _check_file(path):
     if not os.path.isfile(path):
-        raise UserError(f"{path}: no such file")
+        found = "a folder, needed a file" if os.path.isdir(path) else "no such file"
+        raise UserError(f'"{path}": {found}')
+    with open(path, "rb"):  # a file that may not be read says so itself
+        pass
+
+
+def _open_npy(path):
+    _check_file(path)
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise UserError(f"{path}: found a truncated or foreign file ({error}), needed a .npy configuration") from None
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path}: found an archive, needed one .npy configuration")
+    return array
 
 
 def _all_plus_minus_one(spins):

@@ -63,8 +63,6 @@ def draw_coarse(rule, fine, generator):
 class RuleObjective:
     """Loss of a BlockSpinRule: squared relative deviations of the coarse correlations from their targets."""
 
-    COLUMNS = ("loss", "c10", "r21", "gain", "lr")
-
     def __init__(self, batches, seed, device, n_windows=8, window_blocks=256):
         self.batches, self.seed, self.device = batches, seed, device
         self.L, self.n_windows, self.window_blocks = batches[0].shape[-1], n_windows, window_blocks
@@ -92,8 +90,6 @@ class RuleObjective:
 
 class KernelObjective:
     """Loss of a kernel: -ln q(s | S) per site for coarse spins drawn from the rule."""
-
-    COLUMNS = ("loss", "c10", "r21", "gain", "lr")
 
     def __init__(self, batches, rule, seed, device, n_windows=2, window_blocks=262, seed_size=64, n_seeds=64):
         self.batches, self.rule, self.seed, self.device = batches, rule.to(device), seed, device
