@@ -112,7 +112,7 @@ def metropolis_steps(s, spins, device):
     packed = metropolis.to_device(lattice.pack(spins), device)
 
     def observe():
-        m, c10 = observables.packed_magnetization_and_c10(metropolis.to_host(packed, device))
+        m, c10 = metropolis.magnetization_and_c10(packed, device)
         return float(m[0]), float(c10[0])
 
     return (

@@ -19,7 +19,7 @@ import torch
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from ising_rg import exact, lattice, metropolis, observables, settings  # noqa: E402
+from ising_rg import exact, lattice, metropolis, settings  # noqa: E402
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ class ThisProjectOnCuda:
         self.done += n
 
     def c10(self):
-        return float(observables.packed_magnetization_and_c10(metropolis.to_host(self.packed, "cuda"))[1][0])
+        return float(metropolis.magnetization_and_c10(self.packed, "cuda")[1][0])
 
 
 class Mcising:
@@ -140,6 +140,7 @@ def main(s):
         f"this project, {n_threads} threads": (ThisProject, n_threads),
     }
     contenders |= {
+        "this project, CUDA": (ThisProjectOnCuda, 1),
         "mcising": (Mcising, 1),
         "peapods": (Peapods, 1),
         f"torch loop, {n_threads} threads": (TorchLoop, n_threads),

@@ -64,6 +64,11 @@ def sweep_packed(packed, beta, n_sweeps, seed, first_sweep=0, device="cpu", firs
     _backend(device).sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration)
 
 
+def magnetization_and_c10(packed, device="cpu"):
+    """Return (m, c10) of each configuration of a PackedLattice on `device`, float64 (batch,) each, counted from its bits."""
+    return _backend(device).magnetization_and_c10(packed)
+
+
 def _backend(device):
     if device == "cuda":
         from ising_rg import metropolis_cuda  # slow to import, and of use on few machines

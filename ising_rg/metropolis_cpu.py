@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from ising_rg import random_numbers, update_rule
+from ising_rg import observables, random_numbers, update_rule
 from ising_rg.lattice import refresh_ghosts, refresh_halo_rows, refresh_top_bit
 from ising_rg.random_numbers import MASK32, ROUNDS, SHIFT32
 from ising_rg.update_rule import ALL, MAX_CALLS
@@ -209,6 +209,7 @@ def to_device(packed):
 
 
 to_host = to_device
+magnetization_and_c10 = observables.packed_magnetization_and_c10
 
 
 def sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration):

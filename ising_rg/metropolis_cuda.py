@@ -162,6 +162,40 @@ def _small_kernel(words, half_width, invert, first_sweep, n_sweeps, first_config
         cuda.syncthreads()
 
 
+@cuda.jit
+def _count_kernel(words, half_width, counts):
+    """Add each lattice row's up spins and anti-aligned bonds to counts[configuration] (int64, 2): one thread per row."""
+    height, width = words.shape[2] - 2, words.shape[3]
+    y = cuda.grid(1)
+    if y >= height:
+        return
+    black, white, row = words[cuda.blockIdx.y, 0], words[cuda.blockIdx.y, 1], y + 1
+    odd_row = ALL if y & 1 else _ZERO
+    up, antialigned = 0, 0
+    for w in range((half_width + 63) // 64):
+        sites = half_width - 64 * w
+        used = ALL if sites >= 64 else (ONE << np.uint64(sites)) - ONE
+        here = white[row, w]
+        before = white[row, w - 1] if w > 0 else white[row - 1, width - 1]
+        after = white[row, w + 1] if w + 1 < width else white[row + 1, 0]
+        spins, beside = black[row, w], _row_neighbour(here, before, after, odd_row)
+        up += cuda.popc(spins & used) + cuda.popc(here & used)
+        antialigned += cuda.popc((spins ^ here) & used) + cuda.popc((spins ^ beside) & used)
+        antialigned += cuda.popc((spins ^ white[row - 1, w]) & used) + cuda.popc((spins ^ white[row + 1, w]) & used)
+    cuda.atomic.add(counts, (cuda.blockIdx.y, 0), up)
+    cuda.atomic.add(counts, (cuda.blockIdx.y, 1), antialigned)
+
+
+def magnetization_and_c10(packed):
+    """Return (m, c10) of each configuration of a PackedLattice on the device, float64 (batch,) each, counted there."""
+    words, stream = _kernel_view(packed.words)
+    counts = cuda.to_device(np.zeros((words.shape[0], 2), np.int64), stream=stream)
+    blocks = -(-packed.height // THREADS), words.shape[0]
+    _count_kernel[blocks, THREADS, stream](words, packed.width // 2, counts)
+    up, antialigned = counts.copy_to_host(stream=stream).T
+    return 2 * up / packed.n_sites - 1, 1 - antialigned / packed.n_sites
+
+
 def simulated():
     """Tell whether the kernels run in Numba's CUDA simulator."""
     from numba import config

@@ -36,6 +36,9 @@ for small_words, expected in ((4096, "_small_kernel"), (0, "_half_sweep_kernel")
         packed = metropolis.to_device(lattice.pack(start), "cuda")  # resident between calls
         for sweep in (2, 3, 4):
             metropolis.sweep_packed(packed, beta, 1, 5, sweep, "cuda", 7)
+        counted = metropolis.magnetization_and_c10(packed, "cuda")
+        expected_counts = metropolis.magnetization_and_c10(lattice.pack(on_cpu))
+        assert np.array_equal(counted, expected_counts), (shape, counted, expected_counts)
         again = lattice.unpack(metropolis.to_host(packed, "cuda"))
         assert np.array_equal(again.reshape(shape), on_cpu), (shape, beta, expected)
         assert launched[-1] == expected
