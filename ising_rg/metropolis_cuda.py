@@ -10,6 +10,8 @@ The packed words stay on the device between calls, as a torch tensor that the ke
 stream. NUMBA_ENABLE_CUDASIM=1 runs the same kernels in Numba's simulator, without a GPU.
 """
 
+import importlib.util
+
 import numpy as np
 from numba import cuda
 
@@ -254,14 +256,13 @@ def _kernel_view(words):
 def unavailable():
     """Return why the CUDA kernels cannot be used here, or None: no GPU, no numba-cuda, or a sweep unlike the CPU's."""
     if not simulated():
+        # Asked first: most machines stop here, and are spared the import of torch.
+        if importlib.util.find_spec("numba_cuda") is None:
+            return "numba-cuda is not installed; for a GPU: pip install -r requirements-cuda.txt"
         import torch
 
         if not torch.cuda.is_available():
             return "torch sees no CUDA GPU"
-        try:
-            import numba_cuda  # noqa: F401
-        except ImportError:
-            return "numba-cuda is not installed; pip install -r requirements-cuda.txt"
     from ising_rg import lattice, metropolis_cpu
 
     key = random_numbers.key(1, random_numbers.Purpose.METROPOLIS)
