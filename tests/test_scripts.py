@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -375,3 +376,44 @@ def test_bad_sweeps_are_refused(sweeps, tmp_path):
 def test_help(script):
     output = succeed(script, "--help")
     assert f"python {script}" in output
+
+
+def test_a_missing_sample_is_made_again(pipeline, tmp_path):
+    succeed(*COLLECT, f"--save_dir={tmp_path}")
+    os.remove(tmp_path / "sample_0002.npy")
+    succeed(*COLLECT, f"--save_dir={tmp_path}")
+    assert_same_arrays(arrays(tmp_path), arrays(f"{pipeline}/samples"))
+
+
+def test_training_refuses_other_data_under_a_checkpoint_and_data_that_are_not_critical(pipeline, tmp_path):
+    shutil.copytree(f"{pipeline}/batches", tmp_path / "batches")
+    train = (
+        TRAIN[0],
+        f"--data_dir={tmp_path}/batches",
+        f"--param_file={tmp_path}/k.pt",
+        f"--block_rule_file={tmp_path}/r.pt",
+    )
+    train += (f"--checkpoint_dir={tmp_path}/c", "--pictures=false", "--block_rule_steps=400", "--report_interval=2")
+    process = subprocess.Popen(
+        [sys.executable, os.path.join(ROOT, train[0]), *train[1:]], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if line.strip().startswith("4 "):
+            process.send_signal(signal.SIGINT)
+            break
+    process.communicate()
+    assert process.returncode == 130
+    description = json.load(open(tmp_path / "batches/batch_000.json"))
+    assert description["n_batches"] == 3
+    batch = torch.load(tmp_path / "batches/batch_000.pt", weights_only=True)
+    torch.save(-batch, tmp_path / "batches/batch_000.pt")
+    fail(*train, says="data = ")
+    os.remove(tmp_path / "batches/batch_002.pt")
+    fail(*train, says="2 of 3 batches")
+    (tmp_path / "batches/batch_000.json").write_text(json.dumps({**description, "n_batches": 2, "beta": 0.6}))
+    fail(*train, says="beta = 0.6")
+
+
+@pytest.mark.parametrize("seed", ["-1", "18446744073709551616"])
+def test_seeds_beyond_64_bits_are_refused(seed, tmp_path):
+    fail(*NORMAL, f"--seed={seed}", f"--output_dir={tmp_path}/out", says="SEED")

@@ -150,3 +150,22 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
     assert np.array_equal(np.load(path), np.ones(3))
     assert os.listdir(tmp_path) == ["file.npy"]
+
+
+def test_archives_are_refused_and_any_memory_order_is_read(tmp_path):
+    np.savez(tmp_path / "archive.npz", np.ones((4, 4), np.int8))
+    with pytest.raises(UserError, match="archive"):
+        storage.load_spins(str(tmp_path / "archive.npz"))
+    spins = random_spins(6)
+    np.save(tmp_path / "fortran.npy", np.asfortranarray(spins))
+    loaded = storage.load_spins(str(tmp_path / "fortran.npy"))
+    assert np.array_equal(loaded, spins) and loaded.flags.c_contiguous
+
+
+def test_a_description_never_outlives_what_it_describes(tmp_path, monkeypatch):
+    path = str(tmp_path / "spins.npy")
+    storage.save_array(path, random_spins(4), {"seed": 1})
+    monkeypatch.setattr(storage, "save_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        storage.save_array(path, random_spins(4, 1), {"seed": 2})
+    assert os.listdir(tmp_path) == ["spins.npy"]
