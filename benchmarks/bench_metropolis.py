@@ -95,7 +95,7 @@ class Mcising:
 class Peapods:
     """peapods (Rust), one replica at one temperature; its energies are per site, +2 in the ground state."""
 
-    LARGEST = 4096
+    LARGEST = 16384
 
     def __init__(self, L, beta, threads):
         import peapods
@@ -112,7 +112,7 @@ class Peapods:
 class TorchLoop:
     """The roll-and-where loop in the manner of OoARGVoO/CNN-RG-Fast_2D_Ising_model: floats, both sublattices computed, one kept."""
 
-    LARGEST = 4096  # a sweep at 16384 takes a minute
+    LARGEST = 16384
 
     def __init__(self, L, beta, threads):
         torch.set_num_threads(threads)
