@@ -3,7 +3,8 @@
 Square lattice, periodic boundaries, J = k_B = 1, K = beta. Units: energies in J, lengths in lattice spacings.
 
 Sources:
-    Onsager, Phys. Rev. 65, 117 (1944): critical point, energy.
+    Onsager, Phys. Rev. 65, 117 (1944): critical point, energy, specific heat.
+    Yang, Phys. Rev. 85, 808 (1952): spontaneous magnetization.
     Kaufman, Phys. Rev. 76, 1232 (1949): partition function of the L x L torus.
     McCoy, Wu, The Two-Dimensional Ising Model (1973), ch. XI: critical correlations on the diagonal, asymptotic amplitude.
     McCoy, Perk, Wu, Phys. Rev. Lett. 46, 757 (1981): the quadratic recurrence off the diagonal.
@@ -23,23 +24,53 @@ R21_CRITICAL = 2 * math.sqrt(2) / math.pi  # c11 / c10 of the infinite critical 
 
 # Universal amplitudes of the critical L x L torus, L -> infinity (Salas, Sokal 2000).
 M2_AMPLITUDE = 1.0919505  # <m^2> L^(1/4)
+ABS_M_AMPLITUDE = 1.0091  # <|m|> L^(1/8), +-0.0002
 BINDER_CRITICAL = 0.61069  # 1 - <m^4> / (3 <m^2>^2)
+XI_AMPLITUDE = 0.9050488  # second-moment correlation length / L
+
+# Fractal dimensions at criticality: Fortuin-Kasteleyn clusters 2 - beta/nu, same-spin clusters (Stella, Vanderzande,
+# Phys. Rev. Lett. 62, 1067 (1989)), domain walls 1 + kappa/8 with kappa = 3 (Schramm-Loewner evolution).
+FK_CLUSTER_DIMENSION = 15 / 8
+SPIN_CLUSTER_DIMENSION = 187 / 96
+DOMAIN_WALL_DIMENSION = 11 / 8
 
 BULK_AMPLITUDE = 0.703380157687718506  # 2^(5/24) e^(3 zeta'(-1)): C(r) -> BULK_AMPLITUDE r^(-1/4)
+STRUCTURE_AMPLITUDE = (  # S(k) -> STRUCTURE_AMPLITUDE k^(-7/4), the Fourier transform of BULK_AMPLITUDE r^(-1/4)
+    BULK_AMPLITUDE * math.pi * 2**1.75 * math.gamma(7 / 8) / math.gamma(1 / 8)
+)
 MAX_BULK_DISTANCE = 64  # beyond it the lattice corrections to BULK_AMPLITUDE r^(-1/4) are below 3e-6
 
 
+def _onsager(beta):
+    """Return (2 tanh^2 2K - 1, K(k), E(k), tanh 2K), mpmath numbers; k = 2 sinh 2K / cosh^2 2K is Onsager's modulus."""
+    import mpmath  # slow to import, needed here and in `_bulk_table` only
+
+    with mpmath.workdps(40):  # enough to keep the modulus apart from 1 for every float beta
+        two_k = 2 * mpmath.mpf(beta)
+        parameter = (2 * mpmath.sinh(two_k) / mpmath.cosh(two_k) ** 2) ** 2
+        return 2 * mpmath.tanh(two_k) ** 2 - 1, mpmath.ellipk(parameter), mpmath.ellipe(parameter), mpmath.tanh(two_k)
+
+
 def onsager_c10(beta):
-    """Return c10 of the infinite lattice at inverse temperature beta > 0; the energy per site is -2 c10."""
-    k = 2 * math.sinh(2 * beta) / math.cosh(2 * beta) ** 2
-    # K(k) by the arithmetic-geometric mean; at the critical point its prefactor vanishes faster than K diverges.
-    factor = 2 * math.tanh(2 * beta) ** 2 - 1
-    if abs(factor) < 1e-14:
-        return 1 / math.tanh(2 * beta) / 2
-    a, b = 1.0, math.sqrt(max(1 - k * k, 0.0)) or abs(factor)
-    while abs(a - b) > 1e-15 * a:
-        a, b = (a + b) / 2, math.sqrt(a * b)
-    return (1 + factor / a) / math.tanh(2 * beta) / 2
+    """Return c10 of the infinite lattice at inverse temperature beta > 0; the energy per site is -2 c10 (Onsager 1944)."""
+    factor, k, _, tanh = _onsager(beta)
+    return float((1 + 2 / math.pi * factor * k) / tanh / 2)
+
+
+def onsager_specific_heat(beta):
+    """Return the specific heat per site of the infinite lattice, units k_B (Onsager 1944); inf within 1e-15 of criticality.
+
+    C = (2/pi) (K coth 2K)^2 [2 K(k) - 2 E(k) - (1 - k'') (pi/2 + k'' K(k))], k'' = 2 tanh^2 2K - 1; C = beta^2 var(E) / n_sites.
+    """
+    if abs(beta - BETA_CRITICAL) < 1e-15:
+        return math.inf
+    factor, k, e, tanh = _onsager(beta)
+    return float(2 / math.pi * (beta / tanh) ** 2 * (2 * k - 2 * e - (1 - factor) * (math.pi / 2 + factor * k)))
+
+
+def spontaneous_magnetization(beta):
+    """Return |m| of the infinite lattice, (1 - sinh(2 beta)^-4)^(1/8) below the critical temperature, else 0 (Yang 1952)."""
+    return (1 - math.sinh(2 * beta) ** -4) ** 0.125 if beta > BETA_CRITICAL else 0.0
 
 
 def _kaufman(L, beta):
@@ -202,3 +233,36 @@ def enumerated_states(L=4):
     spins = (2 * ((states[:, None] >> np.arange(L * L, dtype=np.uint32)) & 1).astype(np.int8) - 1).reshape(-1, L, L)
     bonds = spins * np.roll(spins, -1, 1) + spins * np.roll(spins, -1, 2)
     return -bonds.sum((1, 2), dtype=np.int64), spins.sum((1, 2), dtype=np.int64)
+
+
+@lru_cache(maxsize=16)
+def magnetization_distribution(L, beta=BETA_CRITICAL):
+    """Return (m, P(m)) of the L x L torus, 2 <= L <= 8, float64 (L^2 + 1,) each, by the transfer matrix of its rows.
+
+    The partial sums are kept apart by their number of up spins; all terms are positive, so the error is rounding's.
+    """
+    if not 2 <= L <= 8:
+        raise ValueError(
+            f"L: found {L}, needed 2 to 8: the transfer matrix of rows is 2^L x 2^L, for each magnetization"
+        )
+    states = (np.arange(2**L)[:, None] >> np.arange(L)) & 1
+    rows = 2 * states - 1
+    up = states.sum(1)
+    within = np.exp(beta * ((rows * np.roll(rows, 1, 1)).sum(1) - L))
+    between = np.exp(beta * (rows @ rows.T - L))
+    weights = np.zeros((2**L, 2**L, L * L + 1))  # first row, last row so far, up spins so far
+    weights[np.arange(2**L), np.arange(2**L), up] = within
+    for _ in range(L - 1):
+        grown = np.einsum("abn,bc->acn", weights, between, optimize=True)
+        for c in range(2**L):
+            weights[:, c, up[c] :] = grown[:, c, : L * L + 1 - up[c]] * within[c]
+            weights[:, c, : up[c]] = 0
+    counts = np.einsum("abn,ab->n", weights, between)
+    return 2 * np.arange(L * L + 1) / (L * L) - 1, counts / counts.sum()
+
+
+def torus_moments(L, beta=BETA_CRITICAL):
+    """Return dict abs_m, m2, m4, binder of the L x L torus, 2 <= L <= 8: exact <|m|>, <m^2>, <m^4>, 1 - <m^4> / (3 <m^2>^2)."""
+    m, p = magnetization_distribution(L, beta)
+    abs_m, m2, m4 = (float(p @ np.abs(m) ** power) for power in (1, 2, 4))
+    return {"abs_m": abs_m, "m2": m2, "m4": m4, "binder": 1 - m4 / (3 * m2**2)}

@@ -85,6 +85,85 @@ def single_stage(path, rows):
     _save(figure, path)
 
 
+def check(path, curves, title):
+    """Draw G(r) with its ratio to the exact torus curve, S(k) as a map and averaged over rings, and the configuration.
+
+    Args:
+        curves: `curves.CheckCurves`; at other temperatures than the critical one no exact curves are drawn.
+        title: a file's name, or a word on the ensemble.
+    """
+    figure = _figure(15.5, 9)
+    grid = figure.add_gridspec(3, 3, width_ratios=(1.45, 1, 1), height_ratios=(1.3, 0.4, 0.9))
+    decay = figure.add_subplot(grid[:2, 0])
+    ratio = figure.add_subplot(grid[2, 0], sharex=decay)
+    r, measured, L = curves.r, curves.correlation, curves.L
+    decay.loglog(r, measured, "o", color=BLUE, markersize=4, label="measured, along the axes", zorder=3)
+    if curves.critical:
+        decay.loglog(r, curves.exact, color="black", linewidth=1.2, label="exact on the torus")
+        straight = exact.BULK_AMPLITUDE * r**-0.25
+        decay.loglog(r, straight, color=GREY, linewidth=1, linestyle="--", label="infinite lattice, 0.70338 r^(-1/4)")
+        for width, shade in ((2, 0.15), (1, 0.3)):
+            band = width * curves.error / curves.exact
+            ratio.fill_between(
+                r, 1 - band, 1 + band, color=GREY, alpha=shade, linewidth=0, label=f"{width} standard dev."
+            )
+        ratio.plot(r, straight / curves.exact, color=GREY, linewidth=1, linestyle="--")
+        ratio.axhline(1, color="black", linewidth=1)
+        ratio.plot(r, measured / curves.exact, "o-", color=BLUE, markersize=3, linewidth=0.8)
+        spread = max(float(np.abs(measured / curves.exact - 1).max()), 0.05)
+        ratio.set_ylim(1 - min(1.15 * spread, 1.05), 1 + 1.15 * spread)
+        ratio.legend(fontsize=8, loc="lower left")
+    decay.set_ylabel("G(r) = C(r, 0)")
+    for which in (decay.yaxis.set_major_formatter, decay.yaxis.set_minor_formatter):
+        which("{x:.1f}" if min(measured.min(), 1) > 0.1 else "{x:.2g}")
+    decay.legend(fontsize=9)
+    decay.tick_params(labelbottom=False)
+    ratio.set_ylabel("measured / exact")
+    ratio.set_xlabel("r (lattice spacings)")
+
+    spins = figure.add_subplot(grid[:2, 1])
+    _show(spins, curves.thumbnail)
+    spins.set_title(
+        f"the configuration, L = {L}" if curves.n == 1 else f"the first of {curves.n}, L = {L}", fontsize=10
+    )
+    spectrum = figure.add_subplot(grid[:2, 2])
+    reach = 2 * np.pi / L * (curves.map.shape[0] // 2)
+    image = spectrum.imshow(
+        np.log10(np.maximum(curves.map, 1e-3)),
+        cmap="viridis",
+        extent=(-reach, reach, -reach, reach),
+        interpolation="nearest",
+    )
+    spectrum.set_title("S(k) near k = 0", fontsize=10)
+    spectrum.locator_params(nbins=4)
+    spectrum.set_xlabel("k_x (radians per spacing)")
+    spectrum.set_ylabel("k_y")
+    figure.colorbar(image, ax=spectrum, label="log10 S(k)", shrink=0.8)
+    radial = figure.add_subplot(grid[2, 1:])
+    k, s, error = curves.radial
+    radial.errorbar(
+        k, s, error, fmt="o", color=VERMILION, markersize=3, linewidth=0.8, label="measured, averaged over rings"
+    )
+    if curves.critical:
+        inside = k < 0.6
+        radial.loglog(
+            k[inside],
+            exact.STRUCTURE_AMPLITUDE * k[inside] ** -1.75,
+            color=GREY,
+            linestyle="--",
+            linewidth=1,
+            label=f"infinite lattice, {exact.STRUCTURE_AMPLITUDE:.4f} k^(-7/4)",
+        )
+        radial.plot(*curves.exact_modes, "k_", markersize=9, label="exact modes (n, 0) of the torus")
+    radial.set_xscale("log")
+    radial.set_yscale("log")
+    radial.set_xlabel("k (radians per lattice spacing)")
+    radial.set_ylabel("S(k)")
+    radial.legend(fontsize=8)
+    figure.suptitle(title, fontsize=12)
+    _save(figure, path)
+
+
 def simulation(path, spins, sweeps, m, energy, exact_energy, title):
     """Draw the final configuration beside m and the energy per site over time, the exact energy drawn in."""
     figure = _figure(12, 5.4)

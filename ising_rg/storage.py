@@ -105,6 +105,60 @@ def load_spins(path):
     return spins
 
 
+def is_configuration(path):
+    """Tell whether a whole .npy file has the dtype and shape of configurations; a damaged file raises UserError."""
+    return _is_configuration(_open_npy(path))
+
+
+def _is_configuration(array):
+    if array.ndim not in (2, 3) or not array.size:
+        return False
+    L = array.shape[-2]
+    packed = array.dtype == np.uint8 and array.ndim == 2 and array.shape[1] == (L + 7) // 8
+    return packed or (array.dtype == np.int8 and array.shape[-1] == L)
+
+
+def open_configurations(path):
+    """Yield (name, Bitmap) of each configuration of a .npy file, read through a memory map 64 MiB at a time.
+
+    The file holds int8 (L, L), a stack of them (n, L, L), or one bit-packed configuration, uint8 (L, ceil(L / 8)).
+
+    Raises:
+        UserError: as `load_spins`.
+    """
+    from ising_rg import bitmap as bitmaps
+
+    array = _open_npy(path)
+    if not _is_configuration(array):
+        raise UserError(
+            f"{path}: found {array.dtype} of shape {array.shape}, needed spin configurations: "
+            "int8 (L, L) or (n, L, L), or bit-packed uint8 (L, L/8)"
+        )
+    L, n_configurations = array.shape[-2], 1 if array.ndim == 2 else len(array)
+    n_rows = max(1, 2**26 // array.shape[-1])
+    for index in range(n_configurations):
+        bitmap = bitmaps.empty(L, L)
+        for first in range(0, L, n_rows):
+            # A map of its own for every part: pages of one large map would count as memory until its end.
+            part = _part(path, array, index * L + first, min(n_rows, L - first))
+            try:
+                bitmaps.set_rows(bitmap, first, part)
+            except ValueError:
+                raise UserError(f"{path}: found values other than +1 and -1, needed a spin configuration") from None
+            del part
+        yield (path if n_configurations == 1 else f"{path}[{index}]"), bitmap
+
+
+def _part(path, array, first_row, n_rows):
+    """Return rows first_row ... of a mapped .npy file, counted through its stack, as a memory map of their own."""
+    if not array.flags.c_contiguous:  # Fortran order
+        L = array.shape[-2]
+        plane = array if array.ndim == 2 else array[first_row // L]
+        return np.ascontiguousarray(plane[first_row % L : first_row % L + n_rows])
+    row_bytes = array.shape[-1] * array.itemsize
+    return np.memmap(path, array.dtype, "r", array.offset + first_row * row_bytes, (n_rows, array.shape[-1]))
+
+
 def save_batch(path, spins, description):
     """Write int8 spins (B, L, L) as a .pt tensor, its description beside it."""
     import torch

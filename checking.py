@@ -1,0 +1,175 @@
+"""Check saved configurations against the exact theory: energy, correlations at every scale, local equilibrium; a verdict in words.
+
+    python checking.py
+    python checking.py --input=results/multi_stage/spins_0000_stage3_L13824.npy
+    python checking.py --input="data/samples_L2048/sample_00*.npy"
+    python checking.py --input=results/normal --beta=0.5
+
+INPUT is a file, a folder or a pattern: int8 .npy (L, L) or (n, L, L), or bit-packed uint8 (L, L/8). Every lattice is tested by
+itself, and ensembles of equal L by their means too. Writes report.json (verdict, reasons, one row per observable) and
+check.png into OUTPUT_DIR. Exit status: 0 good, 1 bad, 2 a mistake in the settings or files.
+"""
+
+import glob
+import os
+import sys
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+from ising_rg import checks, exact, pictures, settings, storage
+from ising_rg.curves import CheckCurves
+from ising_rg.errors import UserError
+
+# fmt: off
+# ---------------------------------------------------------------------------------------------------------------------
+INPUT = "results/multi_stage"        # a file, a folder or a pattern (quoted) of .npy configurations
+BETA = exact.BETA_CRITICAL           # inverse temperature that they should have
+PICTURES = True                      # draw check.png
+OUTPUT_DIR = "results/checking"      # where report.json and check.png go
+# ---------------------------------------------------------------------------------------------------------------------
+# fmt: on
+
+
+def main(s):
+    settings.check_beta(s.BETA)
+    paths = find(s.INPUT)
+    storage.make_folder(s.OUTPUT_DIR)
+    start = time.perf_counter()
+    critical = settings.is_critical(s.BETA)
+    if not critical:
+        print(
+            f"note: BETA = {s.BETA} is not critical: energy and local equilibrium are exact there, C(r) and m^2 are not known"
+        )
+    results, curves = check_all(s, paths, critical)
+    groups = {}
+    for result in results:
+        groups.setdefault(result["L"], []).append(result)
+    ensembles = [
+        checks.ensemble(group, s.BETA, critical)
+        for L, group in sorted(groups.items())
+        if len(group) >= checks.SMALLEST_ENSEMBLE
+    ]
+    for ensemble in ensembles:
+        print(f"\nensemble: {ensemble['n']} configurations of {ensemble['L']} x {ensemble['L']} ({ensemble['note']})")
+        print_rows(ensemble["rows"])
+
+    judged = ensembles or [results[0]]
+    reasons = [reason for ensemble in ensembles for reason in ensemble["reasons"]]
+    reasons += [
+        (f"{os.path.basename(result['file'])}: " if len(results) > 1 else "") + reason
+        for result in results
+        for reason in result["reasons"]
+    ]
+    verdict = "bad" if reasons else "good"
+    report = settings.provenance(
+        s, verdict=verdict, reasons=reasons, rows=judged[0]["rows"], ensembles=ensembles, configurations=results
+    )
+    storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), report)
+    if s.PICTURES:
+        draw(s, curves, results)
+    conclude(verdict, reasons, results, ensembles)
+    print(f"{len(results)} checked in {time.perf_counter() - start:.1f} s; report.json in {s.OUTPUT_DIR}")
+    if verdict == "bad":
+        sys.exit(1)
+
+
+def find(pattern):
+    """Return the .npy files of a file name, folder or pattern; in a folder, only those that hold configurations."""
+    if os.path.isfile(pattern):
+        return [pattern]
+    folder = os.path.isdir(pattern)
+    paths = sorted(glob.glob(os.path.join(glob.escape(pattern), "*.npy") if folder else pattern))
+    if folder:
+        foreign = [path for path in paths if not storage.is_configuration(path)]
+        if foreign:
+            print(f"left out, no configurations: {', '.join(map(os.path.basename, foreign))}")
+        paths = [path for path in paths if path not in foreign]
+    if not paths:
+        raise UserError(
+            f'INPUT: found no configurations in "{pattern}", needed .npy files; run fast_generating_multi_stage.py, '
+            "or name a file, a folder or a quoted pattern"
+        )
+    return paths
+
+
+def check_all(s, paths, critical):
+    """Return (one result a configuration, one dict of curves for the picture a lattice size)."""
+    n_expected, results, curves = len(paths), [], {}
+    bar = tqdm(paths, desc="checking", unit="file", leave=False, disable=None)
+    for path in bar:
+        warn_about_beta(s, path)
+        for name, bitmap in storage.open_configurations(path):
+            if bitmap.width % 2 or bitmap.width < 4:
+                raise UserError(f"{name}: found {bitmap.width} x {bitmap.width}, needed an even size of at least 4")
+            result = checks.configuration(bitmap, s.BETA, critical, n_expected)
+            results.append({"file": name, **result})
+            if s.PICTURES:
+                if bitmap.width not in curves:
+                    curves[bitmap.width] = CheckCurves(bitmap.width, critical and bitmap.width >= checks.SMALLEST)
+                curves[bitmap.width].add(bitmap)
+            if len(paths) > 1:
+                with bar.external_write_mode():
+                    print_line(results[-1])
+    if len(results) == 1:
+        print(
+            f"{results[0]['file']}: {results[0]['L']} x {results[0]['L']}, m = {results[0]['m']:+.6f}, beta = {s.BETA:.10g}"
+        )
+        print_rows(results[0]["rows"])
+    return results, curves
+
+
+def warn_about_beta(s, path):
+    """Say so if the JSON beside a file names another beta than BETA."""
+    if os.path.exists(storage.sidecar(path)):
+        beta = storage.load_json(storage.sidecar(path)).get("beta")
+        if isinstance(beta, float) and abs(beta - s.BETA) > 1e-6:
+            print(f"note: {storage.sidecar(path)} says beta = {beta}; it is checked against BETA = {s.BETA}")
+
+
+def print_rows(rows):
+    print(f"{'':>24} {'measured':>12} {'exact':>12} {'difference':>12} {'+-':>10} {'z':>7}")
+    for row in rows:
+        mark = "  <--" if row["far"] else ""
+        print(
+            f"{row['name']:>24} {row['measured']:12.6f} {row['exact']:12.6f} {row['measured'] - row['exact']:+12.6f} "
+            f"{row['error']:10.6f} {row['z']:+7.2f}{mark}"
+        )
+
+
+def print_line(result):
+    worst = max(result["rows"], key=lambda row: abs(row["z"]))
+    c10 = result["rows"][0]
+    print(
+        f"{os.path.basename(result['file']):>40} L {result['L']:6d} c10 {c10['measured']:.6f} z {c10['z']:+6.2f}, "
+        f"worst {worst['name']} z {worst['z']:+6.2f}: {result['verdict']}"
+    )
+
+
+def conclude(verdict, reasons, results, ensembles):
+    z = np.array([row["z"] for result in results for row in result["rows"]])
+    print(f"\nverdict: {verdict}")
+    for reason in reasons[:20]:
+        print(f"  - {reason}")
+    if len(reasons) > 20:
+        print(f"  and {len(reasons) - 20} more, in report.json")
+    if verdict == "good":
+        print(
+            f"  nothing speaks against {'it' if len(results) == 1 else 'them'}: {z.size} comparisons with exact values, "
+            f"largest |z| {np.abs(z).max():.1f}, root mean square {np.sqrt((z**2).mean()):.2f} (expected 1)"
+        )
+
+
+def draw(s, curves, results):
+    for L, curve in curves.items():
+        name = "check.png" if len(curves) == 1 else f"check_L{L}.png"
+        path = os.path.join(s.OUTPUT_DIR, name)
+        first = next(result for result in results if result["L"] == L)
+        several = f" and {curve.n - 1} more" if curve.n > 1 else ""
+        pictures.check(path, curve, f"{os.path.basename(first['file'])}{several}, beta = {s.BETA:.6f}")
+        print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    settings.run(main, globals())

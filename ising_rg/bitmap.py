@@ -1,0 +1,190 @@
+"""One configuration as a bitmap, row by row, one bit a spin: what lattices too large for anything else are measured from.
+
+`Bitmap.words` is uint64 (H, W), W = ceil(L / 64): bit x & 63 of words[y, x >> 6] is the spin at (x, y), 1 = up; bits beyond
+L are 0. A 41472 x 41472 lattice takes 215 MB. (`lattice.PackedLattice` keeps the sublattices apart, for updating; here they
+are interleaved, so that a pair at any distance is a shift away.)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+from ising_rg.observables import popcount
+
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ONE = np.uint64(1)
+_BAND = 64  # rows that one thread takes at a time
+_BYTE_REVERSED = np.array([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], np.uint8)
+
+
+@dataclass
+class Bitmap:
+    """One configuration of H x L spins; `words` uint64 (H, ceil(L / 64))."""
+
+    words: np.ndarray
+    width: int
+
+    @property
+    def height(self):
+        return len(self.words)
+
+    @property
+    def n_sites(self):
+        return self.height * self.width
+
+
+def empty(height, width):
+    """Return a Bitmap of `height` x `width` spins, all down."""
+    return Bitmap(np.zeros((height, (width + 63) // 64), np.uint64), width)
+
+
+def from_spins(spins):
+    """Return the Bitmap of int8 spins (H, L).
+
+    Raises:
+        ValueError: values other than +1 and -1.
+    """
+    bitmap = empty(*spins.shape)
+    set_rows(bitmap, 0, spins)
+    return bitmap
+
+
+def set_rows(bitmap, first_row, rows):
+    """Fill the rows from first_row on with int8 spins (n, L), or bit-packed ones, uint8 (n, ceil(L / 8)), highest bit first.
+
+    Raises:
+        ValueError: int8 values other than +1 and -1.
+    """
+    target = bitmap.words[first_row : first_row + len(rows)]
+    if rows.dtype == np.int8:
+        if not _pack_rows(np.ascontiguousarray(rows), target):
+            raise ValueError("found values other than +1 and -1")
+        return
+    target.view(np.uint8)[:, : rows.shape[1]] = _BYTE_REVERSED[rows]
+    target[:, -1] &= _last_mask(bitmap.width)
+
+
+def to_spins(bitmap, first_row=0, n_rows=None):
+    """Return rows of the bitmap as int8 spins (n_rows, L)."""
+    rows = bitmap.words[first_row : None if n_rows is None else first_row + n_rows]
+    bits = np.unpackbits(rows.view(np.uint8), axis=1, count=bitmap.width, bitorder="little").view(np.int8)
+    bits *= 2
+    bits -= 1
+    return bits
+
+
+def magnetization(bitmap):
+    """Return the mean spin of the configuration."""
+    return 2 * int(_count_up(bitmap.words)) / bitmap.n_sites - 1
+
+
+def correlations(bitmap, displacements):
+    """Return the mean of s(x, y) s(x + dx, y + dy) over all sites for each displacement (dx, dy), periodic, float64 (n,).
+
+    Exact: counted from the bits. No average over the square's group is taken.
+    """
+    pairs = np.array([(dx % bitmap.width, dy % bitmap.height) for dx, dy in displacements], np.int64).reshape(-1, 2)
+    unlike = _unlike_pairs(bitmap.words, bitmap.width, pairs).sum(0)
+    return 1 - 2 * unlike / bitmap.n_sites
+
+
+def block_averages(bitmap, block):
+    """Return the mean spin of blocks of block x block sites, float32 (H // block, L // block); edges that fill no block are cut."""
+    n, m = bitmap.height // block, bitmap.width // block
+    return _block_sums(bitmap.words, block, n, m).astype(np.float32) * np.float32(2 / block**2) - np.float32(1)
+
+
+def _last_mask(width):
+    return _ALL >> np.uint64(-width % 64)
+
+
+@njit(parallel=True, cache=True)
+def _pack_rows(spins, words):
+    height, width = spins.shape
+    good = np.ones(height, np.bool_)
+    for y in prange(height):
+        wrong = np.int8(0)
+        for x in range(width):
+            wrong |= (spins[y, x] * spins[y, x]) ^ np.int8(1)
+        good[y] = wrong == 0
+        for w in range(words.shape[1]):
+            word = np.uint64(0)
+            for bit in range(min(64, width - 64 * w)):
+                word |= np.uint64(spins[y, 64 * w + bit] > 0) << np.uint64(bit)
+            words[y, w] = word
+    return good.all()
+
+
+@njit(parallel=True, cache=True)
+def _count_up(words):
+    up = np.zeros(len(words), np.int64)
+    for y in prange(len(words)):
+        total = np.int64(0)
+        for w in range(words.shape[1]):
+            total += popcount(words[y, w])
+        up[y] = total
+    return up.sum()
+
+
+@njit(inline="always")
+def _extend(row, width, extended):
+    """Write the bits of `row` twice, one after the other, into `extended` (2 W + 2 words)."""
+    n = row.size
+    extended[:] = 0
+    extended[:n] = row
+    q, t = width >> 6, np.uint64(width & 63)
+    for w in range(n):
+        extended[w + q] |= row[w] << t
+        if t:
+            extended[w + q + 1] |= row[w] >> (np.uint64(64) - t)
+
+
+@njit(parallel=True, cache=True)
+def _unlike_pairs(words, width, displacements):
+    """Return how many pairs differ, by band of rows and displacement, int64 (bands, n)."""
+    height, n_words = words.shape
+    n_bands = (height + _BAND - 1) // _BAND
+    counts = np.zeros((n_bands, len(displacements)), np.int64)
+    mask = _ALL >> np.uint64(-width % 64)
+    for band in prange(n_bands):
+        extended = np.empty(2 * n_words + 2, np.uint64)
+        for y in range(band * _BAND, min(height, (band + 1) * _BAND)):
+            _extend(words[y], width, extended)
+            for index in range(len(displacements)):
+                # The pair's second site lies in this row, its first dy rows above.
+                there = words[(y - displacements[index, 1]) % height]
+                dx = displacements[index, 0]
+                shifted, t = extended[dx >> 6 :], np.uint64(dx & 63)
+                total = np.int64(0)
+                if t:
+                    back = np.uint64(64) - t
+                    for w in range(n_words - 1):
+                        total += popcount(there[w] ^ ((shifted[w] >> t) | (shifted[w + 1] << back)))
+                    last = (shifted[n_words - 1] >> t) | (shifted[n_words] << back)
+                else:
+                    for w in range(n_words - 1):
+                        total += popcount(there[w] ^ shifted[w])
+                    last = shifted[n_words - 1]
+                counts[band, index] += total + popcount((there[n_words - 1] ^ last) & mask)
+    return counts
+
+
+@njit(parallel=True, cache=True)
+def _block_sums(words, block, n, m):
+    """Return the number of up spins of each block, int32 (n, m)."""
+    sums = np.zeros((n, m), np.int32)
+    for i in prange(n):
+        for y in range(i * block, (i + 1) * block):
+            for j in range(m):
+                first, last = j * block, (j + 1) * block
+                total = np.int64(0)
+                for w in range(first >> 6, (last + 63) >> 6):
+                    word = words[y, w]
+                    if 64 * w < first:
+                        word &= _ALL << np.uint64(first - 64 * w)
+                    if 64 * w + 64 > last:
+                        word &= _ALL >> np.uint64(64 * w + 64 - last)
+                    total += popcount(word)
+                sums[i, j] += total
+    return sums

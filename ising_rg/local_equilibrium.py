@@ -1,0 +1,350 @@
+"""Exact tests of local equilibrium, for one configuration of any size, at any temperature, without calibration.
+
+Given its four neighbours, with sum h, a spin's law is known: P(s | h) = (1 + s tanh(beta h)) / 2. And given all white sites the
+black ones are independent (and the other way round). So for any weights f that depend on the white spins alone,
+
+    sum f (s - tanh beta h)   over black sites   has mean 0 and variance   sum f^2 (1 - tanh^2 beta h)
+
+exactly, whatever the correlation length. With f = h this is the score of beta, with f = h_x - h_y that of an anisotropic
+coupling, with f = 1 that of a field; with f = the neighbour across one line of bonds it asks whether that line couples as
+all others do. Tests for white sites given black ones are made alike; every z below is that of one colour.
+
+Such a test sees what local updates see. It is blind to order at long distances, which is what C(r) is for, and to a flipped
+region, all of whose inner sites are in equilibrium: that one shows as a straight run of broken bonds (`straight_walls`).
+
+Source: Besag, J. R. Stat. Soc. B 36, 192 (1974), the coding method for lattice models.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numba import njit, prange
+
+from ising_rg.observables import popcount
+
+COLOURS = ("black", "white")
+BLOCK = 32  # bonds in the shortest run that is counted
+_SCALE = 2**24  # residuals are summed as integers: no sum depends on the order or the number of threads
+_STRIPS = 16
+_EVEN = np.uint64(0x5555555555555555)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ONE, _63 = np.uint64(1), np.uint64(63)
+
+
+@dataclass
+class LocalSums:
+    """Everything that the tests need, counted in one pass over a bitmap.
+
+    counts: int64 (2, 3, 3, 2), sites by colour, number of horizontal neighbours up, of vertical neighbours up, spin up.
+    column_residuals: float64 (3, 2, L): sums over the rows of one parity of  s(x+1) e(x), s(x-1) e(x), 1 - tanh^2(beta h(x)),
+        where e = s - tanh(beta h).
+    row_residuals: float64 (3, 2, H): the same with rows and columns exchanged: s(y+1) e(y), s(y-1) e(y), variance.
+    broken_x: uint8 (H // 32, L): broken bonds between x and x + 1 in 32 successive rows.
+    broken_y: uint8 (H, L // 32): broken bonds between y and y + 1 in 32 successive columns.
+    """
+
+    counts: np.ndarray
+    column_residuals: np.ndarray
+    row_residuals: np.ndarray
+    broken_x: np.ndarray
+    broken_y: np.ndarray
+    beta: float
+
+
+def count(bitmap, beta):
+    """Return the LocalSums of a Bitmap at inverse temperature beta; even sizes only (an odd torus has no two sublattices)."""
+    if bitmap.height % 2 or bitmap.width % 2:
+        raise ValueError(f"bitmap: found {bitmap.height} x {bitmap.width}, needed even sizes")
+    tanh = [round(math.tanh(beta * h) * _SCALE) for h in (2, 4)]
+    variance = [round((1 - math.tanh(beta * h) ** 2) * _SCALE) for h in (2, 4)]
+    columns = np.zeros((_STRIPS, 3, 2, bitmap.width), np.int64)
+    rows = np.zeros((3, 2, bitmap.height), np.int64)
+    broken_x = np.zeros((bitmap.height // BLOCK, bitmap.width), np.uint8)
+    broken_y = np.zeros((bitmap.height, bitmap.width // BLOCK), np.uint8)
+    _sum_residuals(bitmap.words, bitmap.width, *tanh, *variance, columns, rows, broken_x, broken_y)
+    counts = _count_neighbourhoods(bitmap.words, bitmap.width).sum(0)
+    return LocalSums(counts, columns.sum(0) / _SCALE, rows / _SCALE, broken_x, broken_y, beta)
+
+
+def couplings(sums):
+    """Return the tests of all sites together: list of dicts name, measured, exact, error, z, four of each colour.
+
+    local_beta: inverse temperature of greatest likelihood; local_anisotropy: horizontal minus vertical coupling; local_field:
+    magnetic field times beta (both to first order); local_alignment: fraction of spins that agree with four equal neighbours.
+    """
+    beta, rows = sums.beta, []
+    hx, hy = np.meshgrid((-2, 0, 2), (-2, 0, 2), indexing="ij")
+    h = hx + hy
+    tanh = np.tanh(beta * h)
+    for colour, name in enumerate(COLOURS):
+        n = sums.counts[colour].sum(-1)
+        excess = sums.counts[colour, ..., 1] - sums.counts[colour, ..., 0] - n * tanh  # sum of s - tanh(beta h)
+        variance = n * (1 - tanh**2)
+        for quantity, weight, origin in (("beta", h, beta), ("anisotropy", hx - hy, 0.0), ("field", 1.0, 0.0)):
+            score, information = float((weight * excess).sum()), float((weight**2 * variance).sum())
+            if information == 0:  # every site alike: all up, or a chess board
+                continue
+            value = origin + score / information
+            if quantity == "beta":
+                value = _likeliest_beta(beta, h, n, sums.counts[colour])
+            z = score / math.sqrt(information)
+            rows.append(_row(f"local_{quantity}_{name}", value, origin, 1 / math.sqrt(information), z))
+        extreme = np.abs(h) == 4
+        n_extreme = int(n[extreme].sum())
+        if n_extreme:
+            aligned = int(sums.counts[colour, 2, 2, 1] + sums.counts[colour, 0, 0, 0])
+            p = (1 + math.tanh(4 * beta)) / 2
+            error = math.sqrt(p * (1 - p) / n_extreme)
+            z = (aligned / n_extreme - p) / error if error else 0.0
+            rows.append(_row(f"local_alignment_{name}", aligned / n_extreme, p, error, z))
+    return rows
+
+
+def lines(sums):
+    """Return the test of every line of bonds: dict direction -> (residual, variance), float64 (2, n_lines) each, by colour.
+
+    Direction "x": line x holds the bonds from column x to x + 1, in every row; "y": line y those from row y to y + 1.
+    residual / sqrt(variance) is a z-score; a line that does not couple gives about -0.2 of its length.
+    """
+    result = {}
+    for direction, sums_along in (("x", sums.column_residuals), ("y", sums.row_residuals)):
+        n_lines = sums_along.shape[2]
+        line, following = np.arange(n_lines), (np.arange(n_lines) + 1) % n_lines
+        residual, variance = np.empty((2, n_lines)), np.empty((2, n_lines))
+        for colour in range(2):
+            # The bond's end of this colour is the first where (x + y) % 2 == colour, else the second.
+            first, second = (line + colour) % 2, (line + 1 + colour) % 2
+            residual[colour] = sums_along[0, first, line] + sums_along[1, second, following]
+            variance[colour] = sums_along[2, first, line] + sums_along[2, second, following]
+        result[direction] = residual, variance
+    return result
+
+
+def worst_line(sums):
+    """Return the row of the line of bonds farthest from its law: z is that of the extreme of all lines, about N(0, 1) itself.
+
+    It holds direction, line (x or y of the bonds' first ends), colour and line_z, the line's own z; measured is the mean residual.
+    """
+    best = None
+    n_tests = 0
+    for direction, (residual, variance) in lines(sums).items():
+        z = residual / np.sqrt(np.maximum(variance, 1e-300))
+        n_tests += z.size
+        colour, line = np.unravel_index(np.argmax(np.abs(z)), z.shape)
+        if best is None or abs(z[colour, line]) > abs(best["line_z"]):
+            length = len(sums.row_residuals[0, 0]) if direction == "x" else len(sums.column_residuals[0, 0])
+            best = {
+                **_row(
+                    "worst_line", residual[colour, line] / length, 0.0, math.sqrt(variance[colour, line]) / length, 0.0
+                ),
+                "direction": direction,
+                "line": int(line),
+                "colour": COLOURS[colour],
+                "line_z": float(z[colour, line]),
+            }
+    best["z"] = extreme_z(abs(best["line_z"]), n_tests)
+    return best
+
+
+def period_three(sums):
+    """Return the row of the class of bonds, by position modulo 3 (the blocks of a growth step), least like the other two.
+
+    None unless 3 divides both sizes. It holds direction, phase and colour; measured is the mean residual beyond that of all
+    classes together, so that another temperature does not count. z is that of the extreme of twelve.
+    """
+    worst, n_tests = None, 0
+    for direction, (residual, variance) in lines(sums).items():
+        if residual.shape[1] % 3:
+            return None
+        residual, variance = (a.reshape(2, -1, 3).sum(1) for a in (residual, variance))
+        share = variance / np.maximum(variance.sum(1, keepdims=True), 1e-300)
+        excess = residual - share * residual.sum(1, keepdims=True)
+        error = np.sqrt(
+            np.maximum(variance * (1 - share), 1e-300)
+        )  # classes share sites, which makes the true error smaller
+        n_tests += excess.size
+        colour, phase = np.unravel_index(np.argmax(np.abs(excess / error)), excess.shape)
+        z = float(excess[colour, phase] / error[colour, phase])
+        if worst is None or abs(z) > abs(worst["line_z"]):
+            n_bonds = sums.counts.sum() / 6
+            row = _row("period_3", excess[colour, phase] / n_bonds, 0.0, error[colour, phase] / n_bonds, 0.0)
+            worst = {**row, "direction": direction, "phase": int(phase), "colour": COLOURS[colour], "line_z": z}
+    worst["z"] = extreme_z(abs(worst["line_z"]), n_tests)
+    return worst
+
+
+def _alignment_across(sums, direction):
+    """Return, by colour, the mean of the product of a site's two neighbours along one direction, weighted with its variance."""
+    h = np.add.outer((-2, 0, 2), (-2, 0, 2))
+    weight = sums.counts.sum(-1) * (1 - np.tanh(sums.beta * h) ** 2)
+    weight = weight.sum(2 if direction == "x" else 1)  # (colour, number of neighbours up along the direction)
+    return (weight[:, 0] - weight[:, 1] + weight[:, 2]) / np.maximum(weight.sum(1), 1e-300)
+
+
+def straight_walls(sums, lengths):
+    """Return (broken bonds, direction, x, y) of the straight run of bonds with most broken ones, for each of `lengths`.
+
+    A run of length n is n parallel bonds side by side, the kind of wall that a flipped or misplaced tile leaves; it begins
+    at (x, y), a multiple of half its length along the run. Runs do not cross the lattice's last row or column.
+    """
+    result = []
+    for length in lengths:
+        best = (-1, "x", 0, 0)
+        for direction, blocks in (("x", sums.broken_x), ("y", sums.broken_y.T)):
+            n = length // BLOCK
+            if len(blocks) < n:
+                continue
+            step = max(n // 2, 1)
+            starts = range(0, len(blocks) - n + 1, step)
+            for start in starts:
+                run = blocks[start : start + n].sum(0, dtype=np.int32)
+                at = int(np.argmax(run))
+                if run[at] > best[0]:
+                    along = start * BLOCK
+                    best = (int(run[at]), direction, *((at, along) if direction == "x" else (along, at)))
+        result.append(best)
+    return result
+
+
+def extreme_z(z, n_tests):
+    """Return the standard normal deviate as likely to be exceeded as the largest of n_tests |z| of exceeding the one given."""
+    both_tails = log_tail(z) + math.log(2)
+    if both_tails + math.log(n_tests) < -4:  # 1 - (1 - p)^n = n p to 1 %
+        return deviate(both_tails + math.log(n_tests))
+    return deviate(math.log(-math.expm1(n_tests * math.log1p(-min(math.exp(both_tails), 1 - 1e-16)))))
+
+
+def log_tail(z):
+    """Return ln P(N(0, 1) > z)."""
+    if z < 30:
+        return math.log(math.erfc(z / math.sqrt(2)) / 2)
+    return -z * z / 2 - math.log(z * math.sqrt(2 * math.pi))
+
+
+def deviate(log_p):
+    """Return z with ln P(N(0, 1) > z) = log_p."""
+    if log_p > -3:
+        return NormalDist().inv_cdf(1 - min(max(math.exp(log_p), 1e-16), 1 - 1e-16))
+    z = math.sqrt(-2 * log_p)
+    for _ in range(30):  # Newton's method; the slope is -(z + 1/z) to leading orders
+        z += (log_tail(z) - log_p) / (z + 1 / z)
+    return z
+
+
+def _row(name, measured, expected, error, z):
+    return {"name": name, "measured": float(measured), "exact": float(expected), "error": float(error), "z": float(z)}
+
+
+def _likeliest_beta(beta, h, n, counts):
+    """Return the beta of greatest likelihood of one colour given the other, within [0, 10 beta], by bisection of its score."""
+    up_minus_down = counts[..., 1] - counts[..., 0]
+    low, high = 0.0, 10 * beta
+    for _ in range(60):
+        middle = (low + high) / 2
+        if (h * (up_minus_down - n * np.tanh(middle * h))).sum() > 0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+@njit(parallel=True, cache=True)
+def _count_neighbourhoods(words, width):
+    """Return the counts of `LocalSums`, by strip of rows, int64 (strips, 2, 3, 3, 2)."""
+    height, n_words = words.shape
+    counts = np.zeros((_STRIPS, 2, 3, 3, 2), np.int64)
+    last_bit, last_mask = np.uint64((width - 1) & 63), _ALL >> np.uint64(-width % 64)
+    masks, spins = np.uint64(0), np.uint64(0)
+    for strip in prange(_STRIPS):
+        local = np.zeros((2, 3, 3, 2), np.int64)
+        for y in range(strip * height // _STRIPS, (strip + 1) * height // _STRIPS):
+            row, above, below = words[y], words[(y - 1) % height], words[(y + 1) % height]
+            for w in range(n_words):
+                here = row[w]
+                before = row[w - 1] >> _63 if w else row[n_words - 1] >> last_bit
+                left = (here << _ONE) | (before & _ONE)
+                if w < n_words - 1:
+                    right = (here >> _ONE) | (row[w + 1] << _63)
+                    used = _ALL
+                else:
+                    right = (here >> _ONE) | ((row[0] & _ONE) << last_bit)
+                    used = last_mask
+                black = (~_EVEN if y & 1 else _EVEN) & used
+                white = (_EVEN if y & 1 else ~_EVEN) & used
+                for i in range(3):
+                    masks = ~(left | right) if i == 0 else (left ^ right if i == 1 else left & right)
+                    for j in range(3):
+                        up, down = above[w], below[w]
+                        both = masks & (~(up | down) if j == 0 else (up ^ down if j == 1 else up & down))
+                        for k in range(2):
+                            spins = both & (here if k else ~here)
+                            local[0, i, j, k] += popcount(spins & black)
+                            local[1, i, j, k] += popcount(spins & white)
+        counts[strip] = local
+    return counts
+
+
+@njit(inline="always")
+def _unpack(row, width, spins):
+    """Write the spins of a row of bits as +-1 into spins[1 ... width], the periodic neighbours at both ends."""
+    for w in range(row.size):
+        word = row[w]
+        for bit in range(min(64, width - 64 * w)):
+            spins[1 + 64 * w + bit] = np.int32((word >> np.uint64(bit)) & _ONE) * np.int32(2) - np.int32(1)
+    spins[0], spins[width + 1] = spins[width], spins[1]
+
+
+@njit(parallel=True, cache=True)
+def _sum_residuals(words, width, tanh_2, tanh_4, variance_2, variance_4, columns, rows, broken_x, broken_y):
+    """Add up what `LocalSums` holds, residuals times _SCALE; `columns` is int64 (strips, 3, 2, L), `rows` int64 (3, 2, H)."""
+    height, n_words = words.shape
+    n_blocks = height // BLOCK
+    t2, t4 = np.int32(tanh_2), np.int32(tanh_4)
+    v0, v2, v4 = np.int32(_SCALE), np.int32(variance_2), np.int32(variance_4)
+    for strip in prange(_STRIPS):
+        first = strip * n_blocks // _STRIPS * BLOCK
+        last = (strip + 1) * n_blocks // _STRIPS * BLOCK if strip < _STRIPS - 1 else height
+        above, here, below = (
+            np.empty(width + 2, np.int32),
+            np.empty(width + 2, np.int32),
+            np.empty(width + 2, np.int32),
+        )
+        residual, variance = np.empty(width, np.int32), np.empty(width, np.int32)
+        broken = np.zeros(width, np.uint8)
+        if first < last:
+            _unpack(words[(first - 1) % height], width, above)
+            _unpack(words[first], width, here)
+        for y in range(first, last):
+            _unpack(words[(y + 1) % height], width, below)
+            parity = y & 1
+            right_sums, left_sums = columns[strip, 0, parity], columns[strip, 1, parity]
+            variance_sums = columns[strip, 2, parity]
+            for x in range(width):
+                left, spin, right, up, down = here[x], here[x + 1], here[x + 2], above[x + 1], below[x + 1]
+                h = left + right + up + down
+                tanh = t2 if abs(h) == 2 else (t4 if abs(h) == 4 else np.int32(0))
+                residual[x] = spin * np.int32(_SCALE) - (tanh if h > 0 else -tanh)
+                variance[x] = v2 if abs(h) == 2 else (v4 if abs(h) == 4 else v0)
+                broken[x] += np.uint8(spin != right)
+            for x in range(width):
+                right_sums[x] += residual[x] * here[x + 2]
+                left_sums[x] += residual[x] * here[x]
+                variance_sums[x] += variance[x]
+            for start in range(2):
+                down_sum, up_sum, variance_sum = np.int64(0), np.int64(0), np.int64(0)
+                for i in range(width // 2):
+                    x = 2 * i + start
+                    down_sum += np.int64(residual[x] * below[x + 1])
+                    up_sum += np.int64(residual[x] * above[x + 1])
+                    variance_sum += np.int64(variance[x])
+                rows[0, start, y], rows[1, start, y], rows[2, start, y] = down_sum, up_sum, variance_sum
+            if y % BLOCK == BLOCK - 1 and y // BLOCK < n_blocks:
+                broken_x[y // BLOCK] = broken
+                broken[:] = 0
+            following = words[(y + 1) % height]
+            for block in range(width // BLOCK):
+                word = (words[y, block >> 1] ^ following[block >> 1]) >> np.uint64(32 * (block & 1))
+                broken_y[y, block] = popcount(word & np.uint64(0xFFFFFFFF))
+            above, here, below = here, below, above
