@@ -18,7 +18,8 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import checks, exact, pictures, settings, storage
+from ising_rg import bitmap as bitmaps
+from ising_rg import checks, clusters, exact, pictures, settings, storage
 from ising_rg.curves import CheckCurves
 from ising_rg.errors import UserError
 
@@ -54,6 +55,7 @@ def main(s):
     for ensemble in ensembles:
         print(f"\nensemble: {ensemble['n']} configurations of {ensemble['L']} x {ensemble['L']} ({ensemble['note']})")
         print_rows(ensemble["rows"])
+        print_mean_dimensions(groups[ensemble["L"]])
 
     judged = ensembles or [results[0]]
     reasons = [reason for ensemble in ensembles for reason in ensemble["reasons"]]
@@ -104,7 +106,7 @@ def check_all(s, paths, critical):
             if bitmap.width % 2 or bitmap.width < 4:
                 raise UserError(f"{name}: found {bitmap.width} x {bitmap.width}, needed an even size of at least 4")
             result = checks.configuration(bitmap, s.BETA, critical, n_expected)
-            results.append({"file": name, **result})
+            results.append({"file": name, **result, "dimensions": dimensions(bitmap, critical)})
             if s.PICTURES:
                 if bitmap.width not in curves:
                     curves[bitmap.width] = CheckCurves(bitmap.width, critical and bitmap.width >= checks.SMALLEST)
@@ -117,7 +119,24 @@ def check_all(s, paths, critical):
             f"{results[0]['file']}: {results[0]['L']} x {results[0]['L']}, m = {results[0]['m']:+.6f}, beta = {s.BETA:.10g}"
         )
         print_rows(results[0]["rows"])
+        for row in results[0]["dimensions"]:
+            print(
+                f"{row['name']:>24} {row['measured']:12.4f} {row['exact']:12.4f} {row['measured'] - row['exact']:+12.4f} "
+                f"{row['error']:10.4f}   fractal dimension: told, not judged"
+            )
     return results, curves
+
+
+def dimensions(bitmap, critical):
+    """Return rows of fractal dimensions, without z: their distribution has long tails, and no verdict rests on them."""
+    smallest, largest = clusters.SIZES
+    if not critical or not smallest <= bitmap.width <= largest:
+        return []
+    measured = clusters.dimensions(bitmaps.to_spins(bitmap))
+    return [
+        {"name": name, "measured": measured[name], "exact": expected, "error": error}
+        for name, (expected, error) in clusters.DIMENSIONS.items()
+    ]
 
 
 def warn_about_beta(s, path):
@@ -135,6 +154,16 @@ def print_rows(rows):
         print(
             f"{row['name']:>24} {row['measured']:12.6f} {row['exact']:12.6f} {row['measured'] - row['exact']:+12.6f} "
             f"{row['error']:10.6f} {row['z']:+7.2f}{mark}"
+        )
+
+
+def print_mean_dimensions(group):
+    for index, row in enumerate(group[0]["dimensions"]):
+        values = np.array([result["dimensions"][index]["measured"] for result in group])
+        error = values.std(ddof=1) / np.sqrt(len(values))
+        print(
+            f"{row['name']:>24} {values.mean():12.4f} {row['exact']:12.4f} {values.mean() - row['exact']:+12.4f} "
+            f"{error:10.4f}   fractal dimension: told, not judged"
         )
 
 

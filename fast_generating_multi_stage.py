@@ -56,8 +56,11 @@ def main(s):
     reports.add_stage_gains(run.rows)
     run.rows.sort(key=lambda row: (row["config"], row["stage"], ("seed", "raw", "refined").index(row["kind"])))
     reports.print_ensemble(run.rows, s.BETA)
+    reports.print_checks(run.checks, s.BETA)
     report = os.path.join(s.OUTPUT_DIR, "report.json")
-    storage.save_json(report, settings.provenance(s, stage_gain_exact=exact.STAGE_GAIN, rows=run.rows))
+    storage.save_json(
+        report, settings.provenance(s, stage_gain_exact=exact.STAGE_GAIN, rows=run.rows, checks=run.checks)
+    )
     run.files.append(report)
     if s.PICTURES:
         run.draw()
@@ -101,7 +104,7 @@ class Run:
 
     def __init__(self, s, kernel, sweeps, device):
         self.s, self.kernel, self.sweeps, self.device = s, kernel, sweeps, device
-        self.rows, self.files, self.columns, self.panels = [], [], [], []
+        self.rows, self.checks, self.files, self.columns, self.panels = [], [], [], [], []
 
     def grow(self, first, n):
         """Grow configurations first ... first + n - 1 through all stages."""
@@ -149,6 +152,10 @@ class Run:
                 description = settings.provenance(s, beta=s.BETA, seed=s.SEED, config=first + index, stage=stage, **row)
                 storage.save_array(path, spins[index], description)
                 self.files.append(path)
+        if stage == s.STAGES and kind == "refined":
+            self.checks += [
+                {"config": first + i, **reports.check(x, s.BETA, s.NUM_CONFIGS)} for i, x in enumerate(spins)
+            ]
         if s.PICTURES and first == 0:
             self.take_pictures(kind, stage, spins[0], self.rows[-len(spins)])
 

@@ -63,6 +63,7 @@ def main(s):
             "name": name,
             **reports.measure(spins[None], s.BETA)[0],
             **compare_scales(spins, seed, settings.is_critical(s.BETA)),
+            "check": reports.check(spins, s.BETA),
         }
         rows.append(row)
         path = os.path.join(s.OUTPUT_DIR, f"{name.replace(' ', '_')}_L{len(spins)}.npy")
@@ -163,18 +164,13 @@ def print_rows(rows):
 
 def diagnose(row):
     """Return in words what the numbers of one row say, against exact values."""
-    z, deviation = row["c10_z"], (row["c10"] / row["c10_exact"] - 1) * 100
-    if abs(z) < 4:
-        local = "nearest neighbours as they should be"
-    else:
-        local = f"too much {'order' if z > 0 else 'disorder'} between neighbours"
-    local += f" (c10 {deviation:+.2f} %, {abs(z):.1f} standard deviations from exact)"
+    words = "; ".join(row["check"]["reasons"]) or "agrees with exact theory at every scale"
     if row["gain"] is None:
-        return local
+        return words
     excess = (row["gain"] / row["gain_exact"] - 1) * 100
     if abs(excess) < 1:
-        return f"{local}; long distances as they should be (gain {excess:+.2f} %)"
-    return f"{local}; long-distance order too {'strong' if excess > 0 else 'weak'} (gain {excess:+.1f} %)"
+        return f"{words}. Order carried over from the seed: as it should be (gain {excess:+.2f} %)"
+    return f"{words}. Order carried over from the seed: too {'strong' if excess > 0 else 'weak'} (gain {excess:+.1f} %)"
 
 
 def draw(path, configurations, rows):

@@ -15,7 +15,18 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import devices, exact, lattice, metropolis, observables, pictures, settings, storage, swendsen_wang
+from ising_rg import (
+    devices,
+    exact,
+    lattice,
+    metropolis,
+    observables,
+    pictures,
+    reports,
+    settings,
+    storage,
+    swendsen_wang,
+)
 from ising_rg.errors import UserError
 
 # fmt: off
@@ -47,6 +58,8 @@ def main(s):
     )
     series, spins, seconds = simulate(s, spins, device)
     report = summarize(s, L, series, seconds)
+    report["check"] = reports.check(spins, s.BETA)
+    reports.print_checks([report["check"]], s.BETA)
 
     storage.save_array(
         os.path.join(s.OUTPUT_DIR, f"spins_L{L}.npy"), spins, settings.provenance(s, L=L, beta=s.BETA, seed=s.SEED)

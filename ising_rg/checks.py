@@ -233,8 +233,7 @@ def _seam_reason(far, sums):
     if line is None:
         return []
     bad, n_lines = [], 0
-    for direction, (residual, variance) in local_equilibrium.lines(sums).items():
-        z = residual / np.sqrt(np.maximum(variance, 1e-300))
+    for direction, z in local_equilibrium.line_z_scores(sums).items():
         z = z[np.argmax(np.abs(z), 0), np.arange(z.shape[1])]
         n_lines += z.size
         bad += [

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from ising_rg import exact, observables
+from ising_rg import bitmap as bitmaps
+from ising_rg import checks, exact, observables
 
 
 def measure(spins, beta=exact.BETA_CRITICAL):
@@ -68,6 +69,34 @@ def print_ensemble(rows, beta=exact.BETA_CRITICAL):
         f"exact: r21 {exact.R21_CRITICAL:.5f} (L -> infinity), gain {exact.STAGE_GAIN:.5f}; "
         "+- and z of c10 from the known var(E) at this L"
     )
+
+
+def check(spins, beta, n_configurations=1):
+    """Return `checks.configuration` of int8 spins (L, L)."""
+    from ising_rg.settings import is_critical
+
+    return checks.configuration(bitmaps.from_spins(spins), beta, is_critical(beta), n_configurations)
+
+
+def print_checks(results, beta):
+    """Print the verdict on configurations of one size, and on their means where they are many, as checking.py gives it."""
+    from ising_rg.settings import is_critical
+
+    bad = [result for result in results if result["verdict"] == "bad"]
+    n_rows = sum(len(result["rows"]) for result in results)
+    if len(results) == 1:
+        print(f"checked against exact theory ({n_rows} observables): {results[0]['verdict']}")
+    else:
+        print(f"checked against exact theory, each by itself: {len(results) - len(bad)} good, {len(bad)} bad")
+    reasons = [reason for result in bad for reason in result["reasons"]]
+    if len(results) >= checks.SMALLEST_ENSEMBLE:
+        ensemble = checks.ensemble(results, beta, is_critical(beta))
+        print(f"means of all against exact theory ({len(ensemble['rows'])} observables): {ensemble['verdict']}")
+        reasons += ensemble["reasons"]
+    for reason in reasons[:6]:
+        print(f"  - {reason}")
+    if len(reasons) > 6:
+        print(f"  and {len(reasons) - 6} more; python checking.py tells all")
 
 
 def _number(value):

@@ -114,6 +114,36 @@ def sweep(spins, beta, n_sweeps, seed, first_sweep=0, first_configuration=0):
             _sweep_strips(batch[index], threshold, n_sweeps, first_sweep, first_configuration + index, *keys, n_strips)
 
 
+def cluster_labels(spins, beta, seed, sweep_number=0, configuration=0):
+    """Return the cluster of every site, int32 (H, L): the smallest site index of its cluster, periodic boundaries.
+
+    Args:
+        spins: int8 (H, L).
+        beta: inverse temperature of the Fortuin-Kasteleyn bonds; math.inf joins all equal neighbours (same-spin clusters).
+        seed, sweep_number, configuration: name the random bonds; those of `sweep` with the same names.
+
+    Raises:
+        ValueError: as `sweep`.
+    """
+    (lattice,) = check_spins(spins)
+    height, width = lattice.shape
+    if height * width > MAX_SITES:
+        raise ValueError(f"lattice: found {height} x {width}, needed at most 2^31 - 1 sites to number them")
+    threshold = np.uint64(2**32 if math.isinf(beta) else round(-math.expm1(-2 * beta) * 2**32))
+    parent, seam = np.empty(height * width, np.int32), np.empty(width, np.bool_)
+    key = random_numbers.key(seed, Purpose.BONDS)
+    _label_strip(lattice, parent, 0, height, threshold, np.uint64(sweep_number), np.uint64(configuration), key, seam)
+    _join_seam(parent, seam, height, height)
+    _flatten(parent)
+    return parent.reshape(height, width)
+
+
+@njit(cache=True)
+def _flatten(parent):
+    for site in range(parent.size):
+        parent[site] = parent[parent[site]]  # parents are smaller, hence already roots
+
+
 @njit(cache=True)
 def _random_bits(bits, sweep_number, configuration, key):
     """Fill `bits` (uint64, an even number of words) with random bits; counter: word pair, -, sweep, configuration."""

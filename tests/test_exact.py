@@ -127,3 +127,73 @@ def test_bad_arguments_are_refused():
     for bad in (0.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="beta: found"):
             exact.log_partition(4, bad)
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.3, 0.4, 0.5, 0.8])
+def test_specific_heat_is_that_of_a_large_torus(beta):
+    """Onsager's specific heat against beta^2 var(E) / L^2 of Kaufman at L = 2000, where finite-size terms are below e^-100."""
+    assert exact.onsager_specific_heat(beta) == pytest.approx(beta**2 * exact.energy_variance(2000, beta), rel=1e-10)
+
+
+def test_specific_heat_diverges_logarithmically():
+    """C = -(8/pi) beta_c^2 ln|1 - beta/beta_c| + const: the difference of two decades is (8/pi) beta_c^2 ln 10."""
+    assert exact.onsager_specific_heat(BETA) == math.inf
+    near = [exact.onsager_specific_heat(BETA * (1 + d)) for d in (1e-7, 1e-8)]
+    assert near[1] - near[0] == pytest.approx(8 / math.pi * BETA**2 * math.log(10), rel=1e-5)
+
+
+def test_spontaneous_magnetization():
+    """Yang's formula against the low-temperature series m = 1 - 2 x^4 - 8 x^6 - 34 x^8, x = e^-2K."""
+    x = math.exp(-2 * 1.0)
+    assert exact.spontaneous_magnetization(1.0) == pytest.approx(
+        1 - 2 * x**4 - 8 * x**6 - 34 * x**8, abs=2 * 152 * x**10
+    )
+    assert exact.spontaneous_magnetization(BETA) == 0 and exact.spontaneous_magnetization(0.3) == 0
+
+
+@pytest.mark.parametrize(
+    "L, abs_m, m2, binder",
+    [
+        (4, 1.0035248450, 1.0767240943, 0.6171993185),
+        (6, 1.007052565, 1.085099106, 0.614356239),
+        (8, 1.008073708, 1.087971249, 0.613045385),
+    ],
+)
+def test_moments_of_small_tori(L, abs_m, m2, binder):
+    moments = exact.torus_moments(L)
+    assert moments["abs_m"] * L**0.125 == pytest.approx(abs_m, abs=2e-9)
+    assert moments["m2"] * L**0.25 == pytest.approx(m2, abs=2e-9)
+    assert moments["binder"] == pytest.approx(binder, abs=2e-9)
+
+
+@pytest.mark.parametrize("beta", [0.2, BETA, 0.7])
+def test_transfer_matrix_agrees_with_enumeration(beta):
+    energies, magnetizations = exact.enumerated_states(4)
+    weights = np.exp(-beta * (energies - energies.min()))
+    m, p = exact.magnetization_distribution(4, beta)
+    expected = np.bincount((magnetizations + 16) // 2, weights) / weights.sum()
+    assert p == pytest.approx(expected, rel=1e-10, abs=1e-15)
+    assert m == pytest.approx((2 * np.arange(17) - 16) / 16)
+    with pytest.raises(ValueError, match="L: found 9"):
+        exact.magnetization_distribution(9)
+
+
+def test_universal_amplitudes_are_the_limit_of_small_tori():
+    """<m^2> L^(1/4) approaches its limit as L^-2: 6 and 8 extrapolate to it; sum of C over the torus is L^2 <m^2>."""
+    values = {L: exact.torus_moments(L)["m2"] * L**0.25 for L in (6, 8)}
+    assert (64 * values[8] - 36 * values[6]) / 28 == pytest.approx(exact.M2_AMPLITUDE, abs=5e-4)
+    L = 128
+    sites = np.arange(1, L * L)
+    total = 1 + exact.torus_correlation(sites % L, sites // L, L).sum()
+    assert total / L**1.75 == pytest.approx(exact.M2_AMPLITUDE, abs=5e-5)
+
+
+def test_structure_amplitude_is_the_transform_of_the_bulk_law():
+    """Numerically: the transform of r^(-1/4) in two dimensions, 2 pi int r^(3/4) J0(r) dr, damped by e^(-epsilon r^2)."""
+    import mpmath
+
+    integral = mpmath.quad(
+        lambda t: t ** mpmath.mpf("0.75") * mpmath.besselj(0, t) * mpmath.exp(-(t**2) / 400),
+        mpmath.linspace(0, 160, 81),
+    )
+    assert 2 * math.pi * exact.BULK_AMPLITUDE * float(integral) == pytest.approx(exact.STRUCTURE_AMPLITUDE, rel=0.02)

@@ -71,3 +71,30 @@ def test_mean_of_series_knows_autocorrelation():
     assert tau == pytest.approx(9, rel=0.1)
     assert abs(mean) < 4.5 * error
     assert math.isnan(observables.mean_of_series([1.0, 1.0, 1.0, 1.0, 1.0])[1])
+
+
+def test_blocking_error_of_a_correlated_series():
+    """AR(1), a = 0.8: the standard error is sqrt(var (1 + a) / (1 - a) / n), which blocking finds to its own 20 %."""
+    rng = np.random.default_rng(5)
+    a, n = 0.8, 2**16
+    series, noise = np.zeros(n), rng.normal(size=n)
+    for i in range(1, n):
+        series[i] = a * series[i - 1] + noise[i]
+    expected = math.sqrt(series.var() * 9 / n)
+    assert 0.9 * expected < observables.blocking_error(series) < 1.6 * expected
+    with pytest.raises(ValueError, match="at least 64"):
+        observables.blocking_error(series[:10])
+
+
+def test_jackknife_and_ensemble_quantities():
+    rng = np.random.default_rng(6)
+    x = rng.normal(1, 2, 4000)
+    value, error = observables.jackknife(lambda column: column.mean(), x)
+    assert value == pytest.approx(x.mean()) and error == pytest.approx(2 / math.sqrt(4000), rel=0.3)
+    assert math.isnan(observables.jackknife(lambda column: column.mean(), x[:1])[1])
+    assert observables.susceptibility([0.5, -0.5], 10) == pytest.approx(25)
+    assert observables.energy_variance([0.7, 0.72], 10) == pytest.approx(4 * 100 * 0.0002)
+    # A Lorentzian S(k) = S(0) / (1 + xi^2 4 sin^2(k / 2)) gives back its xi.
+    xi, L = 7.0, 64
+    s_1 = 100 / (1 + xi**2 * 4 * math.sin(math.pi / L) ** 2)
+    assert observables.second_moment_correlation_length([100.0], [s_1], L) == pytest.approx(xi)
