@@ -1,0 +1,104 @@
+"""checking.py as a user runs it: files, folders, patterns, packed or not, good and bad, and every mistake."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ising_rg import exact, swendsen_wang
+from tests.test_scripts import MULTI, fail, run, succeed
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with twelve equilibrated configurations of 96 x 96, one of them bit-packed."""
+    path = tmp_path_factory.mktemp("good")
+    for number, spins in enumerate(swendsen_wang.sample(96, exact.BETA_CRITICAL, 12, seed=4)):
+        np.save(path / f"spins_{number:02d}.npy", np.packbits(spins > 0, axis=1) if number == 3 else spins)
+    return path
+
+
+def report(folder):
+    text = (folder / "report.json").read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    return json.loads(text)
+
+
+def test_one_file_int8_or_packed(folder, tmp_path):
+    spins = swendsen_wang.sample(96, exact.BETA_CRITICAL, 12, seed=4)[3]
+    np.save(tmp_path / "same.npy", spins)
+    rows = []
+    for name in (folder / "spins_03.npy", tmp_path / "same.npy"):
+        output = succeed("checking.py", f"--input={name}", f"--output_dir={tmp_path}/out")
+        assert "verdict: good" in output and "C(48,0)" in output
+        content = report(tmp_path / "out")
+        assert content["verdict"] == "good" and content["reasons"] == []
+        rows.append(content["rows"])
+    assert rows[0] == rows[1]
+    for row in rows[0]:
+        assert {"name", "measured", "exact", "error", "z"} <= set(row)
+    assert {"c10", "c11", "C(48,0)", "m2", "local_beta_black"} <= {row["name"] for row in rows[0]}
+    assert (tmp_path / "out/check.png").exists()
+
+
+def test_folder_and_pattern_are_an_ensemble(folder, tmp_path):
+    np.save(folder / "series.npy", np.zeros((5, 3)))
+    output = succeed("checking.py", f"--input={folder}", f"--output_dir={tmp_path}/a")
+    assert "left out, no configurations: series.npy" in output and "ensemble: 12" in output
+    content = report(tmp_path / "a")
+    assert len(content["configurations"]) == 12 and content["rows"] == content["ensembles"][0]["rows"]
+    assert {"U4", "xi/L", "var(E)/L^2"} <= {row["name"] for row in content["rows"]}
+    output = succeed(
+        "checking.py", f"--input={folder}/spins_0[0-4].npy", "--pictures=false", f"--output_dir={tmp_path}/b"
+    )
+    assert "5 checked" in output and not (tmp_path / "b/check.png").exists()
+
+
+def test_bad_ones_end_with_status_1_and_say_why(folder, tmp_path):
+    spins = np.load(folder / "spins_00.npy")
+    np.save(tmp_path / "shuffled.npy", spins[np.random.default_rng(1).permutation(96)])
+    done = run("checking.py", f"--input={tmp_path}/shuffled.npy", f"--output_dir={tmp_path}/out")
+    assert done.returncode == 1 and done.stderr == "" and "verdict: bad" in done.stdout
+    content = report(tmp_path / "out")
+    assert content["verdict"] == "bad" and "rows out of place" in content["reasons"][0]
+    done = run("checking.py", f"--input={folder}/spins_01.npy", "--beta=0.3", f"--output_dir={tmp_path}/out")
+    assert done.returncode == 1 and "another temperature" in done.stdout
+
+
+def test_what_a_run_wrote_is_checked(tmp_path):
+    output = succeed(*MULTI, f"--output_dir={tmp_path}", "--pictures=false")
+    assert "checked against exact theory" in output
+    check = report(tmp_path)["checks"][0]
+    assert check["L"] == 144 and {"name", "measured", "exact", "error", "z"} <= set(check["rows"][0])
+    succeed("checking.py", f"--input={tmp_path}", f"--output_dir={tmp_path}/out", "--pictures=false")
+    assert report(tmp_path / "out")["configurations"][0]["rows"] == check["rows"]
+
+
+def test_a_configuration_of_another_temperature_is_noticed(tmp_path):
+    (tmp_path / "spins.json").write_text('{"beta": 0.5}')
+    np.save(tmp_path / "spins.npy", swendsen_wang.sample(64, 0.5, 1, seed=4)[0])
+    output = run("checking.py", f"--input={tmp_path}/spins.npy", f"--output_dir={tmp_path}/out").stdout
+    assert "says beta = 0.5" in output
+    output = succeed("checking.py", f"--input={tmp_path}/spins.npy", "--beta=0.5", f"--output_dir={tmp_path}/out")
+    assert "not critical" in output
+
+
+def test_mistakes(folder, tmp_path):
+    out = f"--output_dir={tmp_path}/out"
+    np.save(tmp_path / "wrong.npy", np.zeros((8, 8), np.int8))
+    np.save(tmp_path / "odd.npy", np.ones((9, 9), np.int8))
+    np.save(tmp_path / "float.npy", np.ones((8, 8)))
+    (tmp_path / "truncated.npy").write_bytes((folder / "spins_00.npy").read_bytes()[:-9])
+    (tmp_path / "text.npy").write_text("hello")
+    for name, says in (
+        ("wrong.npy", "other than +1 and -1"),
+        ("odd.npy", "even"),
+        ("float.npy", "float64"),
+        ("truncated.npy", "truncated"),
+        ("text.npy", "foreign"),
+        ("missing.npy", "fast_generating_multi_stage.py"),
+    ):
+        fail("checking.py", f"--input={tmp_path}/{name}", out, says=(name, says))
+    fail("checking.py", f"--input={tmp_path}", out, says="text.npy")
+    fail("checking.py", "--beta=nan", out, says="BETA")
+    fail("checking.py", "--seeed=1", out, says="settings are")
