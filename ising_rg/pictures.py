@@ -115,7 +115,7 @@ def check(path, curves, title):
         ratio.legend(fontsize=8, loc="lower left")
     decay.set_ylabel("G(r) = C(r, 0)")
     for which in (decay.yaxis.set_major_formatter, decay.yaxis.set_minor_formatter):
-        which("{x:.1f}" if min(measured.min(), 1) > 0.1 else "{x:.2g}")
+        which("{x:.2g}")
     decay.legend(fontsize=9)
     decay.tick_params(labelbottom=False)
     ratio.set_ylabel("measured / exact")
