@@ -4,10 +4,13 @@
     python checking.py --input=results/multi_stage/spins_0000_stage3_L13824.npy
     python checking.py --input="data/samples_L2048/sample_00*.npy"
     python checking.py --input=results/normal --beta=0.5
+    python checking.py --kernel_file=models/conditional_k5_s3.pt --start_size=64 --num_configs=400
 
 INPUT is a file, a folder or a pattern: int8 .npy (L, L) or (n, L, L), or bit-packed uint8 (L, L/8). Every lattice is tested by
-itself, and ensembles of equal L by their means too. Writes report.json (verdict, reasons, one row per observable) and
-check.png into OUTPUT_DIR. Exit status: 0 good, 1 bad, 2 a mistake in the settings or files.
+itself, and ensembles of equal L by their means too. With KERNEL_FILE a kernel is measured instead: KL per site in both
+directions, the share of its block-spin rule, stage gain and correlations. Writes report.json (verdict, reasons, one row per
+observable) and check.png into OUTPUT_DIR. Exit status: 0 good (or a kernel measured), 1 bad, 2 a mistake in the settings or
+files.
 """
 
 import glob
@@ -27,13 +30,23 @@ from ising_rg.errors import UserError
 # ---------------------------------------------------------------------------------------------------------------------
 INPUT = "results/multi_stage"        # a file, a folder or a pattern (quoted) of .npy configurations
 BETA = exact.BETA_CRITICAL           # inverse temperature that they should have
+KERNEL_FILE = ""                     # a kernel (.pt) to measure instead of INPUT
+START_SIZE = 64                      # of KERNEL_FILE: sites per side of the seeds, even
+NUM_CONFIGS = 400                    # of KERNEL_FILE: seeds
+SEED = 1000                          # of KERNEL_FILE: names the seeds
 PICTURES = True                      # draw check.png
 OUTPUT_DIR = "results/checking"      # where report.json and check.png go
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
 
 
+_RULE_SEEDS, _RULE_DRAWS = 100, 256  # for the share of the block-spin rule, at 8 -> 24
+
+
 def main(s):
+    if s.KERNEL_FILE:
+        measure_kernel(s)
+        return
     settings.check_beta(s.BETA)
     paths = find(s.INPUT)
     storage.make_folder(s.OUTPUT_DIR)
@@ -75,6 +88,46 @@ def main(s):
     print(f"{len(results)} checked in {time.perf_counter() - start:.1f} s; report.json in {s.OUTPUT_DIR}")
     if verdict == "bad":
         sys.exit(1)
+
+
+def measure_kernel(s):
+    """Print and write how far what a kernel grows is from the critical model."""
+    from ising_rg import kernels, quality  # torch takes seconds to import, and configurations do without
+
+    settings.check_even_size("START_SIZE", s.START_SIZE)
+    settings.check_positive(s, "NUM_CONFIGS", at_least=4)
+    settings.check_memory(100 * s.NUM_CONFIGS * s.START_SIZE**2, f"{s.NUM_CONFIGS} lattices of {3 * s.START_SIZE}^2")
+    kernel = kernels.load(s.KERNEL_FILE)
+    storage.make_folder(s.OUTPUT_DIR)
+    print(f"{s.KERNEL_FILE}: {s.START_SIZE} -> {3 * s.START_SIZE}, {s.NUM_CONFIGS} configurations")
+    kl, error, coarse, fine = quality.kl_generated(kernel, s.START_SIZE, s.NUM_CONFIGS, s.SEED)
+    print(f"KL(generated || true) per site {kl:.6f} +- {error:.6f} nats")
+    rows = quality.correlation_rows(coarse, fine)
+    for row in rows:
+        row["far"] = abs(row["z"]) > checks.THRESHOLD
+    print_rows(rows)
+    forward, forward_error = quality.kl_true(kernel, s.START_SIZE, max(s.NUM_CONFIGS // 4, 4), s.SEED)
+    print(f"KL(true || generated) per site {forward:.6f} +- {forward_error:.6f} nats")
+    rule, rule_error, pairs = quality.rule_share(kernel, _RULE_SEEDS, _RULE_DRAWS, s.SEED)
+    print(
+        f"shares at 8 -> 24: block-spin rule {rule:.6f} +- {rule_error:.6f} (an upper bound), "
+        f"conditional kernel {pairs - rule:.6f} of {pairs:.6f}"
+    )
+    report = settings.provenance(
+        s,
+        kl_per_site=kl,
+        kl_per_site_error=error,
+        gain=rows[0]["measured"],
+        gain_error=rows[0]["error"],
+        kl_true_per_site=forward,
+        kl_true_per_site_error=forward_error,
+        kl_rule_per_site=rule,
+        kl_rule_per_site_error=rule_error,
+        kl_conditional_per_site=pairs - rule,
+        rows=rows,
+    )
+    storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), report)
+    print(f"report.json in {s.OUTPUT_DIR}")
 
 
 def find(pattern):

@@ -1,4 +1,4 @@
-"""Learn the block-spin rule, then a kernel that inverts it, from the batches of batching.py.
+"""Learn the block-spin rule and a kernel that inverts it, from the batches of batching.py.
 
     python kernel_training_pixel_shuffle.py
     python kernel_training_pixel_shuffle.py --kernel=independent --block_rule=load
@@ -15,7 +15,7 @@ import zlib
 
 from tqdm import tqdm
 
-from ising_rg import devices, exact, kernels, pictures, settings, storage, training
+from ising_rg import bound, devices, exact, kernels, pictures, settings, storage, training
 from ising_rg.errors import UserError
 
 # fmt: off
@@ -25,12 +25,14 @@ KERNEL = "conditional"               # "conditional" (default of the generating 
 KERNEL_SIZE = 0                      # side of the kernel in blocks, odd; 0: 5 for conditional, 9 for independent
 SCALE_FACTOR = 3                     # fine sites per coarse site along each axis; 3 is what the kernels are built for
 PARAM_FILE = "auto"                  # where the kernel goes; "auto": the file in models/ that the generating scripts use
-BLOCK_RULE = "fit"                   # "fit" the block-spin rule first, or "load" it from BLOCK_RULE_FILE
+TRAINING = "bound"                   # conditional kernel: "bound" (rule and kernel together) or "two_step" (rule first)
+BLOCK_RULE = "fit"                   # where the rule comes first: "fit" it, or "load" it from BLOCK_RULE_FILE
 BLOCK_RULE_FILE = "models/block_spin_rule_k9_s3.pt"
-BLOCK_RULE_STEPS = 250               # Adam steps for the block-spin rule
-STEPS = 800                          # Adam steps for the kernel
+BLOCK_RULE_STEPS = 250               # Adam steps for the block-spin rule where it is fitted first
+STEPS = 2000                         # Adam steps for the kernel (and the rule, with the bound)
+GAIN_STEPS = 300                     # Adam steps for each fit of the kernel while the gain is set
 LEARNING_RATE = 0.01                 # at the start; falls to 0 along a cosine
-REPORT_INTERVAL = 25                 # steps between rows of the table
+REPORT_INTERVAL = 50                 # steps between rows of the table
 SEED = 1                             # names the windows, coarse spins and test lattices
 DEVICE = "auto"                      # "auto", "cpu" or "cuda"
 PICTURES = True                      # draw kernels and training curves
@@ -46,6 +48,8 @@ _PARAM_FILES = {
 _KERNELS = {"conditional": (kernels.ConditionalKernel, 5), "independent": (kernels.IndependentKernel, 9)}
 _OUTPUT_SETTINGS = {"PARAM_FILE", "DEVICE", "PICTURES", "PICTURE_DIR", "CHECKPOINT_DIR"}  # do not change the weights
 _CHECKPOINT_SECONDS = 20
+_GAIN_FITS = 3  # the secant method has then met the gain within its error
+_GAIN_LEARNING_RATE = 0.002
 
 
 def main(s):
@@ -65,6 +69,10 @@ def main(s):
     checkpoint = Checkpoint(s, fingerprint(s, batches))
     start = time.perf_counter()
 
+    if s.KERNEL == "conditional" and s.TRAINING == "bound":
+        kernel, history, targets = train_together(s, checkpoint, batches, device)
+        finish(s, checkpoint, kernel, history, targets, f"{n_samples} x {L}^2", start)
+        return
     rule, rule_history = kernels.BlockSpinRule(), None
     if s.BLOCK_RULE == "load":
         rule = kernels.load_rule(s.BLOCK_RULE_FILE)
@@ -88,23 +96,61 @@ def main(s):
 
     kernel_class, default_size = _KERNELS[s.KERNEL]
     kernel = kernel_class(s.KERNEL_SIZE or default_size).to(device)
-    objective = training.KernelObjective(batches, rule, s.SEED, device, **windows)
+    kernel.rule = rule.to(device).requires_grad_(False)
+    objective = training.KernelObjective(batches, rule, s.SEED, device)
+    targets = announce(s, objective)
+    history = optimize(s, checkpoint, s.KERNEL, kernel, objective, s.STEPS)
+    if s.KERNEL == "independent":
+        kernel.symmetrize()
+    finish(s, checkpoint, kernel, history, targets, f"{n_samples} x {L}^2", start)
+
+
+def train_together(s, checkpoint, batches, device):
+    """Train rule and kernel by the bound, then set the gain; return (kernel, history, exact values)."""
+    kernel = kernels.ConditionalKernel(s.KERNEL_SIZE or _KERNELS["conditional"][1]).to(device)
+    objective = bound.BoundObjective(batches, s.SEED, device)
+    targets = announce(s, objective)
+    history = optimize(s, checkpoint, "bound", kernel, objective, s.STEPS)
+    kernel.rule.requires_grad_(False)
+    weight = kernel.rule.weight.clone()
+    meter, scales, gains = bound.GainMeter(s.SEED), [1.0], []
+    for number in range(_GAIN_FITS):
+        if number:
+            scales.append(bound.sharper(scales, gains))
+        kernel.rule.weight.copy_(scales[-1] * weight)
+        objective = training.KernelObjective(batches, kernel.rule, s.SEED, device)
+        print(f"\ngain: rule times {scales[-1]:.5f}, kernel fitted anew")
+        history += optimize(s, checkpoint, f"gain {number}", kernel, objective, s.GAIN_STEPS, _GAIN_LEARNING_RATE)
+        gain, error = meter(kernel)
+        gains.append(gain)
+        print(f"gain {gain:.5f} +- {error:.5f}, target {bound.GAIN_TARGET:.5f}, exact {exact.STAGE_GAIN:.5f}")
+    rule_description = settings.provenance(s, kernel="block_spin_rule", trained_with=param_file(s))
+    kernels.save(s.BLOCK_RULE_FILE, kernel.rule, rule_description)
+    print(f"written: {s.BLOCK_RULE_FILE}")
+    return kernel, [{**row, "step": (i + 1) * s.REPORT_INTERVAL} for i, row in enumerate(history)], targets
+
+
+def announce(s, objective):
+    """Print what the test lattices of a kernel's training should show; return it."""
     L_test = 3 * objective.seeds.shape[-1]
     c10 = exact.torus_c10(L_test)
     targets = {"c10_exact": c10, "r21_exact": float(exact.torus_correlation(1, 1, L_test)) / c10}
     print(f"\n{s.KERNEL} kernel: raw lattices of {L_test} x {L_test} grown from equilibrated seeds", end=" ")
     print(f"(exact c10 {c10:.5f}, r21 {targets['r21_exact']:.5f}, gain {exact.STAGE_GAIN:.5f})")
-    history = optimize(s, checkpoint, s.KERNEL, kernel, objective, s.STEPS)
-    if s.KERNEL == "independent":
-        kernel.symmetrize()
+    return targets
+
+
+def finish(s, checkpoint, kernel, history, targets, trained_on, start):
+    """Write the kernel and its picture."""
+    target = param_file(s)
     description = settings.provenance(
-        s, kernel=s.KERNEL, trained_on=f"{n_samples} x {L}^2", block_rule_file=s.BLOCK_RULE_FILE, history=history
+        s, kernel=s.KERNEL, trained_on=trained_on, block_rule_file=s.BLOCK_RULE_FILE, history=history
     )
     kernels.save(target, kernel, description)
     checkpoint.remove()
     print(f"written: {target}")
     if s.PICTURES:
-        draw(s, rule, kernel, [{**row, **targets} for row in history])
+        draw(s, kernel.rule, kernel, [{**row, **targets} for row in history])
     print(
         f"trained in {time.perf_counter() - start:.0f} s; next: python fast_generating_single_stage.py --kernel_file={target}"
     )
@@ -113,7 +159,8 @@ def main(s):
 def check(s):
     settings.check_choice(s, "KERNEL", _KERNELS)
     settings.check_choice(s, "BLOCK_RULE", ("fit", "load"))
-    settings.check_positive(s, "STEPS", "BLOCK_RULE_STEPS", "REPORT_INTERVAL")
+    settings.check_choice(s, "TRAINING", ("bound", "two_step"))
+    settings.check_positive(s, "STEPS", "GAIN_STEPS", "BLOCK_RULE_STEPS", "REPORT_INTERVAL")
     if not 0 < s.LEARNING_RATE < 1:
         raise UserError(f"LEARNING_RATE: found {s.LEARNING_RATE}, needed a number between 0 and 1")
     if s.PARAM_FILE == "auto" and s.KERNEL_SIZE not in (0, _KERNELS[s.KERNEL][1]):
@@ -207,9 +254,9 @@ class Checkpoint:
             os.remove(self.path)
 
 
-def optimize(s, checkpoint, phase, module, objective, n_steps):
+def optimize(s, checkpoint, phase, module, objective, n_steps, learning_rate=None):
     """Run or go on with one optimization; return its history."""
-    optimization = training.Optimization(module, objective, n_steps, s.LEARNING_RATE)
+    optimization = training.Optimization(module, objective, n_steps, learning_rate or s.LEARNING_RATE)
     if phase in checkpoint.phases:
         optimization.restore(checkpoint.phases[phase])
     print(f"{'step':>6} {'loss':>10} {'c10':>9} {'r21':>9} {'gain':>9} {'lr':>9}")

@@ -1,10 +1,9 @@
-"""The block-spin rule and the PixelShuffle kernels that invert it; loading, saving and checking of weight files.
-
-Block-spin rule: P(S = +1 | s) = sigma(2 w*s), w a 9 x 9 kernel with the symmetry of the square, stride 3, centred on the block.
+"""The PixelShuffle kernels that invert a block-spin rule; loading, saving and checking of weight files.
 
 Kernels draw the fine lattice s (3h x 3w) given the coarse one S (h x w):
 * ConditionalKernel: the nine sub-lattices of PixelShuffle(3) one after the other, P(s_p = +1) = sigma(2 h_p), where h_p is a
-  convolution over S and the sub-lattices already drawn. The order breaks the symmetry of the square, so every
+  convolution over S and the nearby sites of the sub-lattices already drawn. It holds the rule that it inverts.
+  The order breaks the symmetry of the square, so every
   configuration is drawn with one of the eight transformed kernels (taps turned, sub-pixels permuted), chosen by its own
   random number: the law q(s | S) is exactly symmetric under the square's group and under spin flip.
 * IndependentKernel: one 9 x 9 kernel -> 9 channels -> PixelShuffle(3) -> clamp(w1 * out, -A, A), the mean of each spin;
@@ -23,47 +22,60 @@ import torch.nn.functional as F
 from torch import nn
 
 from ising_rg import random_numbers, sampling, storage
+from ising_rg.block_spin import BlockSpinRule, check_lattices
 from ising_rg.errors import UserError
 from ising_rg.random_numbers import Purpose
+from ising_rg.symmetry import SYMMETRIES, symmetrized, symmetrized_channels, transformed, transformed_order
 
 SCALE = sampling.SCALE
 DRAWING_ORDER = (4, 0, 2, 6, 8, 1, 3, 5, 7)  # sub-pixels 3 y + x: centre, corners, edges
-_SYMMETRIES = tuple((transpose, flip_y, flip_x) for transpose in (0, 1) for flip_y in (0, 1) for flip_x in (0, 1))
+RADIUS = 5.0  # sites; 7 gained nothing in KL and costs 89 multiply-adds a site instead of 61
 _TRAIN_COMMAND = "run kernel_training_pixel_shuffle.py"
 
 
-class BlockSpinRule(nn.Module):
-    """P(S = +1 | s) = sigma(2 w*s): `weight` (1, 1, k, k), k = 9; only its symmetric part counts."""
+class _Kernel(nn.Module):
+    """What every kernel has in common: the block-spin rule that it inverts, or None in a file that does not tell."""
 
-    def __init__(self, kernel_size=9):
-        super().__init__()
-        weight = torch.zeros(1, 1, kernel_size, kernel_size)
-        middle = kernel_size // 2
-        weight[:, :, middle - 1 : middle + 2, middle - 1 : middle + 2] = (
-            0.45  # near the best rule on the block sum alone
-        )
-        self.weight = nn.Parameter(weight)
+    def block_log_prob(self, coarse, fine):
+        """Return ln P_w(S | s) of the block-spin rule for each configuration, float64 (B,); int8 (B, h, w) and (B, 3h, 3w).
 
-    def field(self, fine):
-        """Return w*s at the blocks, (B, 1, n, n), of +-1 floats (B, 1, 3h, 3w) already padded by (k - 3) / 2 sites."""
-        return F.conv2d(fine, symmetrized(self.weight), stride=SCALE)
-
-    @property
-    def margin(self):
-        """Sites that a block's window reaches beyond the block."""
-        return (self.weight.shape[-1] - SCALE) // 2
+        Raises:
+            UserError: the kernel's file does not tell its rule.
+        """
+        if self.rule is None:
+            raise UserError(f"found a kernel without its block-spin rule, needed one that holds it; {_TRAIN_COMMAND}")
+        return self.rule.log_prob(coarse, fine)
 
 
-class ConditionalKernel(nn.Module):
-    """Nine linear-logistic kernels in drawing order: `weights[p]` (1, 1 + p, k, k) over blocks."""
+class ConditionalKernel(_Kernel):
+    """Nine linear-logistic kernels in drawing order: `weights[p]` (1, 1 + p, k, k) over blocks.
+
+    Taps on coarse spins cover the whole window; taps on fine spins only those within `radius` sites of the site drawn.
+    """
 
     FRACTION_BITS = 11  # rounding the weights to 2^-11 costs 4(3)e-7 nats a site
     LIMIT = 8 << FRACTION_BITS  # |h| <= 8: P = 1 - 1e-7
 
-    def __init__(self, kernel_size=5):
+    def __init__(self, kernel_size=5, radius=RADIUS):
         super().__init__()
-        self.kernel_size = kernel_size
+        self.kernel_size, self.radius = kernel_size, radius
         self.weights = nn.ParameterList(nn.Parameter(torch.zeros(1, 1 + p, kernel_size, kernel_size)) for p in range(9))
+        self.rule = BlockSpinRule()
+        for p in range(9):
+            self.register_buffer(f"_mask_{p}", torch.from_numpy(_taps(p, kernel_size, radius)), persistent=False)
+
+    @property
+    def reach(self):
+        """Blocks that a window reaches beyond the block drawn."""
+        return self.kernel_size // 2
+
+    @property
+    def multiply_adds(self):
+        """Taps per fine site."""
+        return sum(float(getattr(self, f"_mask_{p}").sum()) for p in range(9)) / 9
+
+    def _masked(self):
+        return [weight * getattr(self, f"_mask_{p}") for p, weight in enumerate(self.weights)]
 
     def fields(self, coarse, fine):
         """Return the fields h_p, (B, 9, n - k + 1, ...) in drawing order, of the blocks whose whole window is given.
@@ -73,19 +85,22 @@ class ConditionalKernel(nn.Module):
             fine: +-1 floats (B, 1, 3n, 3n').
         """
         known = torch.cat([coarse, F.pixel_unshuffle(fine, SCALE)[:, DRAWING_ORDER]], 1)
-        return torch.cat([F.conv2d(known[:, : 1 + p], weight) for p, weight in enumerate(self.weights)], 1)
+        return torch.cat([F.conv2d(known[:, : 1 + p], weight) for p, weight in enumerate(self._masked())], 1)
+
+    def site_log_likelihood(self, coarse, fine):
+        """Return ln q of every site for one drawing order, (B, 9, n - k + 1, ...); arguments as `fields`."""
+        h, reach = self.fields(coarse, fine), self.reach
+        drawn = F.pixel_unshuffle(fine, SCALE)[:, DRAWING_ORDER, reach : reach + h.shape[2], reach : reach + h.shape[3]]
+        return -F.softplus(-2 * h * drawn)
 
     def negative_log_likelihood(self, coarse, fine):
         """Return the mean over sites of -ln q(s | S) for one drawing order, a scalar; arguments as `fields`."""
-        h = self.fields(coarse, fine)
-        reach = self.kernel_size // 2
-        drawn = F.pixel_unshuffle(fine, SCALE)[:, DRAWING_ORDER, reach : reach + h.shape[2], reach : reach + h.shape[3]]
-        return F.softplus(-2 * h * drawn).mean()
+        return -self.site_log_likelihood(coarse, fine).mean()
 
     def fixed_point(self):
         """Return the integer weights, int32 (9, 9, k, k), in drawing order."""
         weights = np.zeros((9, 9, self.kernel_size, self.kernel_size), np.int32)
-        for p, weight in enumerate(self.weights):
+        for p, weight in enumerate(self._masked()):
             weights[p, : 1 + p] = np.round(weight.detach().double().cpu().numpy()[0] * 2**self.FRACTION_BITS)
         return weights
 
@@ -94,10 +109,10 @@ class ConditionalKernel(nn.Module):
 
         Configuration c of the result depends on (seed, first_configuration + c) and its own coarse spins alone.
         """
-        batch = _check_coarse(coarse)
+        batch = check_lattices(coarse)
         weights, order = self.fixed_point(), np.array(DRAWING_ORDER)
-        turned = [np.ascontiguousarray(_transformed(weights, symmetry)) for symmetry in _SYMMETRIES]
-        orders = [_transformed_order(order, symmetry) for symmetry in _SYMMETRIES]
+        turned = [np.ascontiguousarray(transformed(weights, symmetry)) for symmetry in SYMMETRIES]
+        orders = [transformed_order(order, symmetry) for symmetry in SYMMETRIES]
         table = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / 2**self.FRACTION_BITS)), self.LIMIT)
         key = random_numbers.key(seed, Purpose.RAW)
         fine = np.empty((len(batch), SCALE * batch.shape[1], SCALE * batch.shape[2]), np.int8)
@@ -108,13 +123,13 @@ class ConditionalKernel(nn.Module):
 
     def log_prob(self, fine, coarse):
         """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
-        fine, coarse = (torch.from_numpy(_check_coarse(spins)).double()[:, None] for spins in (fine, coarse))
+        fine, coarse = (torch.from_numpy(check_lattices(spins)).double()[:, None] for spins in (fine, coarse))
         exact_weights = torch.from_numpy(self.fixed_point()).double() / 2**self.FRACTION_BITS
         reach = self.kernel_size // 2
         logs = []
-        for symmetry in _SYMMETRIES:
+        for symmetry in SYMMETRIES:
             # q_g(s | S) = q(g^-1 s | g^-1 S): over the whole group the inverse does not matter.
-            s, S = (_transformed(spins, symmetry).contiguous() for spins in (fine, coarse))
+            s, S = (transformed(spins, symmetry).contiguous() for spins in (fine, coarse))
             known = torch.cat([S, F.pixel_unshuffle(s, SCALE)[:, DRAWING_ORDER]], 1)
             padded = F.pad(known, (reach,) * 4, mode="circular")
             h = torch.cat([F.conv2d(padded[:, : 1 + p], exact_weights[p : p + 1, : 1 + p]) for p in range(9)], 1)
@@ -123,7 +138,7 @@ class ConditionalKernel(nn.Module):
         return (torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs))).numpy()
 
 
-class IndependentKernel(nn.Module):
+class IndependentKernel(_Kernel):
     """The original's form: `proj.weight` (9, 1, k, k), `w1` and `A` (1,); spin means clamp(w1 * out, -A, A)."""
 
     FRACTION_BITS = 13
@@ -131,6 +146,7 @@ class IndependentKernel(nn.Module):
 
     def __init__(self, kernel_size=9):
         super().__init__()
+        self.rule = None
         self.proj = nn.Conv2d(1, SCALE**2, kernel_size, bias=False)
         nn.init.constant_(self.proj.weight, 0.0)
         with torch.no_grad():  # copy the block's own spin
@@ -155,34 +171,31 @@ class IndependentKernel(nn.Module):
         spins = F.pixel_unshuffle(fine, SCALE)[:, :, reach : reach + means.shape[2], reach : reach + means.shape[3]]
         return -torch.log((1 + means * spins) / 2).mean()
 
-    def sample(self, coarse, seed, first_configuration=0):
-        """Return fine spins drawn from q(s | S), int8 (B, 3h, 3w), for int8 coarse spins (h, w) or (B, h, w)."""
-        batch = _check_coarse(coarse)
+    def log_prob(self, fine, coarse):
+        """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
+        fine, coarse = (torch.from_numpy(check_lattices(spins)).double()[:, None] for spins in (fine, coarse))
+        weights, bound = self._fixed_point()
+        reach = weights.shape[-1] // 2
+        exact_weights = torch.from_numpy(weights).double() / 2**self.FRACTION_BITS
+        means = F.conv2d(F.pad(coarse, (reach,) * 4, mode="circular"), exact_weights).clamp(-bound, bound)
+        return torch.log((1 + means * F.pixel_unshuffle(fine, SCALE)) / 2).sum((1, 2, 3)).numpy()
+
+    def _fixed_point(self):
+        """Return the integer weights, int32 (9, 1, k, k), and the bound of the means."""
         size = self.proj.weight.shape[-1]
         scaled = (self.w1 * self.proj.weight).detach().double().cpu().numpy().reshape(9, 1, size, size)
-        weights = np.round(scaled * 2**self.FRACTION_BITS).astype(np.int32)
-        bound = min(abs(self.A.item()), 1.0)
+        return np.round(scaled * 2**self.FRACTION_BITS).astype(np.int32), min(abs(self.A.item()), 1.0)
+
+    def sample(self, coarse, seed, first_configuration=0):
+        """Return fine spins drawn from q(s | S), int8 (B, 3h, 3w), for int8 coarse spins (h, w) or (B, h, w)."""
+        batch = check_lattices(coarse)
+        weights, bound = self._fixed_point()
         table = sampling.threshold_table(lambda a: (1 + np.minimum(a / 2**self.FRACTION_BITS, bound)) / 2, self.LIMIT)
         key = random_numbers.key(seed, Purpose.RAW)
         fine = np.empty((len(batch), SCALE * batch.shape[1], SCALE * batch.shape[2]), np.int8)
         for number, (coarse_spins, fine_spins) in enumerate(zip(batch, fine, strict=True), first_configuration):
             sampling.draw(coarse_spins, weights, np.ones(9, np.int64), np.arange(9), table, key, number, fine_spins)
         return fine
-
-
-def symmetrized(weight):
-    """Return the mean of a square kernel (..., k, k) over the eight symmetries of the square."""
-    return sum(_transformed(weight, symmetry) for symmetry in _SYMMETRIES) / 8
-
-
-def symmetrized_channels(weight):
-    """Return the mean of PixelShuffle weights (9, c, k, k) over the square's group acting on taps and sub-pixels together."""
-    total = 0
-    for symmetry in _SYMMETRIES:
-        # Channel p of the transformed kernel is the transformed channel that lands on p.
-        channels = _transformed(torch.arange(9).reshape(3, 3), symmetry).reshape(9)
-        total = total + _transformed(weight, symmetry)[channels]
-    return total / 8
 
 
 def save(path, kernel, description):
@@ -195,15 +208,16 @@ def save(path, kernel, description):
             {
                 "kernel": "conditional",
                 "kernel_size": kernel.kernel_size,
+                "radius": kernel.radius,
                 "drawing_order": list(DRAWING_ORDER),
                 "state_dict": state,
             },
         )
     elif isinstance(kernel, BlockSpinRule):
-        state["weight"] = symmetrized(state["weight"])
+        state["weight"] = symmetrized(state["weight"]).contiguous()
         storage.save_pt(path, {"kernel": "block_spin_rule", "state_dict": state})
     else:
-        storage.save_pt(path, state)
+        storage.save_pt(path, {name: tensor for name, tensor in state.items() if not name.startswith("rule.")})
     storage.save_json(storage.sidecar(path), description)
 
 
@@ -220,7 +234,12 @@ def load(path):
             raise UserError(
                 f"{path}: found no odd kernel_size with a state_dict, needed a conditional kernel; {_TRAIN_COMMAND}"
             )
-        kernel = _fill(path, ConditionalKernel(size), state)
+        radius = content.get("radius")
+        if not isinstance(radius, float) or "rule.weight" not in state:
+            raise UserError(
+                f"{path}: found no radius or no block-spin rule, needed a conditional kernel with both; {_TRAIN_COMMAND}"
+            )
+        kernel = _fill(path, ConditionalKernel(size, radius), state)
         if tuple(content.get("drawing_order", ())) != DRAWING_ORDER:
             raise UserError(
                 f"{path}: found drawing order {content.get('drawing_order')}, needed {list(DRAWING_ORDER)}; {_TRAIN_COMMAND}"
@@ -232,7 +251,12 @@ def load(path):
             raise UserError(
                 f"{path}: found proj.weight of shape {shape}, needed (9, 1, k, k) with odd k; {_TRAIN_COMMAND}"
             )
-        return _fill(path, IndependentKernel(shape[-1]), content)
+        kernel = _fill(path, IndependentKernel(shape[-1]), content)
+        sidecar = storage.sidecar(_shipped(path))
+        rule_file = storage.load_json(sidecar).get("block_rule_file") if os.path.exists(sidecar) else None
+        if rule_file and os.path.exists(_shipped(rule_file)):  # a bare state_dict has no room for it
+            kernel.rule = load_rule(rule_file)
+        return kernel
     raise UserError(
         f"{path}: found keys {sorted(map(str, content))[:5]}, needed a kernel of this project or of the original; {_TRAIN_COMMAND}"
     )
@@ -249,10 +273,26 @@ def load_rule(path):
     return _fill(path, BlockSpinRule(shape[-1]), content["state_dict"])
 
 
+def _shipped(path):
+    """Return the path, or that of a shipped file of this name, for scripts run from another folder."""
+    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), path)
+    return beside if not os.path.exists(path) and os.path.isfile(beside) else path
+
+
+def _taps(p, size, radius):
+    """Return 1 where the p-th drawn sub-lattice has a tap, float32 (1, 1 + p, k, k): all coarse spins, near fine ones."""
+    mask = np.zeros((1, 1 + p, size, size), np.float32)
+    mask[:, 0] = 1
+    offset = SCALE * (np.arange(size) - size // 2)
+    y, x = divmod(DRAWING_ORDER[p], SCALE)
+    for earlier in range(p):
+        from_y, from_x = divmod(DRAWING_ORDER[earlier], SCALE)
+        mask[0, 1 + earlier] = np.hypot(*np.meshgrid(offset + from_y - y, offset + from_x - x, indexing="ij")) <= radius
+    return mask
+
+
 def _load_weights(path):
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if not os.path.exists(path) and os.path.isfile(os.path.join(root, path)):
-        path = os.path.join(root, path)  # the shipped models, for scripts run from another folder
+    path = _shipped(path)
     try:
         content = storage.load_pt(path)
     except UserError as error:
@@ -273,31 +313,7 @@ def _fill(path, module, state_dict):
     return module.eval()
 
 
-def _check_coarse(spins):
-    if spins.dtype != np.int8 or spins.ndim not in (2, 3):
-        raise ValueError(f"spins: found {spins.dtype} of shape {spins.shape}, needed int8 (h, w) or (B, h, w)")
-    return np.ascontiguousarray(spins).reshape((-1,) + spins.shape[-2:])
-
-
 def _random_symmetry(seed, configuration):
     key = random_numbers.key(seed, Purpose.SYMMETRY)
     counter = (np.uint64(configuration), np.uint64(0), np.uint64(0), np.uint64(0))
     return int(random_numbers.philox4x32(*counter, *key, random_numbers.ROUNDS)[0]) & 7
-
-
-def _transformed(array, symmetry):
-    """Return an array (..., n, n), numpy or torch, under one symmetry of the square on its last two axes."""
-    transpose, flip_y, flip_x = symmetry
-    if transpose:
-        array = array.swapaxes(-1, -2)
-    axes = [axis for axis, flip in ((-2, flip_y), (-1, flip_x)) if flip]
-    if axes:
-        array = array.flip(axes) if isinstance(array, torch.Tensor) else np.flip(array, axes)
-    return array
-
-
-def _transformed_order(order, symmetry):
-    """Return where the sub-pixels 3 y + x of `order` land."""
-    landing = np.empty(9, np.int64)
-    landing[_transformed(np.arange(9).reshape(3, 3), symmetry).reshape(9)] = np.arange(9)
-    return landing[order]

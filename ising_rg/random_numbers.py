@@ -37,6 +37,7 @@ class Purpose(IntEnum):
     SEED_LATTICE = 7
     STAGE = 8
     TRAINING = 9
+    CALIBRATION = 10
 
 
 def philox4x32(c0, c1, c2, c3, key0, key1, rounds):

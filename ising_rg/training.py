@@ -10,6 +10,8 @@ neighbourhood lies inside count, so nothing is assumed about the size of the lat
   rule of this form meets all targets (c11 comes out 1 % high); TARGET_EXCESS places the compromise.
 * Kernels are fitted by maximum likelihood of s given +-1 coarse spins S drawn from that rule.
 
+These are the two steps of the plain way, and what the independent kernel needs; `bound` trains rule and kernel together.
+
 Step i draws its windows from random numbers of (seed, i) alone, so an interrupted optimization goes on as if it never was.
 """
 
@@ -91,7 +93,7 @@ class RuleObjective:
 class KernelObjective:
     """Loss of a kernel: -ln q(s | S) per site for coarse spins drawn from the rule."""
 
-    def __init__(self, batches, rule, seed, device, n_windows=2, window_blocks=262, seed_size=64, n_seeds=64):
+    def __init__(self, batches, rule, seed, device, n_windows=4, window_blocks=64, seed_size=64, n_seeds=64):
         self.batches, self.rule, self.seed, self.device = batches, rule.to(device), seed, device
         self.n_windows, self.window_blocks = n_windows, window_blocks
         # Equilibrated lattices from which the kernel generates as it is trained: the only honest look at c10 and the gain.
@@ -108,10 +110,15 @@ class KernelObjective:
 
     def look(self, kernel):
         """Return c10, r21 and the stage gain of raw lattices generated from equilibrated seeds."""
-        fine = kernel.sample(self.seeds, self.seed)
-        c10, c11 = (observables.correlation(fine, *r).mean() for r in ((1, 0), (1, 1)))
-        gain, _ = observables.stage_gain(observables.magnetization(fine), observables.magnetization(self.seeds))
-        return {"c10": float(c10), "r21": float(c11 / c10), "gain": gain}
+        return look(kernel, self.seeds, self.seed)
+
+
+def look(kernel, seeds, seed):
+    """Return c10, r21 and the stage gain of raw lattices generated from equilibrated seeds, int8 (n, L, L)."""
+    fine = kernel.sample(seeds, seed)
+    c10, c11 = (observables.correlation(fine, *r).mean() for r in ((1, 0), (1, 1)))
+    gain, _ = observables.stage_gain(observables.magnetization(fine), observables.magnetization(seeds))
+    return {"c10": float(c10), "r21": float(c11 / c10), "gain": gain}
 
 
 class Optimization:
@@ -124,7 +131,8 @@ class Optimization:
 
     def __init__(self, module, objective, n_steps, learning_rate):
         self.module, self.objective, self.n_steps, self.learning_rate = module, objective, n_steps, learning_rate
-        self.optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate)
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(trained, lr=learning_rate)
         self.step, self.history, self._losses, self._shown = 0, [], [], {}
 
     def advance(self):

@@ -114,8 +114,8 @@ def test_sampler_draws_from_log_prob(coarse_spin):
 def test_conditional_law_has_the_symmetry_of_the_square_and_of_spin_flip():
     kernel, coarse, fine = random_conditional(5), random_spins((2, 6, 6)), random_spins((2, 18, 18), 1)
     log_q = kernel.log_prob(fine, coarse)
-    for symmetry in kernels._SYMMETRIES:
-        turned = [np.ascontiguousarray(kernels._transformed(spins, symmetry)) for spins in (fine, coarse)]
+    for symmetry in kernels.SYMMETRIES:
+        turned = [np.ascontiguousarray(kernels.transformed(spins, symmetry)) for spins in (fine, coarse)]
         assert kernel.log_prob(*turned) == pytest.approx(log_q, rel=1e-12)
     assert kernel.log_prob(-fine, -coarse) == pytest.approx(log_q, rel=1e-12)
 
@@ -127,9 +127,9 @@ def test_independent_kernel_is_symmetric_with_its_subpixels():
     kernel.symmetrize()
     coarse = torch.from_numpy(random_spins((1, 1, 15, 15))).float()
     means = F.pixel_shuffle(kernel.means(coarse), 3)
-    for symmetry in kernels._SYMMETRIES:
-        turned = F.pixel_shuffle(kernel.means(kernels._transformed(coarse, symmetry).contiguous()), 3)
-        assert torch.allclose(turned, kernels._transformed(means, symmetry), atol=1e-6)
+    for symmetry in kernels.SYMMETRIES:
+        turned = F.pixel_shuffle(kernel.means(kernels.transformed(coarse, symmetry).contiguous()), 3)
+        assert torch.allclose(turned, kernels.transformed(means, symmetry), atol=1e-6)
 
 
 def test_fields_of_a_window_are_those_of_the_sampler():
@@ -148,8 +148,8 @@ def test_fields_of_a_window_are_those_of_the_sampler():
 def test_block_spin_rule_is_symmetric_and_centred_on_its_block():
     rule = kernels.load_rule(RULE)
     weight = kernels.symmetrized(rule.weight).detach()
-    for symmetry in kernels._SYMMETRIES:
-        assert torch.allclose(weight, kernels._transformed(weight, symmetry))
+    for symmetry in kernels.SYMMETRIES:
+        assert torch.allclose(weight, kernels.transformed(weight, symmetry))
     assert torch.equal(weight, rule.weight) or torch.allclose(weight, rule.weight, atol=1e-7)
     fine = torch.zeros(1, 1, 15, 15)
     fine[0, 0, 3:12, 3:12] = weight[0, 0]  # the block in the middle of 3 x 3 blocks has its centre at 7
