@@ -31,6 +31,7 @@ BLOCK_RULE_FILE = "models/block_spin_rule_k9_s3.pt"
 BLOCK_RULE_STEPS = 250               # Adam steps for the block-spin rule where it is fitted first
 STEPS = 2000                         # Adam steps for the kernel (and the rule, with the bound)
 GAIN_STEPS = 300                     # Adam steps for each fit of the kernel while the gain is set
+GAIN_SEEDS = 4000                    # equilibrated seeds of 64 x 64 that measure the gain
 LEARNING_RATE = 0.01                 # at the start; falls to 0 along a cosine
 REPORT_INTERVAL = 50                 # steps between rows of the table
 SEED = 1                             # names the windows, coarse spins and test lattices
@@ -63,8 +64,7 @@ def main(s):
     batches = load_batches(s)
     L, n_samples = batches[0].shape[-1], sum(len(batch) for batch in batches)
     print(f"data: {n_samples} configurations of {L} x {L} from {s.DATA_DIR}")
-    windows = {"window_blocks": min(256, L // 3 - 2)}
-    if windows["window_blocks"] < 40:
+    if L < 126:
         raise UserError(f"DATA_DIR: found lattices of {L} x {L}, needed at least 126 x 126 to hold a training window")
     checkpoint = Checkpoint(s, fingerprint(s, batches))
     start = time.perf_counter()
@@ -77,7 +77,7 @@ def main(s):
     if s.BLOCK_RULE == "load":
         rule = kernels.load_rule(s.BLOCK_RULE_FILE)
     else:
-        objective = training.RuleObjective(batches, s.SEED, device, **windows)
+        objective = training.RuleObjective(batches, s.SEED, device, window_blocks=min(256, L // 3 - 2))
         rule_exact = {
             "c10": float(objective.exact_coarse[0]),
             "r21": float(objective.exact_coarse[1] / objective.exact_coarse[0]),
@@ -97,7 +97,7 @@ def main(s):
     kernel_class, default_size = _KERNELS[s.KERNEL]
     kernel = kernel_class(s.KERNEL_SIZE or default_size).to(device)
     kernel.rule = rule.to(device).requires_grad_(False)
-    objective = training.KernelObjective(batches, rule, s.SEED, device)
+    objective = training.KernelObjective(batches, rule, s.SEED, device, window_blocks=window_blocks(batches))
     targets = announce(s, objective)
     history = optimize(s, checkpoint, s.KERNEL, kernel, objective, s.STEPS)
     if s.KERNEL == "independent":
@@ -108,17 +108,17 @@ def main(s):
 def train_together(s, checkpoint, batches, device):
     """Train rule and kernel by the bound, then set the gain; return (kernel, history, exact values)."""
     kernel = kernels.ConditionalKernel(s.KERNEL_SIZE or _KERNELS["conditional"][1]).to(device)
-    objective = bound.BoundObjective(batches, s.SEED, device)
+    objective = bound.BoundObjective(batches, s.SEED, device, window_blocks=window_blocks(batches))
     targets = announce(s, objective)
     history = optimize(s, checkpoint, "bound", kernel, objective, s.STEPS)
     kernel.rule.requires_grad_(False)
     weight = kernel.rule.weight.clone()
-    meter, scales, gains = bound.GainMeter(s.SEED), [1.0], []
+    meter, scales, gains = bound.GainMeter(s.SEED, n_seeds=s.GAIN_SEEDS), [1.0], []
     for number in range(_GAIN_FITS):
         if number:
             scales.append(bound.sharper(scales, gains))
         kernel.rule.weight.copy_(scales[-1] * weight)
-        objective = training.KernelObjective(batches, kernel.rule, s.SEED, device)
+        objective = training.KernelObjective(batches, kernel.rule, s.SEED, device, window_blocks=window_blocks(batches))
         print(f"\ngain: rule times {scales[-1]:.5f}, kernel fitted anew")
         history += optimize(s, checkpoint, f"gain {number}", kernel, objective, s.GAIN_STEPS, _GAIN_LEARNING_RATE)
         gain, error = meter(kernel)
@@ -128,6 +128,11 @@ def train_together(s, checkpoint, batches, device):
     kernels.save(s.BLOCK_RULE_FILE, kernel.rule, rule_description)
     print(f"written: {s.BLOCK_RULE_FILE}")
     return kernel, [{**row, "step": (i + 1) * s.REPORT_INTERVAL} for i, row in enumerate(history)], targets
+
+
+def window_blocks(batches):
+    """Return the side of a training window in blocks: many small windows differ more from one another than a few large ones."""
+    return min(64, batches[0].shape[-1] // 3 - 2)
 
 
 def announce(s, objective):
@@ -160,7 +165,7 @@ def check(s):
     settings.check_choice(s, "KERNEL", _KERNELS)
     settings.check_choice(s, "BLOCK_RULE", ("fit", "load"))
     settings.check_choice(s, "TRAINING", ("bound", "two_step"))
-    settings.check_positive(s, "STEPS", "GAIN_STEPS", "BLOCK_RULE_STEPS", "REPORT_INTERVAL")
+    settings.check_positive(s, "STEPS", "GAIN_STEPS", "GAIN_SEEDS", "BLOCK_RULE_STEPS", "REPORT_INTERVAL")
     if not 0 < s.LEARNING_RATE < 1:
         raise UserError(f"LEARNING_RATE: found {s.LEARNING_RATE}, needed a number between 0 and 1")
     if s.PARAM_FILE == "auto" and s.KERNEL_SIZE not in (0, _KERNELS[s.KERNEL][1]):

@@ -164,6 +164,44 @@ def check(path, curves, title):
     _save(figure, path)
 
 
+def kernel_comparison(path, results, L):
+    """Draw how far each way of growing is from exact, scale by scale and by its worst scale, for several numbers of sweeps.
+
+    Args:
+        results: dict method -> dict n_sweeps -> (r, deviation, error), relative deviations of C(r) from exact.
+        L: size of the grown lattices.
+    """
+    figure = _figure(4.3 * (len(results) + 1), 4.4)
+    axes = figure.subplots(1, len(results) + 1)
+    shades = ("#000000", VERMILION, ORANGE, GREEN, BLUE, "#56B4E9", "#CC79A7")
+    for axis, (method, by_sweeps) in zip(axes, results.items(), strict=False):
+        axis.axhspan(-0.2, 0.2, color=GREY, alpha=0.2, linewidth=0)
+        for (n_sweeps, (r, deviation, error)), shade in zip(by_sweeps.items(), shades, strict=False):
+            axis.errorbar(
+                r, 100 * deviation, 100 * error, color=shade, marker="o", markersize=3, linewidth=1, label=n_sweeps
+            )
+        axis.set_xscale("log")
+        axis.set_yscale("symlog", linthresh=0.5)
+        axis.set_title(f"{method}, L = {L}", fontsize=10)
+        axis.set_xlabel("r (lattice spacings)")
+        axis.legend(title="sweeps", fontsize=7, title_fontsize=7, ncols=2)
+    axes[0].set_ylabel("C(r) / exact - 1 (%); grey: within 0.2 %")
+    worst = axes[-1]
+    for (method, by_sweeps), shade, marker in zip(results.items(), (BLUE, VERMILION, GREEN), "osD", strict=False):
+        values = [100 * np.abs(deviation).max() for _, deviation, _ in by_sweeps.values()]
+        worst.plot([n + 0.5 for n in by_sweeps], values, marker=marker, color=shade, label=method)
+    worst.axhline(0.2, color=GREY, linestyle="--", linewidth=1)
+    worst.set_xscale("log")
+    worst.set_yscale("log")
+    ticks = list(next(iter(results.values())))
+    worst.set_xticks([n + 0.5 for n in ticks], [str(n) for n in ticks])
+    worst.minorticks_off()
+    worst.set_xlabel("Metropolis sweeps")
+    worst.set_ylabel("worst scale: |C(r) / exact - 1| (%)")
+    worst.legend(fontsize=8)
+    _save(figure, path)
+
+
 def simulation(path, spins, sweeps, m, energy, exact_energy, title):
     """Draw the final configuration beside m and the energy per site over time, the exact energy drawn in."""
     figure = _figure(12, 5.4)

@@ -77,7 +77,7 @@ def rule_share(kernel, n_seeds, n_draws, seed, L=8):
     )
 
 
-def correlation_rows(coarse, fine):
+def correlation_rows(coarse, fine, distances=DISTANCES):
     """Return the stage gain and correlations of a grown ensemble beside exact values: dicts name, measured, exact, error, z.
 
     Correlations are corrected for the seeds' own m^2 and c10, whose exact means are known (control variates).
@@ -86,7 +86,7 @@ def correlation_rows(coarse, fine):
     m_coarse = observables.magnetization(coarse)
     gain, error = observables.stage_gain(observables.magnetization(fine), m_coarse)
     rows = [_row("gain", gain, exact.STAGE_GAIN, error)]
-    distances = [(x, y) for x, y in DISTANCES if 2 * x < L]
+    distances = [(x, y) for x, y in distances if 2 * x <= L]
     values = np.stack([observables.correlation(fine, x, y) for x, y in distances], 1)
     size = coarse.shape[-1]
     controls = np.stack(
@@ -101,7 +101,7 @@ def correlation_rows(coarse, fine):
     errors = (values - controls @ fit).std(0, ddof=3) / math.sqrt(n)
     for (x, y), value, error in zip(distances, fit[0], errors, strict=True):
         expected = exact.torus_c10(L) if (x, y) == (1, 0) else float(exact.torus_correlation(x, y, L))
-        rows.append(_row(f"C({x},{y})", value, expected, error))
+        rows.append({**_row(f"C({x},{y})", value, expected, error), "r": math.hypot(x, y)})
     return rows
 
 

@@ -83,6 +83,22 @@ def test_a_configuration_of_another_temperature_is_noticed(tmp_path):
     assert "not critical" in output
 
 
+def test_a_kernel_is_measured(tmp_path):
+    output = succeed(
+        "checking.py",
+        "--kernel_file=models/conditional_k5_s3.pt",
+        "--start_size=8",
+        "--num_configs=40",
+        f"--output_dir={tmp_path}",
+    )
+    assert "KL(generated || true)" in output and "KL(true || generated)" in output and "shares" in output
+    content = report(tmp_path)
+    assert {"kl_per_site", "kl_per_site_error", "gain", "kl_true_per_site", "kl_rule_per_site"} <= set(content)
+    assert abs(content["kl_per_site"]) < 0.002 and content["rows"][0]["name"] == "gain"
+    fail("checking.py", f"--kernel_file={tmp_path}/none.pt", says=("none.pt", "kernel_training_pixel_shuffle.py"))
+    fail("checking.py", "--kernel_file=models/conditional_k5_s3.pt", "--start_size=7", says="START_SIZE")
+
+
 def test_mistakes(folder, tmp_path):
     out = f"--output_dir={tmp_path}/out"
     np.save(tmp_path / "wrong.npy", np.zeros((8, 8), np.int8))

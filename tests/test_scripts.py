@@ -18,7 +18,14 @@ COLLECT = ("data_collecting.py", "--lattice_size=132", "--num_samples=5", "--war
 MULTI = ("fast_generating_multi_stage.py", "--start_size=16", "--stages=2")
 SINGLE = ("fast_generating_single_stage.py", "--low_res_size=64")
 NORMAL = ("normal_fast_2d_Ising.py", "--lattice_size=64", "--num_sweeps=400", "--sample_interval=4")
-TRAIN = ("kernel_training_pixel_shuffle.py", "--block_rule_steps=4", "--steps=4", "--report_interval=2")
+TRAIN = (
+    "kernel_training_pixel_shuffle.py",
+    "--block_rule_steps=4",
+    "--steps=4",
+    "--gain_steps=2",
+    "--gain_seeds=20",
+    "--report_interval=2",
+)
 
 
 def run(*arguments, threads=None, cwd=ROOT):
@@ -128,8 +135,10 @@ def test_training_goes_on_after_ctrl_c(pipeline, tmp_path):
         "--kernel=conditional",
         f"--data_dir={pipeline}/batches",
         "--pictures=false",
-        "--block_rule_steps=40",
         "--steps=40",
+        "--gain_steps=4",
+        "--gain_seeds=20",
+        "--report_interval=25",
     )
     whole = (
         *train,
@@ -218,8 +227,8 @@ def test_single_stage(pipeline, tmp_path):
     assert (tmp_path / "a/single_stage.png").stat().st_size > 10_000
     rows = {row["name"]: row for row in json.load(open(tmp_path / "a/report.json"))["rows"]}
     assert (
-        "too much order" in rows["naive copy raw"]["diagnosis"]
-        and "as they should be" in rows["RG refined"]["diagnosis"]
+        "every 3 x 3 block are equal" in rows["naive copy raw"]["diagnosis"]
+        and "agrees with exact theory" in rows["RG refined"]["diagnosis"]
     )
     assert all(f"{name}: " in output for name in rows)
     succeed(
