@@ -126,6 +126,7 @@ def straight_wall(sums, L):
     log_p, length, broken, direction, x, y = worst
     # The number of runs as broken as this is Poisson's, of mean e^log_p.
     z = local_equilibrium.deviate(log_p if log_p < -10 else math.log(-math.expm1(-math.exp(min(log_p, 2.0)))))
+    z = max(z, local_equilibrium.LEAST_EXTREME)
     where = {"direction": direction, "x": x, "y": y, "length": length, "broken": broken}
     return {**_row("straight_wall", z, 0.0, 1.0), **where}
 

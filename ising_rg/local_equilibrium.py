@@ -25,6 +25,7 @@ from numba import njit, prange
 from ising_rg.observables import popcount
 
 COLOURS = ("black", "white")
+LEAST_EXTREME = -3.0
 BLOCK = 32  # bonds in the shortest run that is counted
 _SCALE = 2**24  # residuals are summed as integers: no sum depends on the order or the number of threads
 _STRIPS = 16
@@ -216,7 +217,14 @@ def straight_walls(sums, lengths):
 
 
 def extreme_z(z, n_tests):
-    """Return the standard normal deviate as likely to be exceeded as the largest of n_tests |z| of exceeding the one given."""
+    """Return the standard normal deviate as likely to be exceeded as the largest of n_tests |z| of exceeding the one given.
+
+    At least LEAST_EXTREME: an extreme is tested upward only, and its likelihood is an upper bound, which at 1 says nothing.
+    """
+    return max(_extreme_z(z, n_tests), LEAST_EXTREME)
+
+
+def _extreme_z(z, n_tests):
     both_tails = log_tail(z) + math.log(2)
     if both_tails + math.log(n_tests) < -4:  # 1 - (1 - p)^n = n p to 1 %
         return deviate(both_tails + math.log(n_tests))

@@ -243,7 +243,7 @@ def training(path, kernel_name, maps, map_titles, history):
         axis.set_title(f"{title}\nmax {bound:.2f}", fontsize=9)
     steps = [row["step"] for row in history]
     panels = (
-        ("loss", "-ln q per site", None, BLUE),
+        ("loss", "loss per site (nats)", None, BLUE),
         ("c10", "c10 of raw lattices", history[-1]["c10_exact"], VERMILION),
         ("r21", "r21 = c11 / c10", history[-1]["r21_exact"], GREEN),
         ("gain", "stage gain", exact.STAGE_GAIN, ORANGE),
