@@ -4,16 +4,28 @@
     python fast_generating_multi_stage.py --start_size=64 --stages=2 --num_configs=400 --save_stages=none --pictures=false
 
 A Swendsen-Wang seed of START_SIZE is equilibrated exactly; each stage draws the 3L lattice from the kernel and runs
-REFINE_SWEEPS Metropolis sweeps. Writes into OUTPUT_DIR: spins_{config}_stage{stage}_L{L}.npy (int8, with a JSON beside
-each), report.json, and two pictures of the first configuration.
+REFINE_SWEEPS Metropolis sweeps. Writes into OUTPUT_DIR: spins_{config}_stage{stage}_L{L}.npy (with a JSON beside each),
+report.json, and two pictures of the first configuration.
 """
 
 import os
-import time
 
 from tqdm import tqdm
 
-from ising_rg import devices, exact, kernels, pictures, reports, settings, storage, swendsen_wang, upsampling
+from ising_rg import bitmap as bitmaps
+from ising_rg import (
+    devices,
+    exact,
+    kernels,
+    lattice,
+    metropolis,
+    pictures,
+    reports,
+    settings,
+    storage,
+    swendsen_wang,
+    upsampling,
+)
 from ising_rg.errors import UserError
 
 # fmt: off
@@ -25,6 +37,7 @@ KERNEL_FILE = "models/conditional_k5_s3.pt"  # from kernel_training_pixel_shuffl
 REFINE_SWEEPS: int | tuple = 5       # Metropolis sweeps after each stage: one number, or one per stage (5,3,2)
 BETA = exact.BETA_CRITICAL           # inverse temperature; the inverse step holds at the critical point only
 SAVE_STAGES = "last"                 # configurations to write: "last", "all" (with the seed) or "none"
+FILE_FORMAT = "int8"                 # "int8", +1 and -1, a byte a spin; or "bits", numpy.packbits, an eighth of that
 PICTURES = True                      # draw the comparison and the tracking picture
 PREVIEW_SIZE = 512                   # pixels per side of each lattice in the pictures
 SEED = 1                             # names the configurations: the same SEED gives the same spins
@@ -34,8 +47,9 @@ OUTPUT_DIR = "results/multi_stage"   # where everything goes
 # fmt: on
 
 _TRACKED_WINDOW = 32  # sites of the seed that the tracking picture follows
-_BATCH_BYTES = 2**28  # final lattices generated side by side; small ones go faster together
-_BYTES_PER_FINE_SITE = 2.6  # raw lattice, its ten sub-lattices, packed bits, coarse lattice
+_BATCH_SITES = 2**28  # of final lattices grown side by side: small ones go faster together
+_BYTES_PER_FINE_SITE = 0.3  # the fine lattice, the coarse one, one configuration row by row: a bit a spin each
+_BYTES_BESIDE = 2**28  # tiles of the sampler, the check, a part of a file
 
 
 def main(s):
@@ -43,33 +57,32 @@ def main(s):
     device = devices.choose(s.DEVICE)
     kernel = kernels.load(s.KERNEL_FILE)
     storage.make_folder(s.OUTPUT_DIR)
-    start = time.perf_counter()
+    timings = reports.Timings("seed", "raw", "refine", "observables", "files", "pictures")
     L_final = s.START_SIZE * 3**s.STAGES
-    batch_size = max(1, min(s.NUM_CONFIGS, _BATCH_BYTES // L_final**2))
+    batch_size = max(1, min(s.NUM_CONFIGS, _BATCH_SITES // L_final**2))
     print(
         f"growing {s.NUM_CONFIGS} x {s.START_SIZE} -> {L_final} with {s.KERNEL_FILE}, {s.REFINE_SWEEPS} sweeps a stage"
     )
 
-    run = Run(s, kernel, sweeps, device)
+    run = Run(s, kernel, sweeps, device, timings)
     for first in range(0, s.NUM_CONFIGS, batch_size):
         run.grow(first, min(batch_size, s.NUM_CONFIGS - first))
     reports.add_stage_gains(run.rows)
     run.rows.sort(key=lambda row: (row["config"], row["stage"], ("seed", "raw", "refined").index(row["kind"])))
     reports.print_ensemble(run.rows, s.BETA)
     reports.print_checks(run.checks, s.BETA)
-    report = os.path.join(s.OUTPUT_DIR, "report.json")
-    storage.save_json(
-        report, settings.provenance(s, stage_gain_exact=exact.STAGE_GAIN, rows=run.rows, checks=run.checks)
-    )
-    run.files.append(report)
     if s.PICTURES:
-        run.draw()
-    seconds = time.perf_counter() - start
+        with timings.of("pictures"):
+            run.draw()
     n_sites = s.NUM_CONFIGS * L_final**2
-    print(
-        f"reached L = {L_final} ({n_sites:.3g} spins) in {seconds:.1f} s, {seconds / n_sites * 1e9:.1f} ns per spin; "
-        f"{len(run.files)} files in {s.OUTPUT_DIR}: {', '.join(map(os.path.basename, run.files[-4:]))}"
+    report = os.path.join(s.OUTPUT_DIR, "report.json")
+    described = settings.provenance(
+        s, stage_gain_exact=exact.STAGE_GAIN, seconds=timings.seconds, rows=run.rows, checks=run.checks
     )
+    storage.save_json(report, described)
+    run.files.append(report)
+    timings.print(n_sites, f"reached L = {L_final}")
+    print(f"{len(run.files)} files in {s.OUTPUT_DIR}: {', '.join(map(os.path.basename, run.files[-4:]))}")
 
 
 def check(s):
@@ -78,6 +91,7 @@ def check(s):
     settings.check_beta(s.BETA)
     settings.check_positive(s, "NUM_CONFIGS", "PREVIEW_SIZE", "STAGES")
     settings.check_choice(s, "SAVE_STAGES", ("last", "all", "none"))
+    settings.check_choice(s, "FILE_FORMAT", ("int8", "bits"))
     if s.STAGES > 12 or s.PREVIEW_SIZE > 4096:
         raise UserError(
             f"found STAGES {s.STAGES}, PREVIEW_SIZE {s.PREVIEW_SIZE}; needed at most 12 stages and 4096 pixels"
@@ -90,7 +104,8 @@ def check(s):
     settings.check_sweeps("REFINE_SWEEPS", max(sweeps))
     settings.check_seed_size("START_SIZE", s.START_SIZE)
     L = s.START_SIZE * 3**s.STAGES
-    settings.check_memory(_BYTES_PER_FINE_SITE * L * L, f"growing to {L} x {L}")
+    n_together = max(1, min(s.NUM_CONFIGS, _BATCH_SITES // L**2))
+    settings.check_memory(_BYTES_PER_FINE_SITE * n_together * L * L + _BYTES_BESIDE, f"growing to {L} x {L}")
     if not settings.is_critical(s.BETA):
         print(
             f"note: BETA = {s.BETA} is not critical ({exact.BETA_CRITICAL:.10f}): "
@@ -102,67 +117,62 @@ def check(s):
 class Run:
     """The configurations of one run, grown batch by batch; keeps rows, file names and what the pictures show."""
 
-    def __init__(self, s, kernel, sweeps, device):
-        self.s, self.kernel, self.sweeps, self.device = s, kernel, sweeps, device
+    def __init__(self, s, kernel, sweeps, device, timings):
+        self.s, self.kernel, self.sweeps, self.device, self.timings = s, kernel, sweeps, device, timings
         self.rows, self.checks, self.files, self.columns, self.panels = [], [], [], [], []
 
     def grow(self, first, n):
         """Grow configurations first ... first + n - 1 through all stages."""
-        s, clock = self.s, time.perf_counter()
+        s = self.s
         total = swendsen_wang.thermalization_sweeps(s.START_SIZE)
-        with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar:
-            spins = swendsen_wang.sample(
-                s.START_SIZE,
-                s.BETA,
-                n,
-                upsampling.seed_lattice_seed(s.SEED),
-                first_configuration=first,
-                progress=bar.update,
-            )
-        self.record("seed", 0, first, spins, time.perf_counter() - clock)
-        for stage in tqdm(
-            range(1, s.STAGES + 1),
-            desc=f"stages of configurations {first} ... {first + n - 1}",
-            leave=False,
-            disable=None,
-        ):
-            clock, n_sweeps = time.perf_counter(), self.sweeps[stage - 1]
-            measuring = 0.0
+        with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar, self.timings.of("seed"):
+            seed = upsampling.seed_lattice_seed(s.SEED)
+            spins = swendsen_wang.sample(s.START_SIZE, s.BETA, n, seed, first_configuration=first, progress=bar.update)
+            packed = metropolis.to_device(lattice.pack(spins), self.device)
+            del spins
+        self.record("seed", 0, first, packed)
+        label = f"stages of configurations {first} ... {first + n - 1}"
+        for stage in tqdm(range(1, s.STAGES + 1), desc=label, leave=False, disable=None):
+            seed = upsampling.stage_seed(s.SEED, stage)
+            with self.timings.of("raw"):
+                packed = self.kernel.sample_packed(packed, seed, first, self.device)
+            self.record("raw", stage, first, packed)
+            with self.timings.of("refine"):
+                metropolis.sweep_packed(packed, s.BETA, self.sweeps[stage - 1], seed, 0, self.device, first)
+            self.record("refined", stage, first, packed)
 
-            def on_raw(raw, stage=stage, clock=clock):
-                nonlocal measuring
-                drawn = time.perf_counter()
-                self.record("raw", stage, first, raw, drawn - clock)
-                measuring = time.perf_counter() - clock
-
-            spins = upsampling.upsample(
-                spins, self.kernel, s.BETA, n_sweeps, upsampling.stage_seed(s.SEED, stage), first, self.device, on_raw
-            )
-            self.record("refined", stage, first, spins, time.perf_counter() - clock - measuring)
-
-    def record(self, kind, stage, first, spins, seconds):
-        """Measure a batch, write what is to be kept, and take the first configuration's pictures."""
-        s, L = self.s, spins.shape[-1]
-        for index, row in enumerate(reports.measure(spins, s.BETA)):
-            self.rows.append(
-                {"config": first + index, "stage": stage, "kind": kind, **row, "seconds": seconds / len(spins)}
-            )
-            if kind != "raw" and (s.SAVE_STAGES == "all" or (s.SAVE_STAGES == "last" and stage == s.STAGES)):
-                path = os.path.join(s.OUTPUT_DIR, f"spins_{first + index:04d}_stage{stage}_L{L}.npy")
-                description = settings.provenance(s, beta=s.BETA, seed=s.SEED, config=first + index, stage=stage, **row)
-                storage.save_array(path, spins[index], description)
+    def record(self, kind, stage, first, packed):
+        """Measure a batch that was just made, write what is to be kept, and take the first configuration's pictures."""
+        seconds = self.timings.last / packed.n_configurations
+        s, last = self.s, stage == self.s.STAGES and kind == "refined"
+        with self.timings.of("observables"):
+            measured = reports.measure(packed, s.BETA, self.device)
+        kept = kind != "raw" and (s.SAVE_STAGES == "all" or (s.SAVE_STAGES == "last" and last))
+        pictured = s.PICTURES and first == 0
+        on_host = metropolis.to_host(packed, self.device) if last or kept or pictured else None
+        for index, row in enumerate(measured):
+            config = first + index
+            self.rows.append({"config": config, "stage": stage, "kind": kind, **row, "seconds": seconds})
+            if not (last or kept or (pictured and index == 0)):
+                continue
+            bitmap = bitmaps.from_packed(on_host, index)
+            if last:
+                with self.timings.of("observables"):
+                    self.checks.append({"config": config, **reports.check(bitmap, s.BETA, s.NUM_CONFIGS)})
+            if kept:
+                path = os.path.join(s.OUTPUT_DIR, f"spins_{config:04d}_stage{stage}_L{packed.width}.npy")
+                description = settings.provenance(s, beta=s.BETA, seed=s.SEED, config=config, stage=stage, **row)
+                with self.timings.of("files"):
+                    storage.save_bitmap(path, bitmap, description, s.FILE_FORMAT)
                 self.files.append(path)
-        if stage == s.STAGES and kind == "refined":
-            self.checks += [
-                {"config": first + i, **reports.check(x, s.BETA, s.NUM_CONFIGS)} for i, x in enumerate(spins)
-            ]
-        if s.PICTURES and first == 0:
-            self.take_pictures(kind, stage, spins[0], self.rows[-len(spins)])
+            if pictured and index == 0:
+                with self.timings.of("pictures"):
+                    self.take_pictures(kind, stage, bitmap, row)
 
-    def take_pictures(self, kind, stage, spins, row):
-        L = len(spins)
+    def take_pictures(self, kind, stage, bitmap, row):
+        L = bitmap.width
         note = f"c10 = {row['c10']:.5f}, exact {row['c10_exact']:.5f} (z = {row['c10_z']:+.1f})"
-        image = pictures.preview(spins, self.s.PREVIEW_SIZE)
+        image = pictures.bitmap_preview(bitmap, self.s.PREVIEW_SIZE)
         if kind == "raw":
             self.columns.append({"title": f"stage {stage}, L = {L}", "raw": image, "raw_note": note})
             return
@@ -171,7 +181,7 @@ class Run:
         self.columns[-1].update(refined=image, refined_note=note)
         window = min(_TRACKED_WINDOW, self.s.START_SIZE) * 3**stage
         corner = (self.s.START_SIZE // 2 - min(_TRACKED_WINDOW, self.s.START_SIZE) // 2) * 3**stage
-        part = spins[corner : corner + window, corner : corner + window].copy()
+        part = bitmaps.to_spins(bitmap, corner, window)[:, corner : corner + window].copy()
         title = "seed" if kind == "seed" else f"stage {stage}"
         self.panels.append(
             {

@@ -16,9 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import (
+    bitmap,
     devices,
     exact,
     kernels,
+    lattice,
     metropolis,
     observables,
     pictures,
@@ -61,9 +63,9 @@ def main(s):
     for name, spins in configurations.items():
         row = {
             "name": name,
-            **reports.measure(spins[None], s.BETA)[0],
+            **reports.measure(lattice.pack(spins), s.BETA)[0],
             **compare_scales(spins, seed, settings.is_critical(s.BETA)),
-            "check": reports.check(spins, s.BETA),
+            "check": reports.check(bitmap.from_spins(spins), s.BETA),
         }
         rows.append(row)
         path = os.path.join(s.OUTPUT_DIR, f"{name.replace(' ', '_')}_L{len(spins)}.npy")

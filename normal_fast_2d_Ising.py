@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import (
+    bitmap,
     devices,
     exact,
     lattice,
@@ -58,7 +59,7 @@ def main(s):
     )
     series, spins, seconds = simulate(s, spins, device)
     report = summarize(s, L, series, seconds)
-    report["check"] = reports.check(spins, s.BETA)
+    report["check"] = reports.check(bitmap.from_spins(spins), s.BETA)
     reports.print_checks([report["check"]], s.BETA)
 
     storage.save_array(
@@ -125,7 +126,7 @@ def metropolis_steps(s, spins, device):
     packed = metropolis.to_device(lattice.pack(spins), device)
 
     def observe():
-        m, c10 = metropolis.magnetization_and_c10(packed, device)
+        m, c10, _ = metropolis.packed_observables(packed, device)
         return float(m[0]), float(c10[0])
 
     return (

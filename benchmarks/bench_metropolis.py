@@ -71,7 +71,7 @@ class ThisProjectOnCuda:
         self.done += n
 
     def c10(self):
-        return float(metropolis.magnetization_and_c10(self.packed, "cuda")[1][0])
+        return float(metropolis.packed_observables(self.packed, "cuda")[1][0])
 
 
 class Mcising:

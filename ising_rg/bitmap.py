@@ -50,6 +50,14 @@ def from_spins(spins):
     return bitmap
 
 
+def from_packed(packed, configuration=0):
+    """Return the Bitmap of one configuration of a `lattice.PackedLattice`."""
+    bitmap = empty(packed.height, packed.width)
+    _interleave_rows(packed.words[configuration], bitmap.words)
+    bitmap.words[:, -1] &= _last_mask(packed.width)
+    return bitmap
+
+
 def set_rows(bitmap, first_row, rows):
     """Fill the rows from first_row on with int8 spins (n, L), or bit-packed ones, uint8 (n, ceil(L / 8)), highest bit first.
 
@@ -72,6 +80,12 @@ def to_spins(bitmap, first_row=0, n_rows=None):
     bits *= 2
     bits -= 1
     return bits
+
+
+def to_bytes(bitmap, first_row=0, n_rows=None):
+    """Return rows of the bitmap bit-packed as in files, uint8 (n_rows, ceil(L / 8)), highest bit first."""
+    rows = bitmap.words[first_row : None if n_rows is None else first_row + n_rows]
+    return _BYTE_REVERSED[rows.view(np.uint8)[:, : (bitmap.width + 7) // 8]]
 
 
 def magnetization(bitmap):
@@ -114,6 +128,27 @@ def _pack_rows(spins, words):
                 word |= np.uint64(spins[y, 64 * w + bit] > 0) << np.uint64(bit)
             words[y, w] = word
     return good.all()
+
+
+@njit(inline="always")
+def _spread(word):
+    """Return the low 32 bits of a word at its even places."""
+    word &= np.uint64(0xFFFFFFFF)
+    word = (word | (word << np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
+    word = (word | (word << np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
+    word = (word | (word << np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    word = (word | (word << np.uint64(2))) & np.uint64(0x3333333333333333)
+    return (word | (word << np.uint64(1))) & np.uint64(0x5555555555555555)
+
+
+@njit(parallel=True, cache=True)
+def _interleave_rows(sublattices, words):
+    """Fill `words` (H, W) from the sublattices (2, H + 2, W') of a PackedLattice; bits beyond the row are left to the caller."""
+    for y in prange(len(words)):
+        even, odd = sublattices[y & 1, y + 1], sublattices[1 - (y & 1), y + 1]
+        for w in range(words.shape[1]):
+            half = np.uint64(32 * (w & 1))
+            words[y, w] = _spread(even[w >> 1] >> half) | (_spread(odd[w >> 1] >> half) << _ONE)
 
 
 @njit(parallel=True, cache=True)

@@ -46,15 +46,32 @@ class _Kernel(nn.Module):
             raise UserError(f"found a kernel without its block-spin rule, needed one that holds it; {_TRAIN_COMMAND}")
         return self.rule.log_prob(coarse, fine)
 
+    def sample(self, coarse, seed, first_configuration=0):
+        """Return fine spins drawn from q(s | S), int8 (B, 3h, 3w), for int8 coarse spins (h, w) or (B, h, w) of any size.
+
+        Configuration c of the result depends on (seed, first_configuration + c) and its own coarse spins alone.
+        """
+        batch = check_lattices(coarse)
+        variants = self.variants(seed, first_configuration, len(batch))
+        return sampling.draw(
+            batch, self.program(), variants, random_numbers.key(seed, Purpose.RAW), first_configuration
+        )
+
+    def sample_packed(self, coarse, seed, first_configuration=0, device="cpu"):
+        """Return the fine `lattice.PackedLattice` of a coarse one: the spins of `sample`, one bit each.
+
+        With device "cuda" the words of both are on the GPU.
+        """
+        variants = self.variants(seed, first_configuration, coarse.n_configurations)
+        key = random_numbers.key(seed, Purpose.RAW)
+        return sampling.draw_packed(coarse, self.program(), variants, key, first_configuration, device=device)
+
 
 class ConditionalKernel(_Kernel):
     """Nine linear-logistic kernels in drawing order: `weights[p]` (1, 1 + p, k, k) over blocks.
 
     Taps on coarse spins cover the whole window; taps on fine spins only those within `radius` sites of the site drawn.
     """
-
-    FRACTION_BITS = 11  # rounding the weights to 2^-11 costs 4(3)e-7 nats a site
-    LIMIT = 8 << FRACTION_BITS  # |h| <= 8: P = 1 - 1e-7
 
     def __init__(self, kernel_size=5, radius=RADIUS):
         super().__init__()
@@ -98,33 +115,35 @@ class ConditionalKernel(_Kernel):
         return -self.site_log_likelihood(coarse, fine).mean()
 
     def fixed_point(self):
-        """Return the integer weights, int32 (9, 9, k, k), in drawing order."""
-        weights = np.zeros((9, 9, self.kernel_size, self.kernel_size), np.int32)
+        """Return (weights, bits): integer weights, int32 (9, 9, k, k) in drawing order, in units of 2^-bits."""
+        weights = np.zeros((9, 9, self.kernel_size, self.kernel_size))
         for p, weight in enumerate(self._masked()):
-            weights[p, : 1 + p] = np.round(weight.detach().double().cpu().numpy()[0] * 2**self.FRACTION_BITS)
-        return weights
+            weights[p, : 1 + p] = weight.detach().double().cpu().numpy()[0]
+        bits = sampling.fraction_bits(weights)
+        return np.round(weights * 2**bits).astype(np.int32), bits
 
-    def sample(self, coarse, seed, first_configuration=0):
-        """Return fine spins drawn from q(s | S), int8 (B, 3h, 3w), for int8 coarse spins (h, w) or (B, h, w).
+    def program(self):
+        """Return the `sampling.Program` whose variants are the kernel turned by each of SYMMETRIES."""
+        weights, bits = self.fixed_point()
+        turned = np.stack([transformed(weights, symmetry) for symmetry in SYMMETRIES])
+        orders = [transformed_order(np.array(DRAWING_ORDER), symmetry) for symmetry in SYMMETRIES]
+        return sampling.program(turned, orders, self._thresholds(weights, bits))
 
-        Configuration c of the result depends on (seed, first_configuration + c) and its own coarse spins alone.
-        """
-        batch = check_lattices(coarse)
-        weights, order = self.fixed_point(), np.array(DRAWING_ORDER)
-        turned = [np.ascontiguousarray(transformed(weights, symmetry)) for symmetry in SYMMETRIES]
-        orders = [transformed_order(order, symmetry) for symmetry in SYMMETRIES]
-        table = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / 2**self.FRACTION_BITS)), self.LIMIT)
-        key = random_numbers.key(seed, Purpose.RAW)
-        fine = np.empty((len(batch), SCALE * batch.shape[1], SCALE * batch.shape[2]), np.int8)
-        for number, (coarse_spins, fine_spins) in enumerate(zip(batch, fine, strict=True), first_configuration):
-            g = _random_symmetry(seed, number)
-            sampling.draw(coarse_spins, turned[g], np.arange(1, 10), orders[g], table, key, number, fine_spins)
-        return fine
+    @staticmethod
+    def _thresholds(weights, bits):
+        return sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / 2**bits)), sampling.largest_sum(weights))
+
+    def variants(self, seed, first_configuration, n):
+        """Return which of SYMMETRIES draws each of n configurations, int64 (n,): random bits of their own."""
+        numbers = range(first_configuration, first_configuration + n)
+        return np.array([_random_symmetry(seed, number) for number in numbers], np.int64)
 
     def log_prob(self, fine, coarse):
         """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
         fine, coarse = (torch.from_numpy(check_lattices(spins)).double()[:, None] for spins in (fine, coarse))
-        exact_weights = torch.from_numpy(self.fixed_point()).double() / 2**self.FRACTION_BITS
+        weights, bits = self.fixed_point()
+        log_table = _log_probabilities(self._thresholds(weights, bits))
+        integer_weights = torch.from_numpy(weights).double()
         reach = self.kernel_size // 2
         logs = []
         for symmetry in SYMMETRIES:
@@ -132,17 +151,13 @@ class ConditionalKernel(_Kernel):
             s, S = (transformed(spins, symmetry).contiguous() for spins in (fine, coarse))
             known = torch.cat([S, F.pixel_unshuffle(s, SCALE)[:, DRAWING_ORDER]], 1)
             padded = F.pad(known, (reach,) * 4, mode="circular")
-            h = torch.cat([F.conv2d(padded[:, : 1 + p], exact_weights[p : p + 1, : 1 + p]) for p in range(9)], 1)
-            limit = self.LIMIT / 2**self.FRACTION_BITS
-            logs.append(-F.softplus(-2 * h.clamp(-limit, limit) * known[:, 1:]).sum((1, 2, 3)))
+            sums = torch.cat([F.conv2d(padded[:, : 1 + p], integer_weights[p : p + 1, : 1 + p]) for p in range(9)], 1)
+            logs.append(_log_likelihood(sums, known[:, 1:], log_table))
         return (torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs))).numpy()
 
 
 class IndependentKernel(_Kernel):
     """The original's form: `proj.weight` (9, 1, k, k), `w1` and `A` (1,); spin means clamp(w1 * out, -A, A)."""
-
-    FRACTION_BITS = 13
-    LIMIT = 1 << FRACTION_BITS  # means are at most 1
 
     def __init__(self, kernel_size=9):
         super().__init__()
@@ -174,28 +189,34 @@ class IndependentKernel(_Kernel):
     def log_prob(self, fine, coarse):
         """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
         fine, coarse = (torch.from_numpy(check_lattices(spins)).double()[:, None] for spins in (fine, coarse))
-        weights, bound = self._fixed_point()
+        weights, bits = self.fixed_point()
         reach = weights.shape[-1] // 2
-        exact_weights = torch.from_numpy(weights).double() / 2**self.FRACTION_BITS
-        means = F.conv2d(F.pad(coarse, (reach,) * 4, mode="circular"), exact_weights).clamp(-bound, bound)
-        return torch.log((1 + means * F.pixel_unshuffle(fine, SCALE)) / 2).sum((1, 2, 3)).numpy()
+        padded = F.pad(coarse, (reach,) * 4, mode="circular")
+        sums = F.conv2d(padded, torch.from_numpy(weights).double())
+        log_table = _log_probabilities(self._thresholds(weights, bits))
+        return _log_likelihood(sums, F.pixel_unshuffle(fine, SCALE), log_table).numpy()
 
-    def _fixed_point(self):
-        """Return the integer weights, int32 (9, 1, k, k), and the bound of the means."""
+    def fixed_point(self):
+        """Return (weights, bits): integer weights, int32 (9, 1, k, k), in units of 2^-bits."""
         size = self.proj.weight.shape[-1]
         scaled = (self.w1 * self.proj.weight).detach().double().cpu().numpy().reshape(9, 1, size, size)
-        return np.round(scaled * 2**self.FRACTION_BITS).astype(np.int32), min(abs(self.A.item()), 1.0)
+        bits = sampling.fraction_bits(scaled)
+        return np.round(scaled * 2.0**bits).astype(np.int32), bits
 
-    def sample(self, coarse, seed, first_configuration=0):
-        """Return fine spins drawn from q(s | S), int8 (B, 3h, 3w), for int8 coarse spins (h, w) or (B, h, w)."""
-        batch = check_lattices(coarse)
-        weights, bound = self._fixed_point()
-        table = sampling.threshold_table(lambda a: (1 + np.minimum(a / 2**self.FRACTION_BITS, bound)) / 2, self.LIMIT)
-        key = random_numbers.key(seed, Purpose.RAW)
-        fine = np.empty((len(batch), SCALE * batch.shape[1], SCALE * batch.shape[2]), np.int8)
-        for number, (coarse_spins, fine_spins) in enumerate(zip(batch, fine, strict=True), first_configuration):
-            sampling.draw(coarse_spins, weights, np.ones(9, np.int64), np.arange(9), table, key, number, fine_spins)
-        return fine
+    def program(self):
+        """Return the `sampling.Program` of the kernel; it has one variant."""
+        weights, bits = self.fixed_point()
+        return sampling.program(weights[None], np.arange(9)[None], self._thresholds(weights, bits))
+
+    def _thresholds(self, weights, bits):
+        bound = min(abs(self.A.item()), 1.0)
+        return sampling.threshold_table(
+            lambda a: (1 + np.minimum(a / 2**bits, bound)) / 2, sampling.largest_sum(weights)
+        )
+
+    def variants(self, seed, first_configuration, n):
+        """Return zeros, int64 (n,): the kernel has one variant."""
+        return np.zeros(n, np.int64)
 
 
 def save(path, kernel, description):
@@ -311,6 +332,16 @@ def _fill(path, module, state_dict):
     if not all(bool(torch.isfinite(tensor).all()) for tensor in module.state_dict().values()):
         raise UserError(f"{path}: found weights that are not finite; {_TRAIN_COMMAND}")
     return module.eval()
+
+
+def _log_probabilities(thresholds):
+    """Return ln P(s = +1) for sums -limit ... limit, float64 tensor; that of s = -1 stands at the opposite place."""
+    return torch.from_numpy(sampling.probabilities(thresholds)).log()
+
+
+def _log_likelihood(sums, spins, log_table):
+    """Return the sum over sites of ln P(spin | sum), float64 (B,), for integer-valued sums and +-1 spins (B, 9, h, w)."""
+    return log_table[(sums * spins).long() + len(log_table) // 2].sum((1, 2, 3))
 
 
 def _random_symmetry(seed, configuration):

@@ -44,6 +44,11 @@ def words_per_row(width):
     return (width // 2 + 2 + 63) // 64
 
 
+def empty(n_configurations, height, width):
+    """Return a PackedLattice of zero bits, even sizes of at least 4: all spins down."""
+    return PackedLattice(np.zeros((n_configurations, 2, height + 2, words_per_row(width)), np.uint64), height, width)
+
+
 def check_spins(spins, name="spins"):
     """Check that `spins` is int8, C-contiguous, (H, L) or (batch, H, L) with even H and L >= 4, and return it with a batch axis.
 
@@ -69,10 +74,9 @@ def check_spins(spins, name="spins"):
 def pack(spins):
     """Return the PackedLattice of int8 `spins`, (H, L) or (batch, H, L); any positive value counts as up."""
     batch = check_spins(spins)
-    n_configurations, height, width = batch.shape
-    words = np.zeros((n_configurations, 2, height + 2, words_per_row(width)), np.uint64)
-    _pack(batch, words)
-    return PackedLattice(words, height, width)
+    packed = empty(*batch.shape)
+    _pack(batch, packed.words)
+    return packed
 
 
 def unpack(packed, out=None):

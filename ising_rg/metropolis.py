@@ -64,9 +64,9 @@ def sweep_packed(packed, beta, n_sweeps, seed, first_sweep=0, device="cpu", firs
     _backend(device).sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration)
 
 
-def magnetization_and_c10(packed, device="cpu"):
-    """Return (m, c10) of each configuration of a PackedLattice on `device`, float64 (batch,) each, counted from its bits."""
-    return _backend(device).magnetization_and_c10(packed)
+def packed_observables(packed, device="cpu"):
+    """Return (m, c10, c11) of each configuration of a PackedLattice on `device`, float64 (batch,) each, counted from its bits."""
+    return _backend(device).packed_observables(packed)
 
 
 def _backend(device):

@@ -209,7 +209,7 @@ def to_device(packed):
 
 
 to_host = to_device
-magnetization_and_c10 = observables.packed_magnetization_and_c10
+packed_observables = observables.packed_observables
 
 
 def sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration):

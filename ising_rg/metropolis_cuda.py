@@ -16,7 +16,8 @@ import numpy as np
 from numba import cuda
 
 from ising_rg import random_numbers, update_rule
-from ising_rg.lattice import PackedLattice
+from ising_rg.lattice import PackedLattice, words_per_row
+from ising_rg.observables import observables_of_counts
 from ising_rg.random_numbers import MASK32, ROUNDS, SHIFT32
 from ising_rg.update_rule import ALL, MAX_CALLS, ONE, SHIFT63
 
@@ -164,38 +165,49 @@ def _small_kernel(words, half_width, invert, first_sweep, n_sweeps, first_config
         cuda.syncthreads()
 
 
+@cuda.jit(device=True, inline=True)
+def _beside(sublattice, row, w, odd_row):
+    """Return the word of horizontal neighbours, in the given row, that is not sublattice[row, w] itself."""
+    last = sublattice.shape[1] - 1
+    before = sublattice[row, w - 1] if w > 0 else sublattice[row - 1, last]
+    after = sublattice[row, w + 1] if w < last else sublattice[row + 1, 0]
+    return _row_neighbour(sublattice[row, w], before, after, odd_row)
+
+
 @cuda.jit
 def _count_kernel(words, half_width, counts):
-    """Add each lattice row's up spins and anti-aligned bonds to counts[configuration] (int64, 2): one thread per row."""
-    height, width = words.shape[2] - 2, words.shape[3]
+    """Add each row's counts (see `observables_of_counts`) to counts[configuration] (int64, 3): one thread a row."""
+    height = words.shape[2] - 2
     y = cuda.grid(1)
     if y >= height:
         return
     black, white, row = words[cuda.blockIdx.y, 0], words[cuda.blockIdx.y, 1], y + 1
     odd_row = ALL if y & 1 else _ZERO
-    up, antialigned = 0, 0
+    below = y + 2 if y + 1 < height else 1  # not the halo's copy, which has no neighbours in its own row
+    up, antialigned, diagonal = 0, 0, 0
     for w in range((half_width + 63) // 64):
         sites = half_width - 64 * w
         used = ALL if sites >= 64 else (ONE << np.uint64(sites)) - ONE
         here = white[row, w]
-        before = white[row, w - 1] if w > 0 else white[row - 1, width - 1]
-        after = white[row, w + 1] if w + 1 < width else white[row + 1, 0]
-        spins, beside = black[row, w], _row_neighbour(here, before, after, odd_row)
+        spins, beside = black[row, w], _beside(white, row, w, odd_row)
         up += cuda.popc(spins & used) + cuda.popc(here & used)
         antialigned += cuda.popc((spins ^ here) & used) + cuda.popc((spins ^ beside) & used)
         antialigned += cuda.popc((spins ^ white[row - 1, w]) & used) + cuda.popc((spins ^ white[row + 1, w]) & used)
+        diagonal += cuda.popc((spins ^ black[below, w]) & used) + cuda.popc((here ^ white[below, w]) & used)
+        diagonal += cuda.popc((spins ^ _beside(black, below, w, odd_row)) & used)
+        diagonal += cuda.popc((here ^ _beside(white, below, w, ~odd_row)) & used)
     cuda.atomic.add(counts, (cuda.blockIdx.y, 0), up)
     cuda.atomic.add(counts, (cuda.blockIdx.y, 1), antialigned)
+    cuda.atomic.add(counts, (cuda.blockIdx.y, 2), diagonal)
 
 
-def magnetization_and_c10(packed):
-    """Return (m, c10) of each configuration of a PackedLattice on the device, float64 (batch,) each, counted there."""
-    words, stream = _kernel_view(packed.words)
-    counts = cuda.to_device(np.zeros((words.shape[0], 2), np.int64), stream=stream)
+def packed_observables(packed):
+    """Return (m, c10, c11) of each configuration of a PackedLattice on the device, float64 (batch,) each, counted there."""
+    words, stream = kernel_view(packed.words)
+    counts = cuda.to_device(np.zeros((words.shape[0], 3), np.int64), stream=stream)
     blocks = -(-packed.height // THREADS), words.shape[0]
     _count_kernel[blocks, THREADS, stream](words, packed.width // 2, counts)
-    up, antialigned = counts.copy_to_host(stream=stream).T
-    return 2 * up / packed.n_sites - 1, 1 - antialigned / packed.n_sites
+    return observables_of_counts(counts.copy_to_host(stream=stream), packed.n_sites)
 
 
 def simulated():
@@ -214,6 +226,16 @@ def to_device(packed):
     return PackedLattice(torch.from_numpy(packed.words.view(np.int64)).cuda(), packed.height, packed.width)
 
 
+def empty(n_configurations, height, width):
+    """Return a PackedLattice of zero bits on the device."""
+    shape = (n_configurations, 2, height + 2, words_per_row(width))
+    if simulated():
+        return PackedLattice(cuda.to_device(np.zeros(shape, np.uint64)), height, width)
+    import torch
+
+    return PackedLattice(torch.zeros(shape, dtype=torch.int64, device="cuda"), height, width)
+
+
 def to_host(packed):
     """Return a PackedLattice with its words in a numpy array."""
     words = packed.words.copy_to_host() if simulated() else packed.words.cpu().numpy().view(np.uint64)
@@ -222,7 +244,7 @@ def to_host(packed):
 
 def sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration):
     """Run sweeps on a PackedLattice that is on the device, in place; arguments as `metropolis.sweep_packed`, checked there."""
-    words, stream = _kernel_view(packed.words)
+    words, stream = kernel_view(packed.words)
     n_configurations, _, rows, width = words.shape
     height, half_width = rows - 2, packed.width // 2
     invert = ALL if beta < 0 else _ZERO
@@ -244,7 +266,14 @@ def sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration):
         _refresh_kernel[refresh_blocks, THREADS, stream](words, colour, half_width)
 
 
-def _kernel_view(words):
+def refresh(words, half_width, stream):
+    """Write ghosts and halo rows of both sublattices of `words`, as of `kernel_view`, in place."""
+    blocks = -(-max(words.shape[2] - 2, words.shape[3]) // THREADS), words.shape[0]
+    for colour in range(2):
+        _refresh_kernel[blocks, THREADS, stream](words, colour, half_width)
+
+
+def kernel_view(words):
     """Return (uint64 device array that shares memory with `words`, stream to launch on)."""
     if simulated():
         return words, 0

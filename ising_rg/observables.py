@@ -178,10 +178,16 @@ def _pair_sums(spins, dx, dy):
     return sums.sum(1)
 
 
-def packed_magnetization_and_c10(packed):
-    """Return (m, c10) of each configuration of a `lattice.PackedLattice`, float64 (batch,) each, counted from its bits."""
-    up, antialigned = _count_bits(packed.words, packed.width // 2)
-    return 2 * up / packed.n_sites - 1, 1 - antialigned / packed.n_sites
+def packed_observables(packed):
+    """Return (m, c10, c11) of each configuration of a `lattice.PackedLattice`, float64 (batch,) each, counted from its bits."""
+    counts = _count_bits(packed.words, packed.width // 2)
+    return observables_of_counts(counts, packed.n_sites)
+
+
+def observables_of_counts(counts, n_sites):
+    """Return (m, c10, c11), float64 (batch,) each, of int (batch, 3): up spins, broken bonds, diagonal neighbours that differ."""
+    up, antialigned, diagonal = counts.T
+    return 2 * up / n_sites - 1, 1 - antialigned / n_sites, 1 - diagonal / n_sites
 
 
 @njit(inline="always")
@@ -195,25 +201,35 @@ def popcount(word):
 
 @njit(parallel=True, cache=True)
 def _count_bits(words, half_width):
-    """Return (up spins, anti-aligned bonds) of each configuration of `words` (batch, 2, H + 2, W), int64 (batch,) each."""
+    """Return the counts of `observables_of_counts` of each configuration of `words` (batch, 2, H + 2, W), int64 (batch, 3)."""
     n_configurations, _, rows, n_words = words.shape
     height = rows - 2
-    ups, bonds = np.zeros((n_configurations, height), np.int64), np.zeros((n_configurations, height), np.int64)
+    counts = np.zeros((n_configurations, height, 3), np.int64)
     for index in prange(n_configurations * height):
         configuration, y = index // height, index % height
-        black, white = words[configuration, 0], words[configuration, 1].reshape(-1)
+        black, white = words[configuration, 0].reshape(-1), words[configuration, 1].reshape(-1)
         odd_row = ALL if y & 1 else np.uint64(0)
-        up, antialigned = 0, 0
+        up, antialigned, diagonal = 0, 0, 0
+        # The row below the last is row 1 itself: the halo's copy has no neighbours in its own row.
+        below = (y + 2 if y + 1 < height else 1) * n_words
         # Every bond joins a black site to a white one: the black sites' four bonds are all of them.
         for w in range((half_width + 63) // 64):
             used = ALL if half_width - 64 * w >= 64 else (np.uint64(1) << np.uint64(half_width - 64 * w)) - np.uint64(1)
             at = (y + 1) * n_words + w
-            spins, here = black[y + 1, w], white[at]
+            spins, here = black[at], white[at]
             beside = _row_neighbour(here, white[at - 1], white[at + 1], odd_row)
             up += popcount(spins & used) + popcount(here & used)
             antialigned += popcount((spins ^ here) & used) + popcount((spins ^ beside) & used)
             antialigned += popcount((spins ^ white[at - n_words]) & used) + popcount(
                 (spins ^ white[at + n_words]) & used
             )
-        ups[configuration, y], bonds[configuration, y] = up, antialigned
-    return ups.sum(1), bonds.sum(1)
+            for colour_spins, lattice, odd in ((spins, black, odd_row), (here, white, ~odd_row)):
+                under = lattice[below + w]
+                under_beside = _row_neighbour(under, lattice[below + w - 1], lattice[below + w + 1], odd)
+                diagonal += popcount((colour_spins ^ under) & used) + popcount((colour_spins ^ under_beside) & used)
+        counts[configuration, y, 0], counts[configuration, y, 1], counts[configuration, y, 2] = (
+            up,
+            antialigned,
+            diagonal,
+        )
+    return counts.sum(1)

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ising_rg import bitmap as bitmaps
 from ising_rg import exact, storage
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
@@ -22,6 +23,11 @@ def preview(spins, size):
         for i in range(n)
     ]
     return np.array(rows)
+
+
+def bitmap_preview(bitmap, size):
+    """Return the block averages of a `bitmap.Bitmap`, as `preview` those of spins."""
+    return bitmaps.block_averages(bitmap, -(-bitmap.width // size))
 
 
 def full_comparison(path, columns):

@@ -1,17 +1,42 @@
 """Rows of measured observables beside exact values, and the tables that scripts print."""
 
+import contextlib
 import math
+import time
 
 import numpy as np
 
-from ising_rg import bitmap as bitmaps
-from ising_rg import checks, exact, observables
+from ising_rg import checks, exact, metropolis, observables
 
 
-def measure(spins, beta=exact.BETA_CRITICAL):
-    """Return one dict a configuration of int8 spins (B, L, L): L, c10, c10_exact, c10_z, c11, r21, m."""
-    L = spins.shape[-1]
-    c10, c11, m = observables.c10(spins), observables.correlation(spins, 1, 1), observables.magnetization(spins)
+class Timings:
+    """Wall-clock seconds of the parts of a run (`last`: of the last block timed), and of the whole since it was made."""
+
+    def __init__(self, *parts):
+        self.seconds, self.last, self._start = dict.fromkeys(parts, 0.0), 0.0, time.perf_counter()
+
+    @contextlib.contextmanager
+    def of(self, part):
+        """Add the time that the block takes to `part`."""
+        start = time.perf_counter()
+        yield
+        self.last = time.perf_counter() - start
+        self.seconds[part] += self.last
+
+    def print(self, n_sites, what):
+        """Print one line a part: seconds and ns for each of n_sites final spins; then the whole."""
+        total = time.perf_counter() - self._start
+        rest = total - sum(self.seconds.values())
+        print(f"{'':>12} {'seconds':>8} {'ns per spin':>12}")
+        for part, seconds in {**self.seconds, "the rest": rest, "in all": total}.items():
+            print(f"{part:>12} {seconds:8.2f} {seconds / n_sites * 1e9:12.3f}")
+        print(f"{what} ({n_sites:.3g} spins) in {total:.1f} s, {total / n_sites * 1e9:.2f} ns per spin")
+
+
+def measure(packed, beta=exact.BETA_CRITICAL, device="cpu"):
+    """Return one dict a configuration of a PackedLattice on `device`: L, c10, c10_exact, c10_z, c11, r21, m."""
+    L = packed.width
+    m, c10, c11 = metropolis.packed_observables(packed, device)
     c10_exact, z = exact.torus_c10(L, beta), observables.c10_z_score(c10, L, beta)
     return [
         {
@@ -71,11 +96,11 @@ def print_ensemble(rows, beta=exact.BETA_CRITICAL):
     )
 
 
-def check(spins, beta, n_configurations=1):
-    """Return `checks.configuration` of int8 spins (L, L)."""
+def check(bitmap, beta, n_configurations=1):
+    """Return `checks.configuration` of a `bitmap.Bitmap`, with what is known at this beta."""
     from ising_rg.settings import is_critical
 
-    return checks.configuration(bitmaps.from_spins(spins), beta, is_critical(beta), n_configurations)
+    return checks.configuration(bitmap, beta, is_critical(beta), n_configurations)
 
 
 def print_checks(results, beta):

@@ -3,142 +3,161 @@
 The nine sub-lattices of a PixelShuffle(3) are drawn one after the other. Sub-lattice p of block (X, Y) is drawn with a
 probability that is a function of one integer, the sum over a k x k window of blocks of weight times spin (+-1), over the
 coarse spins (input 0) and the sub-lattices drawn before (inputs 1 ... p). Weights are fixed-point integers, so the sum is
-exact in any order; the probability is a table of 32-bit thresholds, so no floating point decides a spin.
+exact in any order; the probability is a table of 16-bit thresholds, so no floating point decides a spin.
 
-Counter layout (docs/kernels.md): word 0 = X // 4, word 1 = Y, word 2 = p (place in the drawing order), word 3 =
-configuration; output X % 4 is the uniform of block X. Every spin depends on its surroundings and its own number alone.
+Counter layout (docs/kernels.md): word 0 = 8 (X // 64) + X % 8, word 1 = Y, word 2 = p (place in the drawing order), word 3 =
+configuration; the 16 bits number X // 8 % 8 of the output are the uniform of block X. Every spin depends on its surroundings
+and its own number alone.
+
+`sampling_cpu` compiles the loops for Numba threads, `sampling_cuda` for GPUs.
 """
 
-import numpy as np
-from numba import njit, prange
+import math
+from typing import NamedTuple
 
-from ising_rg import random_numbers
-from ising_rg.random_numbers import ROUNDS
+import numba
+import numpy as np
+
+from ising_rg import lattice, sampling_cpu
 
 SCALE = 3
-_philox = njit(inline="always")(random_numbers.philox4x32)
+MAX_FRACTION_BITS = 11  # rounding the weights to 2^-11 costs 4(3)e-7 nats a site
+_LARGEST_SUM = 2**15 - 1  # of an int16
+_TILE = (128, 1024)  # blocks: what a thread's share of the cache holds
+
+
+class Program(NamedTuple):
+    """What the compiled loops draw from. Variants are the same kernel turned; each configuration is drawn by one of them.
+
+    Attributes:
+        taps: int32 (variants, n, 3): input and block offsets dy, dx.
+        weights: int16 (variants, n).
+        first: int64 (10,): the taps of the p-th drawn sub-lattice are first[p] ... first[p + 1] - 1.
+        margins: int64 (10,): how many blocks around a tile are needed of each input so that all later ones can be drawn in it.
+        order: int64 (variants, 9): sub-pixel 3 y + x that is drawn p-th.
+        thresholds: uint16 (2 limit + 1,): a spin is up if its 16-bit uniform is below thresholds[limit + sum].
+    """
+
+    taps: np.ndarray
+    weights: np.ndarray
+    first: np.ndarray
+    margins: np.ndarray
+    order: np.ndarray
+    thresholds: np.ndarray
+
+
+def fraction_bits(weights):
+    """Return with how many fraction bits weights, float (9, inputs, k, k), can be rounded so that no sum overflows 16 bits."""
+    largest = max(float(np.abs(weights).sum((-3, -2, -1)).max()), 1e-9)
+    rounding = weights[0].size / 2
+    return min(MAX_FRACTION_BITS, math.floor(math.log2((_LARGEST_SUM - rounding) / largest)))
+
+
+def largest_sum(weights):
+    """Return the largest |sum| that integer weights (..., inputs, k, k) can give."""
+    return int(np.abs(weights.astype(np.int64)).sum((-3, -2, -1)).max())
 
 
 def threshold_table(probability_up, limit):
-    """Return the thresholds for sums -limit ... limit, uint32 (2 limit + 1,): a spin is up if its 32-bit uniform is below.
+    """Return the thresholds for sums -limit ... limit, uint16 (2 limit + 1,): a spin is up if its 16-bit uniform is below.
 
     Args:
         probability_up: function of an int64 array of sums >= 0, returning P(up).
-        limit: larger sums are taken as `limit`.
+        limit: no sum is larger.
 
     P(up | -sum) = 1 - P(up | sum) exactly: the spin-flip symmetry survives the rounding. No probability is 0 or 1.
     """
-    positive = np.minimum(np.round(probability_up(np.arange(limit + 1)) * 2.0**32), 2.0**32 - 1).astype(np.uint64)
-    negative = np.uint64(2**32) - positive[:0:-1]
-    return np.concatenate([negative, positive]).astype(np.uint32)
+    positive = np.clip(np.round(probability_up(np.arange(limit + 1)) * 2.0**16), 1, 2**16 - 1).astype(np.int64)
+    return np.concatenate([2**16 - positive[:0:-1], positive]).astype(np.uint16)
 
 
-def draw(coarse, weights, n_inputs, order, thresholds, key, configuration, out):
-    """Draw the fine spins of one configuration into `out`.
+def probabilities(thresholds):
+    """Return P(up) for sums -limit ... limit, float64 (2 limit + 1,)."""
+    return thresholds / 2.0**16
+
+
+def program(weights, order, thresholds):
+    """Return the Program of integer weights.
 
     Args:
-        coarse: int8 (h, w) of +1 and -1.
-        weights: int32 (9, inputs, k, k), k odd: weight of input c at block offset (dy - k//2, dx - k//2) for the p-th drawn.
-        n_inputs: int (9,): inputs that the p-th drawn sub-lattice uses.
-        order: int (9,): sub-pixel 3 y + x that is drawn p-th.
-        thresholds: uint32 (2 limit + 1,) from `threshold_table`.
-        key: Philox key.
-        configuration: its number, below 2^32.
-        out: int8 (3h, 3w), written.
+        weights: int (variants, 9, inputs, k, k), k odd: for the p-th drawn, of input c at block offset (dy - k//2, dx - k//2).
+        order: int (variants, 9): sub-pixel 3 y + x that is drawn p-th.
+        thresholds: from `threshold_table`, for sums up to `largest_sum(weights)`.
+
+    Raises:
+        ValueError: sums that the table or 16 bits do not hold; a weight on an input that is drawn later.
     """
-    reach = weights.shape[-1] // 2
-    inputs = np.empty((10, coarse.shape[0] + 2 * reach, coarse.shape[1] + 2 * reach), np.int8)
-    inputs[0] = np.pad(coarse, reach, mode="wrap")
-    for p in range(9):
-        _draw_sublattice(inputs, p, weights[p, : n_inputs[p]], thresholds, key, configuration)
-    _interleave(inputs, order, out)
+    limit = thresholds.size // 2
+    if largest_sum(weights) > min(limit, _LARGEST_SUM):
+        raise ValueError(f"weights: found sums up to {largest_sum(weights)}, needed at most {min(limit, _LARGEST_SUM)}")
+    variants, _, _, size, _ = weights.shape
+    # All variants keep the taps that any has: turning a symmetric mask changes nothing, and zeros cost little.
+    per_variant = [[np.argwhere(weights[v, p]) for p in range(9)] for v in range(variants)]
+    counts = [max(len(per_variant[v][p]) for v in range(variants)) for p in range(9)]
+    padded = [-(-max(count, 1) // sampling_cpu.GROUP) * sampling_cpu.GROUP for count in counts]
+    first = np.concatenate([[0], np.cumsum(padded)])
+    taps, tap_weights = np.zeros((variants, first[-1], 3), np.int32), np.zeros((variants, first[-1]), np.int16)
+    for v in range(variants):
+        for p in range(9):
+            places = per_variant[v][p]
+            if len(places) and places[:, 0].max() > p:
+                raise ValueError(f"weights: found input {places[:, 0].max()} for the sub-lattice drawn as number {p}")
+            rows = slice(first[p], first[p] + len(places))
+            taps[v, rows] = places - [0, size // 2, size // 2]
+            tap_weights[v, rows] = weights[v, p][tuple(places.T)]
+    margins = np.zeros(10, np.int64)
+    for p in range(8, -1, -1):
+        for c, dy, dx in taps[:, first[p] : first[p + 1]].reshape(-1, 3):
+            margins[c] = max(margins[c], margins[p + 1] + max(abs(dy), abs(dx)))
+    margins[0] = margins.max()
+    return Program(taps, tap_weights, first, margins, np.ascontiguousarray(order, np.int64), thresholds)
 
 
-@njit(cache=True)
-def _window_sums(inputs, weights, y, sums):
-    """Set sums[x] to the weighted sum over the window of blocks around (x, y); `inputs` are padded by the reach."""
-    n_inputs, size, _ = weights.shape
-    n = sums.size
-    sums[:] = 0
-    for c in range(n_inputs):
-        for dy in range(size):
-            row = inputs[c, y + dy]
-            dx = 0
-            # Five taps a loop: the sums are loaded and stored once for five.
-            while dx + 5 <= size:
-                w0, w1, w2, w3, w4 = (
-                    weights[c, dy, dx],
-                    weights[c, dy, dx + 1],
-                    weights[c, dy, dx + 2],
-                    weights[c, dy, dx + 3],
-                    weights[c, dy, dx + 4],
-                )
-                r0, r1, r2, r3, r4 = (
-                    row[dx : dx + n],
-                    row[dx + 1 : dx + 1 + n],
-                    row[dx + 2 : dx + 2 + n],
-                    row[dx + 3 : dx + 3 + n],
-                    row[dx + 4 : dx + 4 + n],
-                )
-                for x in range(n):
-                    sums[x] += (
-                        w0 * np.int32(r0[x])
-                        + w1 * np.int32(r1[x])
-                        + w2 * np.int32(r2[x])
-                        + w3 * np.int32(r3[x])
-                        + w4 * np.int32(r4[x])
-                    )
-                dx += 5
-            while dx < size:
-                w0, r0 = weights[c, dy, dx], row[dx : dx + n]
-                for x in range(n):
-                    sums[x] += w0 * np.int32(r0[x])
-                dx += 1
+def draw(coarse, program, variants, key, first_configuration=0, tile=None):
+    """Return fine spins, int8 (B, 3h, 3w), drawn from coarse ones, int8 (B, h, w) of +1 and -1, any h and w.
+
+    Args:
+        program: from `program`.
+        variants: int (B,): the variant of the program for each configuration.
+        key: Philox key.
+        first_configuration: number of the first configuration, below 2^32.
+        tile: (rows, columns) of blocks drawn at a time; changes no spin. Columns: all, or a multiple of 128.
+    """
+    n, height, width = coarse.shape
+    fine = np.empty((n, SCALE * height, SCALE * width), np.int8)
+    none = np.empty((0, 2, 0, 0), np.uint64)
+    variants = np.ascontiguousarray(variants, np.int64)
+    tile = _tile(n, height, width, tile)
+    sampling_cpu.draw(coarse, none, height, width, program, variants, key, first_configuration, tile, fine, none)
+    return fine
 
 
-@njit(parallel=True, cache=True)
-def _draw_sublattice(inputs, p, weights, thresholds, key, configuration):
-    """Draw sub-lattice p into inputs[p + 1], padding included."""
-    reach = weights.shape[-1] // 2
-    height, width = inputs.shape[1] - 2 * reach, inputs.shape[2] - 2 * reach
-    limit = (thresholds.size - 1) // 2
-    out = inputs[p + 1]
-    for y in prange(height):
-        sums = np.empty(width, np.int32)
-        uniforms = np.empty((4, (width + 3) // 4), np.uint32)
-        _window_sums(inputs, weights, y, sums)
-        for k in range(uniforms.shape[1]):
-            u0, u1, u2, u3 = _philox(
-                np.uint64(k), np.uint64(y), np.uint64(p), np.uint64(configuration), key[0], key[1], ROUNDS
-            )
-            uniforms[0, k], uniforms[1, k], uniforms[2, k], uniforms[3, k] = u0, u1, u2, u3
-        row = out[y + reach]
-        for x in range(width):
-            clipped = min(max(sums[x], -limit), limit)
-            row[x + reach] = 1 if uniforms[x & 3, x >> 2] < thresholds[clipped + limit] else -1
-        # From the inside outward: a lattice may be narrower than the reach.
-        for x in range(reach):
-            row[reach - 1 - x] = row[reach - 1 - x + width]
-            row[width + reach + x] = row[reach + x]
-    for y in range(reach):
-        out[reach - 1 - y] = out[reach - 1 - y + height]
-        out[height + reach + y] = out[reach + y]
+def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None, device="cpu"):
+    """Return the fine `lattice.PackedLattice` drawn from a coarse one; arguments as `draw`, lattices on `device`."""
+    if device == "cuda":
+        from ising_rg import sampling_cuda  # slow to import, and of use on few machines
+
+        return sampling_cuda.draw_packed(coarse, program, variants, key, first_configuration, tile)
+    n, height, width = coarse.n_configurations, coarse.height, coarse.width
+    fine = lattice.empty(n, SCALE * height, SCALE * width)
+    none = np.empty((0, 0, 0), np.int8)
+    variants = np.ascontiguousarray(variants, np.int64)
+    tile = _tile(n, height, width, tile)
+    sampling_cpu.draw(
+        none, coarse.words, height, width, program, variants, key, first_configuration, tile, none, fine.words
+    )
+    sampling_cpu.close(fine.words, fine.width // 2)
+    return fine
 
 
-@njit(parallel=True, cache=True)
-def _interleave(inputs, order, fine):
-    """PixelShuffle: fine(3 Y + y, 3 X + x) = sub-lattice of sub-pixel 3 y + x at (X, Y)."""
-    height, width = fine.shape[0] // 3, fine.shape[1] // 3
-    reach = (inputs.shape[1] - height) // 2
-    place = np.empty(9, np.int64)
-    for p in range(9):
-        place[order[p]] = p + 1
-    for row in prange(3 * height):
-        y, sub_y = row // 3, row % 3
-        a, b, c = (
-            inputs[place[3 * sub_y], y + reach],
-            inputs[place[3 * sub_y + 1], y + reach],
-            inputs[place[3 * sub_y + 2], y + reach],
-        )
-        for x in range(width):
-            fine[row, 3 * x], fine[row, 3 * x + 1], fine[row, 3 * x + 2] = a[x + reach], b[x + reach], c[x + reach]
+def _tile(n_configurations, height, width, tile):
+    """Return (rows, columns) of the tiles: those asked for, or such that every thread has one."""
+    if tile is not None:
+        if tile[1] < width and tile[1] % sampling_cpu.WORD_BLOCKS:
+            raise ValueError(f"tile: found {tile[1]} columns, needed a multiple of {sampling_cpu.WORD_BLOCKS}")
+        return min(int(tile[0]), height), min(int(tile[1]), width)
+    rows, columns = min(_TILE[0], height), min(_TILE[1], width)
+    n_threads = numba.get_num_threads()
+    if n_configurations * -(-height // rows) * -(-width // columns) < 2 * n_threads:
+        rows = min(rows, max(32, -(-height // n_threads)))
+    return rows, columns

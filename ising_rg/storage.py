@@ -84,6 +84,26 @@ def save_array(path, array, description=None):
         save_json(sidecar(path), description)
 
 
+def save_bitmap(path, bitmap, description, file_format="int8"):
+    """Write one `bitmap.Bitmap` as a configuration file, 64 MiB at a time, and its description as JSON beside it, last.
+
+    Args:
+        file_format: "int8", (L, L) of +1 and -1; or "bits", bit-packed uint8 (L, ceil(L / 8)).
+    """
+    from ising_rg import bitmap as bitmaps
+
+    part = {"int8": bitmaps.to_spins, "bits": bitmaps.to_bytes}[file_format]
+    first = part(bitmap, 0, 1)
+    header = {"descr": first.dtype.str, "fortran_order": False, "shape": (bitmap.height, first.shape[1])}
+    n_rows = max(1, 2**26 // first.shape[1])
+    drop_description(path)
+    with written_whole(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for row in range(0, bitmap.height, n_rows):
+            file.write(part(bitmap, row, n_rows).data)
+    save_json(sidecar(path), description)
+
+
 def load_spins(path):
     """Return one configuration, int8 (L, L) of +1 and -1, from an int8 or bit-packed .npy file.
 

@@ -11,6 +11,27 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+SAMPLING = """
+import numpy as np
+from ising_rg import kernels, lattice, metropolis, metropolis_cuda, sampling, sampling_cuda, upsampling
+sampling_cuda.THREADS = 8  # the simulator starts a thread of the operating system for each
+conditional, independent = "models/conditional_k5_s3.pt", "models/full_conn_proj_k9_s3_2048_26_2_3.pt"
+for file, cases in ((conditional, (((2, 6, 4), 4), ((1, 4, 66), None))), (independent, (((2, 4, 4), 3),))):
+    kernel = kernels.load(file)
+    for shape, rows in cases:
+        start = (2 * np.random.default_rng(1).integers(0, 2, shape) - 1).astype(np.int8)
+        expected = upsampling.grow(lattice.pack(start), kernel, 0.44, 0, 5, 7)
+        sampling_cuda.BAND_BYTES = 2**27 if rows is None else 10 * shape[2] * (rows + 2 * 15)
+        there = metropolis.to_device(lattice.pack(start), "cuda")
+        fine = upsampling.grow(there, kernel, 0.44, 0, 5, 7, "cuda")
+        found = metropolis.to_host(fine, "cuda")
+        assert np.array_equal(lattice.unpack(found), lattice.unpack(expected)), (file, shape, rows)
+        again = metropolis.to_host(upsampling.grow(there, kernel, 0.44, 1, 5, 7, "cuda"), "cuda")
+        refined = upsampling.grow(lattice.pack(start), kernel, 0.44, 1, 5, 7)
+        assert np.array_equal(lattice.unpack(again), lattice.unpack(refined))
+print("identical")
+"""
+
 PROGRAM = """
 import numpy as np
 from ising_rg import lattice, metropolis, metropolis_cuda
@@ -36,8 +57,8 @@ for small_words, expected in ((4096, "_small_kernel"), (0, "_half_sweep_kernel")
         packed = metropolis.to_device(lattice.pack(start), "cuda")  # resident between calls
         for sweep in (2, 3, 4):
             metropolis.sweep_packed(packed, beta, 1, 5, sweep, "cuda", 7)
-        counted = metropolis.magnetization_and_c10(packed, "cuda")
-        expected_counts = metropolis.magnetization_and_c10(lattice.pack(on_cpu))
+        counted = metropolis.packed_observables(packed, "cuda")
+        expected_counts = metropolis.packed_observables(lattice.pack(on_cpu))
         assert np.array_equal(counted, expected_counts), (shape, counted, expected_counts)
         again = lattice.unpack(metropolis.to_host(packed, "cuda"))
         assert np.array_equal(again.reshape(shape), on_cpu), (shape, beta, expected)
@@ -46,9 +67,10 @@ print("identical")
 """
 
 
-def test_cuda_kernels_give_the_bits_of_the_cpu():
+@pytest.mark.parametrize("program", [PROGRAM, SAMPLING], ids=["metropolis", "sampling"])
+def test_cuda_kernels_give_the_bits_of_the_cpu(program):
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": ROOT}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0 and "identical" in done.stdout, done.stdout + done.stderr
 
 

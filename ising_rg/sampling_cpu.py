@@ -1,0 +1,243 @@
+"""The sampler's loops, compiled for Numba threads: tiles of blocks, each drawn in its thread's cache and written as bits.
+
+A tile of blocks is drawn with a margin around it: what its last sub-lattices see of the first ones beyond its edge is drawn again
+with the same random numbers, so that every tiling gives the same spins. In the tile a spin is an int16, so that 32 of them fill a
+vector; 64 taps or so a spin are all the work there is.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from ising_rg import lattice, random_numbers
+from ising_rg.random_numbers import ROUNDS
+
+LANES = 32  # int16 in a 512-bit vector: rows are computed in whole vectors
+GROUP = 8  # taps added in one pass over a row
+CHUNK = 64  # blocks of a row served by eight Philox calls
+WORD_BLOCKS = 128  # blocks whose fine sites fill whole words of both colours: 3 x 128 sites are 3 words of each
+
+_U = np.uint64
+_philox = njit(inline="always")(random_numbers.philox4x32)
+# A factor for eight bytes of 0 or 1: the product's top byte holds bytes 0, 2, 4, 6 as bits 0 ... 3 and 1, 3, 5, 7 as bits 4 ... 7.
+_COLLECT = np.uint64(sum(1 << (56 + bit - 8 * byte) for byte, bit in enumerate((0, 4, 1, 5, 2, 6, 3, 7))))
+
+
+@njit(parallel=True, cache=True)
+def draw(spins, words, height, width, program, variants, key, first_configuration, tile, fine_spins, fine_words):
+    """Draw the fine lattices of a batch, in tiles of tile = (rows, columns) blocks.
+
+    Args:
+        spins: int8 (B, h, w), the coarse lattices; or empty, and then
+        words: uint64 (B, 2, h + 2, W) of a PackedLattice.
+        height, width: h, w.
+        program: `sampling.Program`.
+        variants: int64 (B,), the variant of the program that draws each configuration.
+        key, first_configuration: name the random numbers.
+        tile: columns are a multiple of WORD_BLOCKS, or all.
+        fine_spins: int8 (B, 3h, 3w), written; or empty, and then
+        fine_words: uint64 (B, 2, 3h + 2, W') of a PackedLattice, zero, written, halo and ghosts excluded.
+    """
+    n_configurations = variants.size
+    tiles_y, tiles_x = (height + tile[0] - 1) // tile[0], (width + tile[1] - 1) // tile[1]
+    for index in prange(n_configurations * tiles_y * tiles_x):
+        configuration, place = index // (tiles_y * tiles_x), index % (tiles_y * tiles_x)
+        y0, x0 = place // tiles_x * tile[0], place % tiles_x * tile[1]
+        n_rows, n_columns = min(tile[0], height - y0), min(tile[1], width - x0)
+        margin = program.margins[0]
+        planes = np.empty((10, n_rows + 2 * margin, n_columns + 2 * margin + LANES), np.int16)
+        if spins.size:
+            _load_spins(planes[0], margin, spins[configuration], y0, x0, n_rows, n_columns)
+        else:
+            _load_words(planes[0], margin, words[configuration], height, width, y0, x0, n_rows, n_columns)
+        number, variant = np.uint64(first_configuration + configuration), variants[configuration]
+        for p in range(9):
+            _draw_plane(planes, p, program, variant, key, number, height, width, y0, x0, n_rows, n_columns)
+        if fine_spins.size:
+            _store_spins(planes, margin, program.order[variant], fine_spins[configuration], y0, x0, n_rows, n_columns)
+        else:
+            _store_words(planes, margin, program.order[variant], fine_words[configuration], y0, x0, n_rows, n_columns)
+
+
+@njit(cache=True)
+def _load_spins(plane, margin, spins, y0, x0, n_rows, n_columns):
+    height, width = spins.shape
+    for i in range(n_rows + 2 * margin):
+        row = spins[(y0 + i - margin) % height]
+        x = (x0 - margin) % width
+        for j in range(n_columns + 2 * margin):
+            plane[i, j] = row[x]
+            x = x + 1 if x + 1 < width else 0
+
+
+@njit(cache=True)
+def _load_words(plane, margin, words, height, width, y0, x0, n_rows, n_columns):
+    for i in range(n_rows + 2 * margin):
+        y = (y0 + i - margin) % height
+        x = (x0 - margin) % width
+        for j in range(n_columns + 2 * margin):
+            word = words[(x + y) & 1, y + 1, x >> 7]
+            plane[i, j] = np.int16((word >> _U((x >> 1) & 63)) & _U(1)) * np.int16(2) - np.int16(1)
+            x = x + 1 if x + 1 < width else 0
+
+
+@njit(cache=True)
+def _draw_plane(planes, p, program, variant, key, configuration, height, width, y0, x0, n_rows, n_columns):
+    """Draw the p-th sub-lattice into planes[p + 1], with the margin that later ones need.
+
+    Where the tile is as wide (high) as the lattice, the margin is copied from the other side.
+    """
+    _, plane_rows, stride = planes.shape
+    flat = planes.reshape(-1)
+    m = program.margins[0]
+    around, across = program.margins[p + 1], n_columns == width
+    around_y, around_x = (0 if n_rows == height else around), (0 if across else around)
+    n = n_columns + 2 * around_x
+    padded = (n + LANES - 1) // LANES * LANES
+    sums = np.empty(padded, np.int16)
+    uniforms = np.empty(n + 2 * CHUNK, np.uint16)
+    first, last = program.first[p], program.first[p + 1]
+    offsets = np.empty(last - first, np.int64)
+    for t in range(first, last):
+        tap = program.taps[variant, t]
+        offsets[t - first] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
+    weights = program.weights[variant, first:last]
+    for y in range(-around_y, n_rows + around_y):
+        start = (y + m) * stride + m - around_x
+        _weighted_sums(flat, start, offsets, weights, sums)
+        _row_of_uniforms(uniforms, x0 - around_x, n, (y0 + y) % height, p, configuration, key, width)
+        row = planes[p + 1, y + m]
+        _compare(sums, uniforms, program.thresholds, n, row[m - around_x :])
+        if across:
+            _copy_around(row, m, n_columns, around)
+    if n_rows == height:
+        for y in range(around):
+            planes[p + 1, m - 1 - y] = planes[p + 1, m - 1 - y + n_rows]
+            planes[p + 1, m + n_rows + y] = planes[p + 1, m + y]
+
+
+@njit(cache=True)
+def _copy_around(row, m, n, around):
+    # From the inside outward: a lattice may be narrower than its margin.
+    for x in range(around):
+        row[m - 1 - x] = row[m - 1 - x + n]
+        row[m + n + x] = row[m + x]
+
+
+@njit(cache=True)
+def _weighted_sums(flat, start, offsets, weights, sums):
+    """Set sums[x] to the sum over taps of weight times flat[start + offset + x]."""
+    # Indices are unsigned, since Numba's test for negative ones keeps LLVM from vectorizing.
+    n = sums.size
+    for i in range(n):
+        sums[i] = 0
+    for t in range(0, weights.size, GROUP):
+        w0, w1, w2, w3 = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
+        w4, w5, w6, w7 = weights[t + 4], weights[t + 5], weights[t + 6], weights[t + 7]
+        o0, o1, o2, o3 = (
+            _U(start + offsets[t]),
+            _U(start + offsets[t + 1]),
+            _U(start + offsets[t + 2]),
+            _U(start + offsets[t + 3]),
+        )
+        o4, o5, o6, o7 = (
+            _U(start + offsets[t + 4]),
+            _U(start + offsets[t + 5]),
+            _U(start + offsets[t + 6]),
+            _U(start + offsets[t + 7]),
+        )
+        for i in range(n):
+            x = _U(i)
+            sums[x] += (
+                w0 * flat[o0 + x]
+                + w1 * flat[o1 + x]
+                + w2 * flat[o2 + x]
+                + w3 * flat[o3 + x]
+                + w4 * flat[o4 + x]
+                + w5 * flat[o5 + x]
+                + w6 * flat[o6 + x]
+                + w7 * flat[o7 + x]
+            )
+
+
+@njit(cache=True)
+def _row_of_uniforms(uniforms, x_first, n, y, p, configuration, key, width):
+    """Set uniforms[i] to the 16-bit uniform of block (x_first + i) mod width, for i < n; longer by two chunks than n."""
+    done, x = 0, x_first % width
+    while done < n:
+        run = min(n - done, width - x)
+        skip = x % CHUNK
+        # Whole chunks are computed behind what is done; what stands before the first block wanted is then moved over.
+        for chunk in range(x // CHUNK, (x + run - 1) // CHUNK + 1):
+            at = done + (chunk - x // CHUNK) * CHUNK
+            _chunk_of_uniforms(uniforms[at : at + CHUNK], chunk, y, p, configuration, key)
+        if skip:
+            for i in range(done, done + run):
+                uniforms[i] = uniforms[i + skip]
+        done += run
+        x = 0
+
+
+@njit(inline="always")
+def _chunk_of_uniforms(out, chunk, y, p, configuration, key):
+    for lane in range(8):
+        u0, u1, u2, u3 = _philox(_U(8 * chunk + lane), _U(y), _U(p), configuration, key[0], key[1], ROUNDS)
+        out[lane], out[8 + lane] = np.uint16(u0), np.uint16(u0 >> _U(16))
+        out[16 + lane], out[24 + lane] = np.uint16(u1), np.uint16(u1 >> _U(16))
+        out[32 + lane], out[40 + lane] = np.uint16(u2), np.uint16(u2 >> _U(16))
+        out[48 + lane], out[56 + lane] = np.uint16(u3), np.uint16(u3 >> _U(16))
+
+
+@njit(cache=True)
+def _compare(sums, uniforms, thresholds, n, out):
+    limit = thresholds.size // 2
+    for i in range(n):
+        x = _U(i)
+        out[x] = np.int16(1) if uniforms[x] < thresholds[_U(np.int64(sums[x]) + limit)] else np.int16(-1)
+
+
+@njit(inline="always")
+def _interleave(planes, margin, order, y, sub_y, n_columns, line):
+    """Set line[3 x + sub_x] to 1 where the fine spin is up, else 0: a row of the PixelShuffle."""
+    for p in range(9):
+        if order[p] // 3 == sub_y:
+            sub_x = order[p] % 3
+            row = planes[p + 1, margin + y, margin : margin + n_columns]
+            for x in range(n_columns):
+                line[_U(3 * x + sub_x)] = np.uint8(row[x] > 0)
+
+
+@njit(cache=True)
+def _store_spins(planes, margin, order, fine, y0, x0, n_rows, n_columns):
+    line = np.empty(3 * n_columns, np.uint8)
+    for row in range(3 * n_rows):
+        _interleave(planes, margin, order, row // 3, row % 3, n_columns, line)
+        for x in range(line.size):
+            fine[3 * y0 + row, 3 * x0 + x] = np.int8(line[x]) * np.int8(2) - np.int8(1)
+
+
+@njit(cache=True)
+def _store_words(planes, margin, order, fine, y0, x0, n_rows, n_columns):
+    n_words = (3 * n_columns + 127) // 128
+    octets = np.zeros(16 * n_words, np.uint64)
+    line = octets.view(np.uint8)
+    first = 3 * x0 // 128
+    for row in range(3 * n_rows):
+        _interleave(planes, margin, order, row // 3, row % 3, n_columns, line)
+        y = 3 * y0 + row
+        for w in range(n_words):
+            even, odd = _U(0), _U(0)
+            for k in range(16):
+                collected = (octets[16 * w + k] * _COLLECT) >> _U(56)
+                even |= (collected & _U(15)) << _U(4 * k)
+                odd |= (collected >> _U(4)) << _U(4 * k)
+            fine[y & 1, y + 1, first + w] = even
+            fine[1 - (y & 1), y + 1, first + w] = odd
+
+
+@njit(parallel=True, cache=True)
+def close(words, half_width):
+    """Write ghosts and halo rows of a PackedLattice's words (B, 2, H + 2, W), in place."""
+    for index in prange(2 * words.shape[0]):
+        sublattice = words[index // 2, index % 2]
+        lattice.refresh_ghosts(sublattice, half_width, 1, sublattice.shape[0] - 1)
+        lattice.refresh_halo_rows(sublattice, half_width)
