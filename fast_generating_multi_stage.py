@@ -54,7 +54,7 @@ _BYTES_BESIDE = 2**28  # tiles of the sampler, the check, a part of a file
 
 def main(s):
     sweeps = check(s)
-    device = devices.choose(s.DEVICE)
+    device = devices.choose(s.DEVICE, "growth")
     kernel = kernels.load(s.KERNEL_FILE)
     storage.make_folder(s.OUTPUT_DIR)
     timings = reports.Timings("seed", "raw", "refine", "observables", "files", "pictures")

@@ -52,7 +52,7 @@ _GAIN_DISTANCE = 8  # coarse sites at which C(3r) of the fine lattice is compare
 
 def main(s):
     check(s)
-    device = devices.choose(s.DEVICE)
+    device = devices.choose(s.DEVICE, "growth")
     kernel = kernels.load(s.KERNEL_FILE)
     storage.make_folder(s.OUTPUT_DIR)
     start = time.perf_counter()

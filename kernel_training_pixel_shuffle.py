@@ -55,7 +55,7 @@ _GAIN_LEARNING_RATE = 0.002
 
 def main(s):
     check(s)
-    device = devices.choose(s.DEVICE, training=True)
+    device = devices.choose(s.DEVICE, "training")
     target = param_file(s)
     for folder in {os.path.dirname(target) or ".", os.path.dirname(s.BLOCK_RULE_FILE) or ".", s.CHECKPOINT_DIR} | (
         {s.PICTURE_DIR} if s.PICTURES else set()

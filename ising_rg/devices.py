@@ -5,10 +5,11 @@ import numba
 from ising_rg.errors import UserError
 
 
-def choose(device, training=False):
+def choose(device, work="Metropolis sweeps"):
     """Return "cpu" or "cuda" for the setting DEVICE ("auto", "cpu", "cuda") and print one line that says which and why.
 
-    "cuda" runs the Metropolis sweeps, or training, on the GPU; Swendsen-Wang and the sampler are CPU kernels.
+    Args:
+        work: what the GPU is for, one of OBSTACLES. Swendsen-Wang always runs on the CPU.
 
     Raises:
         UserError: another name, or "cuda" where it cannot be used.
@@ -17,10 +18,10 @@ def choose(device, training=False):
         raise UserError(f'DEVICE: found "{device}", needed auto, cpu or cuda')
     chosen, reason = device, "as set"
     if device != "cpu":
-        obstacle = _training_obstacle() if training else _sweep_obstacle()
+        obstacle = OBSTACLES[work]()
         if obstacle and device == "cuda":
             raise UserError(f"DEVICE: found cuda, but {obstacle}; use --device=auto or --device=cpu")
-        chosen, reason = ("cpu", obstacle) if obstacle else ("cuda", "training" if training else "Metropolis sweeps")
+        chosen, reason = ("cpu", obstacle) if obstacle else ("cuda", work)
     threads = f", {numba.get_num_threads()} threads" if chosen == "cpu" else ""
     print(f"device: {chosen}{threads} ({reason})")
     return chosen
@@ -36,3 +37,12 @@ def _sweep_obstacle():
     from ising_rg import metropolis_cuda
 
     return metropolis_cuda.unavailable()
+
+
+def _growth_obstacle():
+    from ising_rg import sampling_cuda
+
+    return _sweep_obstacle() or sampling_cuda.unlike_the_cpu()
+
+
+OBSTACLES = {"Metropolis sweeps": _sweep_obstacle, "growth": _growth_obstacle, "training": _training_obstacle}

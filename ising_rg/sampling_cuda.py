@@ -9,7 +9,7 @@ import numpy as np
 from numba import cuda
 
 from ising_rg import random_numbers
-from ising_rg.metropolis_cuda import ONE, empty, kernel_view, refresh
+from ising_rg.metropolis_cuda import ONE, empty, kernel_view, refresh, to_device, to_host
 from ising_rg.random_numbers import ROUNDS
 
 BAND_BYTES = 2**27  # of planes: two bands of which fit the budget of a stage
@@ -161,3 +161,26 @@ def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None
             _store_kernel[grid, THREADS, stream](planes, place, mine, margin, first, y0, half_width, fine_words)
     refresh(fine_words, fine.width // 2, stream)
     return fine
+
+
+def unlike_the_cpu():
+    """Return why the sampler cannot be used on this GPU, or None: it fails, or draws other spins than the CPU's."""
+    from ising_rg import lattice, sampling
+
+    weights = np.zeros((1, 9, 9, 3, 3), np.int32)
+    for p in range(9):
+        weights[0, p, : p + 1] = np.arange(9 * p + 9).reshape(p + 1, 3, 3) * 37 % 101 - 30
+    limit = sampling.largest_sum(weights)
+    thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), limit)
+    program, key = (
+        sampling.program(weights, np.arange(9)[None], thresholds),
+        random_numbers.key(1, random_numbers.Purpose.RAW),
+    )
+    coarse = lattice.pack(np.ones((6, 140), np.int8))
+    try:
+        there = to_host(draw_packed(to_device(coarse), program, [0], key, 0, (4, 140)))
+        if not np.array_equal(lattice.unpack(there), lattice.unpack(sampling.draw_packed(coarse, program, [0], key))):
+            return "a lattice drawn on the GPU differs from the CPU's"
+    except Exception as error:  # a driver, a compiler or a runtime that fails: the message says which
+        return f"the sampler's CUDA kernels fail here ({type(error).__name__}: {error})".splitlines()[0]
+    return None
