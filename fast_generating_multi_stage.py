@@ -76,13 +76,17 @@ def main(s):
             run.draw()
     n_sites = s.NUM_CONFIGS * L_final**2
     report = os.path.join(s.OUTPUT_DIR, "report.json")
+    timings.finish()
     described = settings.provenance(
         s, stage_gain_exact=exact.STAGE_GAIN, seconds=timings.seconds, rows=run.rows, checks=run.checks
     )
     storage.save_json(report, described)
     run.files.append(report)
-    timings.print(n_sites, f"reached L = {L_final}")
-    print(f"{len(run.files)} files in {s.OUTPUT_DIR}: {', '.join(map(os.path.basename, run.files[-4:]))}")
+    timings.print(n_sites)
+    print(
+        f"reached L = {L_final} ({n_sites:.3g} spins) in {timings.seconds['in all']:.1f} s; "
+        f"{len(run.files)} files in {s.OUTPUT_DIR}: {', '.join(map(os.path.basename, run.files[-4:]))}"
+    )
 
 
 def check(s):

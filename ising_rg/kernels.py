@@ -135,8 +135,11 @@ class ConditionalKernel(_Kernel):
 
     def variants(self, seed, first_configuration, n):
         """Return which of SYMMETRIES draws each of n configurations, int64 (n,): random bits of their own."""
-        numbers = range(first_configuration, first_configuration + n)
-        return np.array([_random_symmetry(seed, number) for number in numbers], np.int64)
+        numbers = np.arange(first_configuration, first_configuration + n, dtype=np.uint64)
+        key, zero = random_numbers.key(seed, Purpose.SYMMETRY), np.zeros_like(numbers)
+        return (
+            random_numbers.philox4x32(numbers, zero, zero, zero, *key, random_numbers.ROUNDS)[0] & np.uint64(7)
+        ).astype(np.int64)
 
     def log_prob(self, fine, coarse):
         """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
@@ -342,9 +345,3 @@ def _log_probabilities(thresholds):
 def _log_likelihood(sums, spins, log_table):
     """Return the sum over sites of ln P(spin | sum), float64 (B,), for integer-valued sums and +-1 spins (B, 9, h, w)."""
     return log_table[(sums * spins).long() + len(log_table) // 2].sum((1, 2, 3))
-
-
-def _random_symmetry(seed, configuration):
-    key = random_numbers.key(seed, Purpose.SYMMETRY)
-    counter = (np.uint64(configuration), np.uint64(0), np.uint64(0), np.uint64(0))
-    return int(random_numbers.philox4x32(*counter, *key, random_numbers.ROUNDS)[0]) & 7

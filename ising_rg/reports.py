@@ -23,14 +23,17 @@ class Timings:
         self.last = time.perf_counter() - start
         self.seconds[part] += self.last
 
-    def print(self, n_sites, what):
-        """Print one line a part: seconds and ns for each of n_sites final spins; then the whole."""
+    def finish(self):
+        """Add "the rest" and "in all" to `seconds`."""
         total = time.perf_counter() - self._start
-        rest = total - sum(self.seconds.values())
+        self.seconds["the rest"] = total - sum(self.seconds.values())
+        self.seconds["in all"] = total
+
+    def print(self, n_sites):
+        """Print one line a part: seconds, and ns for each of n_sites final spins."""
         print(f"{'':>12} {'seconds':>8} {'ns per spin':>12}")
-        for part, seconds in {**self.seconds, "the rest": rest, "in all": total}.items():
+        for part, seconds in self.seconds.items():
             print(f"{part:>12} {seconds:8.2f} {seconds / n_sites * 1e9:12.3f}")
-        print(f"{what} ({n_sites:.3g} spins) in {total:.1f} s, {total / n_sites * 1e9:.2f} ns per spin")
 
 
 def measure(packed, beta=exact.BETA_CRITICAL, device="cpu"):

@@ -105,10 +105,10 @@ def program(weights, order, thresholds):
             rows = slice(first[p], first[p] + len(places))
             taps[v, rows] = places - [0, size // 2, size // 2]
             tap_weights[v, rows] = weights[v, p][tuple(places.T)]
-    margins = np.zeros(10, np.int64)
+    margins, reach = np.zeros(10, np.int64), np.abs(taps[..., 1:]).max(-1)
     for p in range(8, -1, -1):
-        for c, dy, dx in taps[:, first[p] : first[p + 1]].reshape(-1, 3):
-            margins[c] = max(margins[c], margins[p + 1] + max(abs(dy), abs(dx)))
+        used = slice(first[p], first[p + 1])
+        np.maximum.at(margins, taps[:, used, 0], margins[p + 1] + reach[:, used])
     margins[0] = margins.max()
     return Program(taps, tap_weights, first, margins, np.ascontiguousarray(order, np.int64), thresholds)
 
@@ -128,7 +128,20 @@ def draw(coarse, program, variants, key, first_configuration=0, tile=None):
     none = np.empty((0, 2, 0, 0), np.uint64)
     variants = np.ascontiguousarray(variants, np.int64)
     tile = _tile(n, height, width, tile)
-    sampling_cpu.draw(coarse, none, height, width, program, variants, key, first_configuration, tile, fine, none)
+    sampling_cpu.draw(
+        coarse,
+        none,
+        height,
+        width,
+        program,
+        variants,
+        key,
+        first_configuration,
+        tile,
+        fine,
+        none,
+        numba.get_num_threads(),
+    )
     return fine
 
 
@@ -144,7 +157,18 @@ def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None
     variants = np.ascontiguousarray(variants, np.int64)
     tile = _tile(n, height, width, tile)
     sampling_cpu.draw(
-        none, coarse.words, height, width, program, variants, key, first_configuration, tile, none, fine.words
+        none,
+        coarse.words,
+        height,
+        width,
+        program,
+        variants,
+        key,
+        first_configuration,
+        tile,
+        none,
+        fine.words,
+        numba.get_num_threads(),
     )
     sampling_cpu.close(fine.words, fine.width // 2)
     return fine
@@ -156,7 +180,10 @@ def _tile(n_configurations, height, width, tile):
         if tile[1] < width and tile[1] % sampling_cpu.WORD_BLOCKS:
             raise ValueError(f"tile: found {tile[1]} columns, needed a multiple of {sampling_cpu.WORD_BLOCKS}")
         return min(int(tile[0]), height), min(int(tile[1]), width)
-    rows, columns = min(_TILE[0], height), min(_TILE[1], width)
+    # Tiles of nearly one size, so that threads end together.
+    rows, columns = (-(-size // -(-size // largest)) for size, largest in zip((height, width), _TILE, strict=True))
+    if columns < width:
+        columns = -(-columns // sampling_cpu.WORD_BLOCKS) * sampling_cpu.WORD_BLOCKS
     n_threads = numba.get_num_threads()
     if n_configurations * -(-height // rows) * -(-width // columns) < 2 * n_threads:
         rows = min(rows, max(32, -(-height // n_threads)))

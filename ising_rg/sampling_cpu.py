@@ -23,7 +23,9 @@ _COLLECT = np.uint64(sum(1 << (56 + bit - 8 * byte) for byte, bit in enumerate((
 
 
 @njit(parallel=True, cache=True)
-def draw(spins, words, height, width, program, variants, key, first_configuration, tile, fine_spins, fine_words):
+def draw(
+    spins, words, height, width, program, variants, key, first_configuration, tile, fine_spins, fine_words, n_workers
+):
     """Draw the fine lattices of a batch, in tiles of tile = (rows, columns) blocks.
 
     Args:
@@ -36,26 +38,32 @@ def draw(spins, words, height, width, program, variants, key, first_configuratio
         tile: columns are a multiple of WORD_BLOCKS, or all.
         fine_spins: int8 (B, 3h, 3w), written; or empty, and then
         fine_words: uint64 (B, 2, 3h + 2, W') of a PackedLattice, zero, written, halo and ghosts excluded.
+        n_workers: threads; each takes its share of the tiles.
     """
     n_configurations = variants.size
     tiles_y, tiles_x = (height + tile[0] - 1) // tile[0], (width + tile[1] - 1) // tile[1]
-    for index in prange(n_configurations * tiles_y * tiles_x):
-        configuration, place = index // (tiles_y * tiles_x), index % (tiles_y * tiles_x)
-        y0, x0 = place // tiles_x * tile[0], place % tiles_x * tile[1]
-        n_rows, n_columns = min(tile[0], height - y0), min(tile[1], width - x0)
-        margin = program.margins[0]
-        planes = np.empty((10, n_rows + 2 * margin, n_columns + 2 * margin + LANES), np.int16)
-        if spins.size:
-            _load_spins(planes[0], margin, spins[configuration], y0, x0, n_rows, n_columns)
-        else:
-            _load_words(planes[0], margin, words[configuration], height, width, y0, x0, n_rows, n_columns)
-        number, variant = np.uint64(first_configuration + configuration), variants[configuration]
-        for p in range(9):
-            _draw_plane(planes, p, program, variant, key, number, height, width, y0, x0, n_rows, n_columns)
-        if fine_spins.size:
-            _store_spins(planes, margin, program.order[variant], fine_spins[configuration], y0, x0, n_rows, n_columns)
-        else:
-            _store_words(planes, margin, program.order[variant], fine_words[configuration], y0, x0, n_rows, n_columns)
+    n_tiles, margin = n_configurations * tiles_y * tiles_x, program.margins[0]
+    for worker in prange(n_workers):
+        # Memory that stays in the cache: allocated for every tile, its pages would be mapped anew each time.
+        buffer = np.empty(10 * (tile[0] + 2 * margin) * (tile[1] + 2 * margin + LANES), np.int16)
+        for index in range(worker * n_tiles // n_workers, (worker + 1) * n_tiles // n_workers):
+            configuration, place = index // (tiles_y * tiles_x), index % (tiles_y * tiles_x)
+            y0, x0 = place // tiles_x * tile[0], place % tiles_x * tile[1]
+            n_rows, n_columns = min(tile[0], height - y0), min(tile[1], width - x0)
+            plane_rows, stride = n_rows + 2 * margin, n_columns + 2 * margin + LANES
+            planes = buffer[: 10 * plane_rows * stride].reshape(10, plane_rows, stride)
+            if spins.size:
+                _load_spins(planes[0], margin, spins[configuration], y0, x0, n_rows, n_columns)
+            else:
+                _load_words(planes[0], margin, words[configuration], height, width, y0, x0, n_rows, n_columns)
+            number, variant = np.uint64(first_configuration + configuration), variants[configuration]
+            for p in range(9):
+                _draw_plane(planes, p, program, variant, key, number, height, width, y0, x0, n_rows, n_columns)
+            order = program.order[variant]
+            if fine_spins.size:
+                _store_spins(planes, margin, order, fine_spins[configuration], y0, x0, n_rows, n_columns)
+            else:
+                _store_words(planes, margin, order, fine_words[configuration], y0, x0, n_rows, n_columns)
 
 
 @njit(cache=True)
