@@ -9,17 +9,13 @@ import torch.nn.functional as F
 from ising_rg import (
     exact,
     kernels,
-    lattice,
     metropolis,
     observables,
-    random_numbers,
-    sampling,
     storage,
     swendsen_wang,
     upsampling,
 )
 from ising_rg.errors import UserError
-from ising_rg.random_numbers import Purpose
 from tests.distributions import chi_square_sigma
 
 BETA = exact.BETA_CRITICAL
@@ -38,94 +34,6 @@ def random_conditional(size, scale=0.3, seed=0):
     for weight in kernel.weights:
         weight.data = scale * torch.randn(weight.shape, generator=generator)
     return kernel
-
-
-def draw_reference(coarse, weights, order, thresholds, key, configuration):
-    """Do what `sampling.draw` does, one site and one tap at a time, in Python integers."""
-    height, width = coarse.shape
-    size, limit = weights.shape[-1], len(thresholds) // 2
-    inputs = [coarse.astype(int)]
-    for p in range(9):
-        new = np.empty((height, width), int)
-        for y in range(height):
-            for x in range(width):
-                total = sum(
-                    int(weights[p, c, dy, dx]) * inputs[c][(y + dy - size // 2) % height, (x + dx - size // 2) % width]
-                    for c in range(p + 1)
-                    for dy in range(size)
-                    for dx in range(size)
-                )
-                counter = (np.uint64(word) for word in (8 * (x // 64) + x % 8, y, p, configuration))
-                outputs = random_numbers.philox4x32(*counter, *key, random_numbers.ROUNDS)
-                number = x // 8 % 8
-                u = int(outputs[number // 2]) >> 16 * (number % 2) & 0xFFFF
-                new[y, x] = 1 if u < int(thresholds[total + limit]) else -1
-        inputs.append(new)
-    fine = np.empty((3 * height, 3 * width), np.int8)
-    for p, pixel in enumerate(order):
-        fine[pixel // 3 :: 3, pixel % 3 :: 3] = inputs[p + 1]
-    return fine
-
-
-def random_program(size, n_inputs=9, seed=1, scale=80):
-    """Return (integer weights (9, inputs, k, k), order (9,), Program) of random numbers, sums below 2^15."""
-    rng = np.random.default_rng(seed)
-    weights = rng.integers(-scale, scale, (9, n_inputs, size, size)).astype(np.int32)
-    for p in range(9):
-        weights[p, p + 1 :] = 0
-    order = rng.permutation(9)
-    thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 512)), sampling.largest_sum(weights))
-    return weights, order, sampling.program(weights[None], order[None], thresholds)
-
-
-TILES = [None, (1, 128), (2, 128), (3, 10**6), (10**6, 10**6)]
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (4, 6), (2, 14), (5, 7), (10, 140)])
-@pytest.mark.parametrize("size", [3, 5, 7])
-def test_sampler_equals_the_reference_in_every_tiling(shape, size):
-    coarse, key = random_spins(shape), random_numbers.key(3, Purpose.RAW)
-    weights, order, program = random_program(size, scale=20)
-    expected = draw_reference(coarse, weights, order, program.thresholds, key, 11)
-    for tile in TILES:
-        assert np.array_equal(sampling.draw(coarse[None], program, [0], key, 11, tile)[0], expected)
-
-
-def test_packed_sampler_equals_the_one_of_int8_in_every_tiling_and_batch():
-    coarse, key = random_spins((3, 12, 270)), random_numbers.key(5, Purpose.RAW)
-    kernel = kernels.load(CONDITIONAL)
-    program, variants = kernel.program(), [2, 7, 0]
-    expected = lattice.pack(sampling.draw(coarse, program, variants, key, 100))
-    for tile in TILES:
-        fine = sampling.draw_packed(lattice.pack(coarse), program, variants, key, 100, tile)
-        assert np.array_equal(fine.words, expected.words)  # ghosts, halo and unused bits too
-    alone = sampling.draw_packed(lattice.pack(coarse[2:]), program, [0], key, 102)
-    assert np.array_equal(alone.words, expected.words[2:])
-
-
-def test_sampler_refuses_what_it_cannot_hold():
-    weights, order, program = random_program(3)
-    with pytest.raises(ValueError, match="found sums up to"):
-        sampling.program(1000 * weights[None], order[None], program.thresholds)
-    with pytest.raises(ValueError, match="needed a multiple of 128"):
-        sampling.draw(random_spins((1, 4, 300)), program, [0], random_numbers.key(1, Purpose.RAW), 0, (4, 100))
-    late = weights.copy()
-    late[0, 3] = 1
-    with pytest.raises(ValueError, match="found input 3"):
-        sampling.program(late[None], order[None], program.thresholds)
-
-
-def test_threshold_table_is_antisymmetric_and_never_certain():
-    table = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / 64)), 2048).astype(np.int64)
-    assert np.array_equal(table + table[::-1], np.full(4097, 2**16))
-    assert table.min() >= 1 and np.all(np.diff(table) >= 0) and table[2048] == 2**15
-
-
-def test_large_weights_get_fewer_fraction_bits():
-    kernel = random_conditional(5, 2.0)
-    weights, bits = kernel.fixed_point()
-    assert 0 <= bits < sampling.MAX_FRACTION_BITS and 2**13 < sampling.largest_sum(weights) < 2**15
-    assert kernels.load(CONDITIONAL).fixed_point()[1] == sampling.MAX_FRACTION_BITS
 
 
 @pytest.mark.parametrize(
