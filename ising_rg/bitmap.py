@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
+from ising_rg import lattice
 from ising_rg.observables import popcount
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -50,12 +51,20 @@ def from_spins(spins):
     return bitmap
 
 
-def from_packed(packed, configuration=0):
-    """Return the Bitmap of one configuration of a `lattice.PackedLattice`."""
-    bitmap = empty(packed.height, packed.width)
-    _interleave_rows(packed.words[configuration], bitmap.words)
+def from_packed(packed, configuration=0, first_row=0, n_rows=None):
+    """Return the Bitmap of rows (all, or some) of one configuration of a `lattice.PackedLattice`."""
+    bitmap = empty(packed.height - first_row if n_rows is None else n_rows, packed.width)
+    _interleave_rows(packed.words[configuration], first_row, bitmap.words)
     bitmap.words[:, -1] &= _last_mask(packed.width)
     return bitmap
+
+
+def to_packed(bitmap, first_row=0, torus_height=None):
+    """Return the PackedLattice of one Bitmap of even sizes, a window from first_row on (even) of a torus if that is given."""
+    packed = lattice.empty(1, bitmap.height, bitmap.width, first_row, torus_height)
+    _part_rows(bitmap.words, packed.words[0])
+    lattice.close(packed)
+    return packed
 
 
 def set_rows(bitmap, first_row, rows):
@@ -141,14 +150,37 @@ def _spread(word):
     return (word | (word << np.uint64(1))) & np.uint64(0x5555555555555555)
 
 
+@njit(inline="always")
+def _gather(word):
+    """Return the bits at the even places of a word as its low 32 bits."""
+    word &= np.uint64(0x5555555555555555)
+    word = (word | (word >> np.uint64(1))) & np.uint64(0x3333333333333333)
+    word = (word | (word >> np.uint64(2))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    word = (word | (word >> np.uint64(4))) & np.uint64(0x00FF00FF00FF00FF)
+    word = (word | (word >> np.uint64(8))) & np.uint64(0x0000FFFF0000FFFF)
+    return (word | (word >> np.uint64(16))) & np.uint64(0x00000000FFFFFFFF)
+
+
 @njit(parallel=True, cache=True)
-def _interleave_rows(sublattices, words):
-    """Fill `words` (H, W) from the sublattices (2, H + 2, W') of a PackedLattice; bits beyond the row are left to the caller."""
+def _part_rows(words, sublattices):
+    """Fill the rows of zero sublattices (2, H + 2, W') from `words` (H, W); halo and ghosts are left to the caller."""
     for y in prange(len(words)):
         even, odd = sublattices[y & 1, y + 1], sublattices[1 - (y & 1), y + 1]
         for w in range(words.shape[1]):
             half = np.uint64(32 * (w & 1))
-            words[y, w] = _spread(even[w >> 1] >> half) | (_spread(odd[w >> 1] >> half) << _ONE)
+            even[w >> 1] |= _gather(words[y, w]) << half
+            odd[w >> 1] |= _gather(words[y, w] >> _ONE) << half
+
+
+@njit(parallel=True, cache=True)
+def _interleave_rows(sublattices, first_row, words):
+    """Fill `words` (n, W) from rows of the sublattices (2, H + 2, W') of a PackedLattice; bits beyond the row are left."""
+    for i in prange(len(words)):
+        y = first_row + i
+        even, odd = sublattices[y & 1, y + 1], sublattices[1 - (y & 1), y + 1]
+        for w in range(words.shape[1]):
+            half = np.uint64(32 * (w & 1))
+            words[i, w] = _spread(even[w >> 1] >> half) | (_spread(odd[w >> 1] >> half) << _ONE)
 
 
 @njit(parallel=True, cache=True)

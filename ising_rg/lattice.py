@@ -24,11 +24,22 @@ _SIXTY_THREE = np.uint64(63)
 
 @dataclass
 class PackedLattice:
-    """One or more configurations of H x L spins in the layout of this module; `words` uint64 (batch, 2, H + 2, W)."""
+    """One or more configurations of H x L spins in the layout of this module; `words` uint64 (batch, 2, H + 2, W).
+
+    It may be a window: rows first_row ... first_row + H - 1 (modulo torus_height, both even) of a torus that is higher.
+    Then random numbers are those of the rows' places on the torus, while neighbours are looked for in the window, closed on
+    itself: what the rows at its edges become is wrong, by one row more with every half sweep, and right farther inside.
+    """
 
     words: np.ndarray
     height: int
     width: int
+    first_row: int = 0
+    torus_height: int | None = None
+
+    def __post_init__(self):
+        if self.torus_height is None:
+            self.torus_height = self.height
 
     @property
     def n_configurations(self):
@@ -44,9 +55,10 @@ def words_per_row(width):
     return (width // 2 + 2 + 63) // 64
 
 
-def empty(n_configurations, height, width):
+def empty(n_configurations, height, width, first_row=0, torus_height=None):
     """Return a PackedLattice of zero bits, even sizes of at least 4: all spins down."""
-    return PackedLattice(np.zeros((n_configurations, 2, height + 2, words_per_row(width)), np.uint64), height, width)
+    words = np.zeros((n_configurations, 2, height + 2, words_per_row(width)), np.uint64)
+    return PackedLattice(words, height, width, first_row, torus_height)
 
 
 def check_spins(spins, name="spins"):
@@ -76,6 +88,7 @@ def pack(spins):
     batch = check_spins(spins)
     packed = empty(*batch.shape)
     _pack(batch, packed.words)
+    close(packed)
     return packed
 
 
@@ -86,6 +99,11 @@ def unpack(packed, out=None):
         out = np.empty(shape, np.int8)
     _unpack(packed.words, out.reshape(shape))
     return out
+
+
+def close(packed):
+    """Write ghosts and halo rows of a PackedLattice whose rows were just written, in place."""
+    _close(packed.words, packed.width // 2)
 
 
 @njit(cache=True)
@@ -120,6 +138,14 @@ def refresh_halo_rows(words, half_width):
 
 
 @njit(parallel=True, cache=True)
+def _close(words, half_width):
+    for index in prange(2 * words.shape[0]):
+        sublattice = words[index // 2, index % 2]
+        refresh_ghosts(sublattice, half_width, 1, sublattice.shape[0] - 1)
+        refresh_halo_rows(sublattice, half_width)
+
+
+@njit(parallel=True, cache=True)
 def _pack(spins, words):
     n_configurations, height, width = spins.shape
     half_width = width // 2
@@ -131,10 +157,6 @@ def _pack(spins, words):
             offset = (y + colour) & 1
             for j in range(half_width):
                 row[j >> 6] |= np.uint64(spins[configuration, y, 2 * j + offset] > 0) << np.uint64(j & 63)
-    for index in prange(2 * n_configurations):
-        lattice = words[index // 2, index % 2]
-        refresh_ghosts(lattice, half_width, 1, height + 1)
-        refresh_halo_rows(lattice, half_width)
 
 
 @njit(parallel=True, cache=True)

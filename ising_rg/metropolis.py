@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ising_rg import lattice, metropolis_cpu, random_numbers, update_rule
+from ising_rg import lattice, metropolis_cpu, observables, random_numbers, update_rule
 from ising_rg.random_numbers import Purpose
 
 _MAX_HALF_SWEEPS = 2**32  # counter word 2
@@ -66,7 +66,12 @@ def sweep_packed(packed, beta, n_sweeps, seed, first_sweep=0, device="cpu", firs
 
 def packed_observables(packed, device="cpu"):
     """Return (m, c10, c11) of each configuration of a PackedLattice on `device`, float64 (batch,) each, counted from its bits."""
-    return _backend(device).packed_observables(packed)
+    return observables.observables_of_counts(packed_counts(packed, device=device), packed.n_sites)
+
+
+def packed_counts(packed, first_row=0, n_rows=None, device="cpu"):
+    """Return `observables.packed_counts` of a PackedLattice on `device`."""
+    return _backend(device).packed_counts(packed, first_row, n_rows)
 
 
 def _backend(device):

@@ -106,8 +106,37 @@ def _finish_block(spins, index, half_sweep, configuration, key, digits, one, ali
 
 
 @njit(cache=True)
-def _update_rows(words, other_words, odd_rows, invert, first_row, last_row, half_sweep, configuration, key, digits):
-    """Update rows first_row <= row < last_row (halo not counted) of one sublattice (H + 2, W), in place."""
+def _update_rows(
+    words, other_words, odd_rows, invert, first_row, last_row, place, half_sweep, configuration, key, digits
+):
+    """Update rows first_row <= row < last_row (halo not counted) of one sublattice (H + 2, W), in place.
+
+    place: (row of the torus that row 0 is, rows of the torus); see `lattice.PackedLattice`.
+    """
+    while first_row < last_row:  # once, or twice if the torus ends between
+        torus_row = (place[0] + first_row) % place[1]
+        end = min(last_row, first_row + place[1] - torus_row)
+        _update_rows_in_order(
+            words,
+            other_words,
+            odd_rows,
+            invert,
+            first_row,
+            end,
+            torus_row - first_row,
+            half_sweep,
+            configuration,
+            key,
+            digits,
+        )
+        first_row = end
+
+
+@njit(cache=True)
+def _update_rows_in_order(
+    words, other_words, odd_rows, invert, first_row, last_row, shift, half_sweep, configuration, key, digits
+):
+    """Update rows first_row <= row < last_row, which are rows first_row + shift ... of the torus."""
     width = words.shape[1]
     mine, other = words.reshape(-1), other_words.reshape(-1)
     one, aligned, accepted, places = (
@@ -123,7 +152,7 @@ def _update_rows(words, other_words, odd_rows, invert, first_row, last_row, half
         spins, here = mine[at : at + n_words], other[at : at + n_words]
         up, down = other[at - width : at - width + n_words], other[at + width : at + width + n_words]
         before, after = other[at - 1 : at - 1 + n_words], other[at + 1 : at + 1 + n_words]
-        odd_row, index = odd_rows[start % (2 * width) :], np.uint64(start)
+        odd_row, index = odd_rows[start % (2 * width) :], np.uint64(start + shift * width)
         _update_block(
             spins,
             up,
@@ -155,7 +184,7 @@ def _row_parity_masks(width):
 
 
 @njit(cache=True)
-def _sweep_one(words, colour_masks, half_width, invert, first_sweep, n_sweeps, configuration, key, digits):
+def _sweep_one(words, colour_masks, half_width, invert, place, first_sweep, n_sweeps, configuration, key, digits):
     height = words.shape[1] - 2
     for half in range(2 * first_sweep, 2 * (first_sweep + n_sweeps)):
         colour = half & 1
@@ -167,6 +196,7 @@ def _sweep_one(words, colour_masks, half_width, invert, first_sweep, n_sweeps, c
             invert,
             0,
             height,
+            place,
             np.uint64(half),
             configuration,
             key,
@@ -177,16 +207,16 @@ def _sweep_one(words, colour_masks, half_width, invert, first_sweep, n_sweeps, c
 
 
 @njit(parallel=True, cache=True)
-def _sweep_batch(words, half_width, invert, first_sweep, n_sweeps, first_configuration, key, digits):
+def _sweep_batch(words, half_width, invert, place, first_sweep, n_sweeps, first_configuration, key, digits):
     """Sweep the configurations of `words` (batch, 2, H + 2, W), each by one thread."""
     masks = _row_parity_masks(words.shape[3])
     for index in prange(words.shape[0]):
         configuration = np.uint64((first_configuration + index) << 6)
-        _sweep_one(words[index], masks, half_width, invert, first_sweep, n_sweeps, configuration, key, digits)
+        _sweep_one(words[index], masks, half_width, invert, place, first_sweep, n_sweeps, configuration, key, digits)
 
 
 @njit(parallel=True, cache=True)
-def _sweep_banded(words, half_width, invert, first_sweep, n_sweeps, first_configuration, key, digits, n_bands):
+def _sweep_banded(words, half_width, invert, place, first_sweep, n_sweeps, first_configuration, key, digits, n_bands):
     """Sweep one configuration (2, H + 2, W), its rows shared out among threads in `n_bands` bands."""
     height = words.shape[1] - 2
     masks = _row_parity_masks(words.shape[2])
@@ -196,7 +226,9 @@ def _sweep_banded(words, half_width, invert, first_sweep, n_sweeps, first_config
         mine, other = words[colour], words[1 - colour]
         for band in prange(n_bands):
             first, last = band * height // n_bands, (band + 1) * height // n_bands
-            _update_rows(mine, other, masks[colour], invert, first, last, np.uint64(half), configuration, key, digits)
+            _update_rows(
+                mine, other, masks[colour], invert, first, last, place, np.uint64(half), configuration, key, digits
+            )
             refresh_ghosts(mine, half_width, first + 1, last + 1)
         for band in range(1, n_bands):
             refresh_top_bit(mine, half_width, band * height // n_bands + 1)
@@ -209,20 +241,29 @@ def to_device(packed):
 
 
 to_host = to_device
-packed_observables = observables.packed_observables
+packed_counts = observables.packed_counts
 
 
 def sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration):
     """Run sweeps on a `lattice.PackedLattice`, in place; arguments as `metropolis.sweep_packed`, checked there."""
-    words, half_width = packed.words, packed.width // 2
+    words, half_width, place = packed.words, packed.width // 2, (packed.first_row, packed.torus_height)
     invert = ALL if beta < 0 else _ZERO
     digits = update_rule.thresholds(beta)
     n_threads = numba.get_num_threads()
     n_bands = min(n_threads, packed.height, words[0, 0].size // _MIN_BAND_WORDS)
     if packed.n_configurations >= n_threads or n_bands < 2:
-        _sweep_batch(words, half_width, invert, first_sweep, n_sweeps, first_configuration, key, digits)
+        _sweep_batch(words, half_width, invert, place, first_sweep, n_sweeps, first_configuration, key, digits)
         return
     for index in range(packed.n_configurations):
         _sweep_banded(
-            words[index], half_width, invert, first_sweep, n_sweeps, first_configuration + index, key, digits, n_bands
+            words[index],
+            half_width,
+            invert,
+            place,
+            first_sweep,
+            n_sweeps,
+            first_configuration + index,
+            key,
+            digits,
+            n_bands,
         )

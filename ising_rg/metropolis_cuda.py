@@ -11,13 +11,13 @@ stream. NUMBA_ENABLE_CUDASIM=1 runs the same kernels in Numba's simulator, witho
 """
 
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 from numba import cuda
 
 from ising_rg import random_numbers, update_rule
 from ising_rg.lattice import PackedLattice, words_per_row
-from ising_rg.observables import observables_of_counts
 from ising_rg.random_numbers import MASK32, ROUNDS, SHIFT32
 from ising_rg.update_rule import ALL, MAX_CALLS, ONE, SHIFT63
 
@@ -79,10 +79,24 @@ def _update_at(words, mine, other, width, odd_row, invert, index, half_sweep, co
 
 @cuda.jit
 def _half_sweep_kernel(
-    words, height, width, colour, strip, invert, half_sweep, first_configuration, key0, key1, p1, p2
+    words,
+    height,
+    width,
+    torus_row,
+    torus_words,
+    colour,
+    strip,
+    invert,
+    half_sweep,
+    first_configuration,
+    key0,
+    key1,
+    p1,
+    p2,
 ):
     """Update one sublattice of every configuration: thread (word column and strip of rows, configuration).
 
+    torus_row: row of the torus that row 0 is; torus_words: words of one of its sublattices (`lattice.PackedLattice`).
     Unsigned numbers throughout: signed ones cost a test for negative indices at every access.
     """
     thread, configuration = np.uint64(cuda.grid(1)), np.uint64(cuda.blockIdx.y)
@@ -91,11 +105,15 @@ def _half_sweep_kernel(
     counter = (first_configuration + configuration) << np.uint64(6)
     mine = (configuration + configuration + colour) * size + (first_row + ONE) * width + column
     other = mine + size - colour * (size + size)
-    index = first_row * width + column
+    index = (torus_row + first_row) * width + column
+    if index >= torus_words:
+        index -= torus_words
     odd_row = ALL if (first_row + colour) & ONE else _ZERO
     for _ in range(min(first_row + strip, height) - min(first_row, height)):
         _update_at(words, mine, other, width, odd_row, invert, index, half_sweep, counter, key0, key1, p1, p2)
         mine, other, index, odd_row = mine + width, other + width, index + width, ~odd_row
+        if index >= torus_words:  # the torus ends within the window
+            index -= torus_words
 
 
 @cuda.jit(device=True, inline=True)
@@ -140,7 +158,20 @@ def _refresh_kernel(words, colour, half_width):
 
 
 @cuda.jit
-def _small_kernel(words, half_width, invert, first_sweep, n_sweeps, first_configuration, key0, key1, p1, p2):
+def _small_kernel(
+    words,
+    half_width,
+    torus_row,
+    torus_words,
+    invert,
+    first_sweep,
+    n_sweeps,
+    first_configuration,
+    key0,
+    key1,
+    p1,
+    p2,
+):
     """Run all sweeps of one configuration in one block."""
     height, width = words.shape[2] - 2, words.shape[3]
     flat, size = words.reshape(words.size), np.uint64((height + 2) * width)
@@ -154,6 +185,9 @@ def _small_kernel(words, half_width, invert, first_sweep, n_sweeps, first_config
             index = np.uint64(place)
             at, beside = start + np.uint64(colour) * size + index, start + np.uint64(1 - colour) * size + index
             odd_row = ALL if (place // width + colour) & 1 else _ZERO
+            index += torus_row * np.uint64(width)
+            if index >= torus_words:
+                index -= torus_words
             _update_at(
                 flat, at, beside, np.uint64(width), odd_row, invert, index, np.uint64(half), counter, key0, key1, p1, p2
             )
@@ -175,11 +209,11 @@ def _beside(sublattice, row, w, odd_row):
 
 
 @cuda.jit
-def _count_kernel(words, half_width, counts):
+def _count_kernel(words, half_width, first_row, last_row, counts):
     """Add each row's counts (see `observables_of_counts`) to counts[configuration] (int64, 3): one thread a row."""
     height = words.shape[2] - 2
-    y = cuda.grid(1)
-    if y >= height:
+    y = first_row + cuda.grid(1)
+    if y >= last_row:
         return
     black, white, row = words[cuda.blockIdx.y, 0], words[cuda.blockIdx.y, 1], y + 1
     odd_row = ALL if y & 1 else _ZERO
@@ -201,13 +235,14 @@ def _count_kernel(words, half_width, counts):
     cuda.atomic.add(counts, (cuda.blockIdx.y, 2), diagonal)
 
 
-def packed_observables(packed):
-    """Return (m, c10, c11) of each configuration of a PackedLattice on the device, float64 (batch,) each, counted there."""
+def packed_counts(packed, first_row=0, n_rows=None):
+    """Return `observables.packed_counts` of a PackedLattice on the device, counted there."""
+    n_rows = packed.height if n_rows is None else n_rows
     words, stream = kernel_view(packed.words)
     counts = cuda.to_device(np.zeros((words.shape[0], 3), np.int64), stream=stream)
-    blocks = -(-packed.height // THREADS), words.shape[0]
-    _count_kernel[blocks, THREADS, stream](words, packed.width // 2, counts)
-    return observables_of_counts(counts.copy_to_host(stream=stream), packed.n_sites)
+    blocks = -(-n_rows // THREADS), words.shape[0]
+    _count_kernel[blocks, THREADS, stream](words, packed.width // 2, first_row, first_row + n_rows, counts)
+    return counts.copy_to_host(stream=stream)
 
 
 def simulated():
@@ -220,26 +255,27 @@ def simulated():
 def to_device(packed):
     """Return a PackedLattice whose words are on the device: a torch CUDA tensor (int64), or the simulator's array."""
     if simulated():
-        return PackedLattice(cuda.to_device(packed.words), packed.height, packed.width)
+        return replace(packed, words=cuda.to_device(packed.words))
     import torch
 
-    return PackedLattice(torch.from_numpy(packed.words.view(np.int64)).cuda(), packed.height, packed.width)
+    return replace(packed, words=torch.from_numpy(packed.words.view(np.int64)).cuda())
 
 
-def empty(n_configurations, height, width):
+def empty(n_configurations, height, width, first_row=0, torus_height=None):
     """Return a PackedLattice of zero bits on the device."""
     shape = (n_configurations, 2, height + 2, words_per_row(width))
     if simulated():
-        return PackedLattice(cuda.to_device(np.zeros(shape, np.uint64)), height, width)
+        return PackedLattice(cuda.to_device(np.zeros(shape, np.uint64)), height, width, first_row, torus_height)
     import torch
 
-    return PackedLattice(torch.zeros(shape, dtype=torch.int64, device="cuda"), height, width)
+    words = torch.zeros(shape, dtype=torch.int64, device="cuda")
+    return PackedLattice(words, height, width, first_row, torus_height)
 
 
 def to_host(packed):
     """Return a PackedLattice with its words in a numpy array."""
     words = packed.words.copy_to_host() if simulated() else packed.words.cpu().numpy().view(np.uint64)
-    return PackedLattice(words, packed.height, packed.width)
+    return replace(packed, words=words)
 
 
 def sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration):
@@ -249,10 +285,11 @@ def sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration):
     height, half_width = rows - 2, packed.width // 2
     invert = ALL if beta < 0 else _ZERO
     p1, p2 = (np.uint64(threshold) for threshold in update_rule.integer_thresholds(beta))
+    place = np.uint64(packed.first_row % packed.torus_height), np.uint64(packed.torus_height * width)
     if height * width <= SMALL_WORDS:
         threads = min(1024, -(-height * width // 32) * 32) if not simulated() else 8
         _small_kernel[n_configurations, threads, stream](
-            words, half_width, invert, first_sweep, n_sweeps, first_configuration, *key, p1, p2
+            words, half_width, *place, invert, first_sweep, n_sweeps, first_configuration, *key, p1, p2
         )
         return
     strip = max(1, min(_LONGEST_STRIP, n_configurations * height * width // _FILL_THREADS))
@@ -262,7 +299,7 @@ def sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration):
     for half in range(2 * first_sweep, 2 * (first_sweep + n_sweeps)):
         colour = half & 1
         arguments = (np.uint64(number) for number in (colour, strip, invert, half, first_configuration))
-        _half_sweep_kernel[blocks, THREADS, stream](flat, *numbers, *arguments, *key, p1, p2)
+        _half_sweep_kernel[blocks, THREADS, stream](flat, *numbers, *place, *arguments, *key, p1, p2)
         _refresh_kernel[refresh_blocks, THREADS, stream](words, colour, half_width)
 
 

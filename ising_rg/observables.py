@@ -178,10 +178,13 @@ def _pair_sums(spins, dx, dy):
     return sums.sum(1)
 
 
-def packed_observables(packed):
-    """Return (m, c10, c11) of each configuration of a `lattice.PackedLattice`, float64 (batch,) each, counted from its bits."""
-    counts = _count_bits(packed.words, packed.width // 2)
-    return observables_of_counts(counts, packed.n_sites)
+def packed_counts(packed, first_row=0, n_rows=None):
+    """Return the counts of `observables_of_counts` of each configuration of a `lattice.PackedLattice`, int64 (batch, 3).
+
+    Of rows first_row ... and their neighbours; a window's last row has none below.
+    """
+    last = packed.height if n_rows is None else first_row + n_rows
+    return _count_bits(packed.words, packed.width // 2, first_row, last)
 
 
 def observables_of_counts(counts, n_sites):
@@ -200,13 +203,13 @@ def popcount(word):
 
 
 @njit(parallel=True, cache=True)
-def _count_bits(words, half_width):
-    """Return the counts of `observables_of_counts` of each configuration of `words` (batch, 2, H + 2, W), int64 (batch, 3)."""
+def _count_bits(words, half_width, first_row, last_row):
+    """Return the counts of rows first_row <= y < last_row of each configuration of `words` (batch, 2, H + 2, W)."""
     n_configurations, _, rows, n_words = words.shape
-    height = rows - 2
-    counts = np.zeros((n_configurations, height, 3), np.int64)
-    for index in prange(n_configurations * height):
-        configuration, y = index // height, index % height
+    height, n_rows = rows - 2, last_row - first_row
+    counts = np.zeros((n_configurations, n_rows, 3), np.int64)
+    for index in prange(n_configurations * n_rows):
+        configuration, y = index // n_rows, first_row + index % n_rows
         black, white = words[configuration, 0].reshape(-1), words[configuration, 1].reshape(-1)
         odd_row = ALL if y & 1 else np.uint64(0)
         up, antialigned, diagonal = 0, 0, 0
@@ -227,9 +230,6 @@ def _count_bits(words, half_width):
                 under = lattice[below + w]
                 under_beside = _row_neighbour(under, lattice[below + w - 1], lattice[below + w + 1], odd)
                 diagonal += popcount((colour_spins ^ under) & used) + popcount((colour_spins ^ under_beside) & used)
-        counts[configuration, y, 0], counts[configuration, y, 1], counts[configuration, y, 2] = (
-            up,
-            antialigned,
-            diagonal,
-        )
+        counted = counts[configuration, y - first_row]
+        counted[0], counted[1], counted[2] = up, antialigned, diagonal
     return counts.sum(1)

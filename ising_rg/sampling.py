@@ -133,6 +133,7 @@ def draw(coarse, program, variants, key, first_configuration=0, tile=None):
         none,
         height,
         width,
+        (0, height),
         program,
         variants,
         key,
@@ -146,13 +147,16 @@ def draw(coarse, program, variants, key, first_configuration=0, tile=None):
 
 
 def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None, device="cpu"):
-    """Return the fine `lattice.PackedLattice` drawn from a coarse one; arguments as `draw`, lattices on `device`."""
+    """Return the fine `lattice.PackedLattice` drawn from a coarse one; arguments as `draw`, lattices on `device`.
+
+    Of a window, `program.margins[0]` blocks at either end are drawn from neighbours that are not theirs.
+    """
     if device == "cuda":
         from ising_rg import sampling_cuda  # slow to import, and of use on few machines
 
         return sampling_cuda.draw_packed(coarse, program, variants, key, first_configuration, tile)
     n, height, width = coarse.n_configurations, coarse.height, coarse.width
-    fine = lattice.empty(n, SCALE * height, SCALE * width)
+    fine = lattice.empty(n, SCALE * height, SCALE * width, SCALE * coarse.first_row, SCALE * coarse.torus_height)
     none = np.empty((0, 0, 0), np.int8)
     variants = np.ascontiguousarray(variants, np.int64)
     tile = _tile(n, height, width, tile)
@@ -161,6 +165,7 @@ def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None
         coarse.words,
         height,
         width,
+        (coarse.first_row, coarse.torus_height),
         program,
         variants,
         key,
@@ -170,7 +175,7 @@ def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None
         fine.words,
         numba.get_num_threads(),
     )
-    sampling_cpu.close(fine.words, fine.width // 2)
+    lattice.close(fine)
     return fine
 
 

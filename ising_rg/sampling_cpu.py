@@ -8,7 +8,7 @@ vector; 64 taps or so a spin are all the work there is.
 import numpy as np
 from numba import njit, prange
 
-from ising_rg import lattice, random_numbers
+from ising_rg import random_numbers
 from ising_rg.random_numbers import ROUNDS
 
 LANES = 32  # int16 in a 512-bit vector: rows are computed in whole vectors
@@ -24,7 +24,19 @@ _COLLECT = np.uint64(sum(1 << (56 + bit - 8 * byte) for byte, bit in enumerate((
 
 @njit(parallel=True, cache=True)
 def draw(
-    spins, words, height, width, program, variants, key, first_configuration, tile, fine_spins, fine_words, n_workers
+    spins,
+    words,
+    height,
+    width,
+    place,
+    program,
+    variants,
+    key,
+    first_configuration,
+    tile,
+    fine_spins,
+    fine_words,
+    n_workers,
 ):
     """Draw the fine lattices of a batch, in tiles of tile = (rows, columns) blocks.
 
@@ -32,6 +44,7 @@ def draw(
         spins: int8 (B, h, w), the coarse lattices; or empty, and then
         words: uint64 (B, 2, h + 2, W) of a PackedLattice.
         height, width: h, w.
+        place: (row of the torus that row 0 is, rows of the torus), if the lattice is a window (`lattice.PackedLattice`).
         program: `sampling.Program`.
         variants: int64 (B,), the variant of the program that draws each configuration.
         key, first_configuration: name the random numbers.
@@ -47,8 +60,8 @@ def draw(
         # Memory that stays in the cache: allocated for every tile, its pages would be mapped anew each time.
         buffer = np.empty(10 * (tile[0] + 2 * margin) * (tile[1] + 2 * margin + LANES), np.int16)
         for index in range(worker * n_tiles // n_workers, (worker + 1) * n_tiles // n_workers):
-            configuration, place = index // (tiles_y * tiles_x), index % (tiles_y * tiles_x)
-            y0, x0 = place // tiles_x * tile[0], place % tiles_x * tile[1]
+            configuration, at = index // (tiles_y * tiles_x), index % (tiles_y * tiles_x)
+            y0, x0 = at // tiles_x * tile[0], at % tiles_x * tile[1]
             n_rows, n_columns = min(tile[0], height - y0), min(tile[1], width - x0)
             plane_rows, stride = n_rows + 2 * margin, n_columns + 2 * margin + LANES
             planes = buffer[: 10 * plane_rows * stride].reshape(10, plane_rows, stride)
@@ -58,7 +71,7 @@ def draw(
                 _load_words(planes[0], margin, words[configuration], height, width, y0, x0, n_rows, n_columns)
             number, variant = np.uint64(first_configuration + configuration), variants[configuration]
             for p in range(9):
-                _draw_plane(planes, p, program, variant, key, number, height, width, y0, x0, n_rows, n_columns)
+                _draw_plane(planes, p, program, variant, key, number, height, width, place, y0, x0, n_rows, n_columns)
             order = program.order[variant]
             if fine_spins.size:
                 _store_spins(planes, margin, order, fine_spins[configuration], y0, x0, n_rows, n_columns)
@@ -89,7 +102,7 @@ def _load_words(plane, margin, words, height, width, y0, x0, n_rows, n_columns):
 
 
 @njit(cache=True)
-def _draw_plane(planes, p, program, variant, key, configuration, height, width, y0, x0, n_rows, n_columns):
+def _draw_plane(planes, p, program, variant, key, configuration, height, width, place, y0, x0, n_rows, n_columns):
     """Draw the p-th sub-lattice into planes[p + 1], with the margin that later ones need.
 
     Where the tile is as wide (high) as the lattice, the margin is copied from the other side.
@@ -112,7 +125,8 @@ def _draw_plane(planes, p, program, variant, key, configuration, height, width, 
     for y in range(-around_y, n_rows + around_y):
         start = (y + m) * stride + m - around_x
         _weighted_sums(flat, start, offsets, weights, sums)
-        _row_of_uniforms(uniforms, x0 - around_x, n, (y0 + y) % height, p, configuration, key, width)
+        torus_row = (place[0] + (y0 + y) % height) % place[1]
+        _row_of_uniforms(uniforms, x0 - around_x, n, torus_row, p, configuration, key, width)
         row = planes[p + 1, y + m]
         _compare(sums, uniforms, program.thresholds, n, row[m - around_x :])
         if across:
@@ -240,12 +254,3 @@ def _store_words(planes, margin, order, fine, y0, x0, n_rows, n_columns):
                 odd |= (collected >> _U(4)) << _U(4 * k)
             fine[y & 1, y + 1, first + w] = even
             fine[1 - (y & 1), y + 1, first + w] = odd
-
-
-@njit(parallel=True, cache=True)
-def close(words, half_width):
-    """Write ghosts and halo rows of a PackedLattice's words (B, 2, H + 2, W), in place."""
-    for index in prange(2 * words.shape[0]):
-        sublattice = words[index // 2, index % 2]
-        lattice.refresh_ghosts(sublattice, half_width, 1, sublattice.shape[0] - 1)
-        lattice.refresh_halo_rows(sublattice, half_width)

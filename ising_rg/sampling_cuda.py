@@ -45,21 +45,23 @@ def _draw_kernel(
     around,
     y0,
     height,
+    torus_row,
+    torus_height,
     key0,
     key1,
     numbers,
 ):
     """Draw the p-th sub-lattice of a band into planes[:, p + 1]: thread (Philox call, row, configuration).
 
-    flat: the same memory as planes. rows, columns, weights: of the taps of all variants, one after the other; rows as distances in
-    flat. numbers: uint64, those of the configurations.
+    torus_row, torus_height: row of the torus that row 0 is, rows of the torus. flat: the same memory as planes. rows, columns,
+    weights: of the taps of all variants, one after the other; rows as distances in flat. numbers: uint64, of the configurations.
     """
     thread, i, b = cuda.grid(1), cuda.blockIdx.y + margin - around, cuda.blockIdx.z
     width, variant, limit = planes.shape[3], variants[b], thresholds.shape[0] // 2
     chunk, lane = thread // 8, thread % 8
     if 64 * chunk >= width:
         return
-    y = (y0 + i - margin + height) % height
+    y = ((y0 + i - margin + height) % height + torus_row) % torus_height
     u0, u1, u2, u3 = _philox(np.uint64(thread), np.uint64(y), np.uint64(p), numbers[b], key0, key1, ROUNDS)
     x = 64 * chunk + lane
     inside = x >= margin and x + 64 + margin <= width
@@ -105,7 +107,7 @@ def _store_kernel(planes, order, variants, margin, first, y0, half_width, words)
 def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None):
     """Return the fine PackedLattice on the device; arguments as `sampling.draw_packed`. Of a tile only the rows count."""
     height, width, n = coarse.height, coarse.width, coarse.n_configurations
-    fine = empty(n, 3 * height, 3 * width)
+    fine = empty(n, 3 * height, 3 * width, 3 * coarse.first_row, 3 * coarse.torus_height)
     (words, stream), (fine_words, _) = kernel_view(coarse.words), kernel_view(fine.words)
     margin = int(program.margins[0])
     band = tile[0] if tile is not None else max(1, BAND_BYTES // (10 * width) - 2 * margin)
@@ -152,6 +154,8 @@ def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None
                     around,
                     y0,
                     height,
+                    coarse.first_row,
+                    coarse.torus_height,
                     *key,
                     numbers,
                 )

@@ -29,6 +29,12 @@ for file, cases in ((conditional, (((2, 6, 4), 4), ((1, 4, 66), None))), (indepe
         again = metropolis.to_host(upsampling.grow(there, kernel, 0.44, 1, 5, 7, "cuda"), "cuda")
         refined = upsampling.grow(lattice.pack(start), kernel, 0.44, 1, 5, 7)
         assert np.array_equal(lattice.unpack(again), lattice.unpack(refined))
+here = lattice.pack(np.ones((6, 4), np.int8))
+here.first_row, here.torus_height = 6, 10  # a window across the last row of its torus
+there = upsampling.grow(metropolis.to_device(here, "cuda"), kernels.load(conditional), 0.44, 1, 5, 7, "cuda")
+expected = upsampling.grow(here, kernels.load(conditional), 0.44, 1, 5, 7)
+assert (there.first_row, there.torus_height) == (18, 30)
+assert np.array_equal(lattice.unpack(metropolis.to_host(there, "cuda")), lattice.unpack(expected))
 print("identical")
 """
 
@@ -63,6 +69,14 @@ for small_words, expected in ((4096, "_small_kernel"), (0, "_half_sweep_kernel")
         again = lattice.unpack(metropolis.to_host(packed, "cuda"))
         assert np.array_equal(again.reshape(shape), on_cpu), (shape, beta, expected)
         assert launched[-1] == expected
+        window = lattice.pack(start)
+        window.first_row, window.torus_height = 8, 8 + window.height // 2 // 2 * 2  # the torus ends within it
+        there = metropolis.to_device(window, "cuda")
+        for packed, device in ((window, "cpu"), (there, "cuda")):
+            metropolis.sweep_packed(packed, beta, 2, 5, 2, device, 7)
+        assert np.array_equal(lattice.unpack(metropolis.to_host(there, "cuda")), lattice.unpack(window)), shape
+        counts = [metropolis.packed_counts(packed, 1, 2, device) for packed, device in ((window, "cpu"), (there, "cuda"))]
+        assert np.array_equal(*counts)
 print("identical")
 """
 
