@@ -84,8 +84,9 @@ def walls(s):
     """Print and return the tail of the number of broken bonds in straight runs."""
     histograms = {n: np.zeros(n + 1) for n in fluctuations.WALL_LENGTHS}
     for bitmap in samples(s.WALL_SIZE, s.WALL_CONFIGS, s.SEED):
-        sums = local_equilibrium.count(bitmap, exact.BETA_CRITICAL)
-        for blocks in (sums.broken_x, sums.broken_y.T):
+        broken = []  # one band holds all rows
+        local_equilibrium.count(bitmap, exact.BETA_CRITICAL, on_broken=lambda _, x, y, out=broken: out.extend((x, y.T)))
+        for blocks in broken:
             total = np.concatenate([np.zeros((1, blocks.shape[1]), int), blocks.cumsum(0, dtype=int)])
             for n, histogram in histograms.items():
                 step = n // local_equilibrium.BLOCK

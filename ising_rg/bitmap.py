@@ -3,6 +3,8 @@
 `Bitmap.words` is uint64 (H, W), W = ceil(L / 64): bit x & 63 of words[y, x >> 6] is the spin at (x, y), 1 = up; bits beyond
 L are 0. A 41472 x 41472 lattice takes 215 MB. (`lattice.PackedLattice` keeps the sublattices apart, for updating; here they
 are interleaved, so that a pair at any distance is a shift away.)
+
+What is measured is measured in bands of rows, so that a lattice may be a `storage.BitFile` as well, which reads its rows from disk.
 """
 
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from ising_rg.observables import popcount
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
+BAND_BYTES = 2**26  # of rows in memory at a time
 _BAND = 64  # rows that one thread takes at a time
 _BYTE_REVERSED = np.array([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], np.uint8)
 
@@ -33,6 +36,20 @@ class Bitmap:
     @property
     def n_sites(self):
         return self.height * self.width
+
+    def rows(self, first, n):
+        """Return rows first ... first + n - 1, modulo the height, uint64 (n, W); a view if they do not cross the last row."""
+        first %= self.height
+        if first + n <= self.height:
+            return self.words[first : first + n]
+        return np.take(self.words, np.arange(first, first + n), 0, mode="wrap")
+
+
+def bands(bitmap, multiple=1):
+    """Yield (first row, number of rows) of bands of some 64 MiB, starting at multiples of `multiple`."""
+    n_rows = max(1, BAND_BYTES // (8 * ((bitmap.width + 63) // 64)) // multiple) * multiple
+    for first in range(0, bitmap.height, n_rows):
+        yield first, min(n_rows, bitmap.height - first)
 
 
 def empty(height, width):
@@ -84,7 +101,7 @@ def set_rows(bitmap, first_row, rows):
 
 def to_spins(bitmap, first_row=0, n_rows=None):
     """Return rows of the bitmap as int8 spins (n_rows, L)."""
-    rows = bitmap.words[first_row : None if n_rows is None else first_row + n_rows]
+    rows = bitmap.rows(first_row, bitmap.height - first_row if n_rows is None else n_rows)
     bits = np.unpackbits(rows.view(np.uint8), axis=1, count=bitmap.width, bitorder="little").view(np.int8)
     bits *= 2
     bits -= 1
@@ -93,13 +110,14 @@ def to_spins(bitmap, first_row=0, n_rows=None):
 
 def to_bytes(bitmap, first_row=0, n_rows=None):
     """Return rows of the bitmap bit-packed as in files, uint8 (n_rows, ceil(L / 8)), highest bit first."""
-    rows = bitmap.words[first_row : None if n_rows is None else first_row + n_rows]
+    rows = bitmap.rows(first_row, bitmap.height - first_row if n_rows is None else n_rows)
     return _BYTE_REVERSED[rows.view(np.uint8)[:, : (bitmap.width + 7) // 8]]
 
 
 def magnetization(bitmap):
     """Return the mean spin of the configuration."""
-    return 2 * int(_count_up(bitmap.words)) / bitmap.n_sites - 1
+    up = sum(int(_count_up(bitmap.rows(first, n))) for first, n in bands(bitmap))
+    return 2 * up / bitmap.n_sites - 1
 
 
 def correlations(bitmap, displacements):
@@ -107,15 +125,30 @@ def correlations(bitmap, displacements):
 
     Exact: counted from the bits. No average over the square's group is taken.
     """
-    pairs = np.array([(dx % bitmap.width, dy % bitmap.height) for dx, dy in displacements], np.int64).reshape(-1, 2)
-    unlike = _unlike_pairs(bitmap.words, bitmap.width, pairs).sum(0)
+    pairs = [(dx % bitmap.width, dy % bitmap.height) for dx, dy in displacements]
+    # (dx, dy) and (-dx, -dy) name the same pairs: of the two the one whose rows are needed for others too.
+    heights = {dy for _, dy in pairs}
+    pairs = [
+        (dx, dy)
+        if dy <= bitmap.height - dy or bitmap.height - dy not in heights
+        else (-dx % bitmap.width, bitmap.height - dy)
+        for dx, dy in pairs
+    ]
+    unlike = np.zeros(len(pairs), np.int64)
+    for first, n in bands(bitmap):
+        here = bitmap.rows(first, n)
+        for dy in sorted({dy for _, dy in pairs}):
+            of_this_height = [index for index, pair in enumerate(pairs) if pair[1] == dy]
+            shifts = np.array([pairs[index][0] for index in of_this_height])
+            unlike[of_this_height] += _unlike_pairs(here, bitmap.rows(first - dy, n), bitmap.width, shifts).sum(0)
     return 1 - 2 * unlike / bitmap.n_sites
 
 
 def block_averages(bitmap, block):
     """Return the mean spin of blocks of block x block sites, float32 (H // block, L // block); edges that fill no block are cut."""
-    n, m = bitmap.height // block, bitmap.width // block
-    return _block_sums(bitmap.words, block, n, m).astype(np.float32) * np.float32(2 / block**2) - np.float32(1)
+    m = bitmap.width // block
+    sums = [_block_sums(bitmap.rows(first, n), block, n // block, m) for first, n in bands(bitmap, block)]
+    return np.concatenate(sums).astype(np.float32) * np.float32(2 / block**2) - np.float32(1)
 
 
 def _last_mask(width):
@@ -208,20 +241,19 @@ def _extend(row, width, extended):
 
 
 @njit(parallel=True, cache=True)
-def _unlike_pairs(words, width, displacements):
-    """Return how many pairs differ, by band of rows and displacement, int64 (bands, n)."""
+def _unlike_pairs(words, other_words, width, shifts):
+    """Return how many spins differ from those `shifts` to the right of them in the other rows, int64 (bands of rows, shifts)."""
     height, n_words = words.shape
     n_bands = (height + _BAND - 1) // _BAND
-    counts = np.zeros((n_bands, len(displacements)), np.int64)
+    counts = np.zeros((n_bands, len(shifts)), np.int64)
     mask = _ALL >> np.uint64(-width % 64)
     for band in prange(n_bands):
         extended = np.empty(2 * n_words + 2, np.uint64)
         for y in range(band * _BAND, min(height, (band + 1) * _BAND)):
             _extend(words[y], width, extended)
-            for index in range(len(displacements)):
-                # The pair's second site lies in this row, its first dy rows above.
-                there = words[(y - displacements[index, 1]) % height]
-                dx = displacements[index, 0]
+            there = other_words[y]
+            for index in range(len(shifts)):
+                dx = shifts[index]
                 shifted, t = extended[dx >> 6 :], np.uint64(dx & 63)
                 total = np.int64(0)
                 if t:

@@ -46,7 +46,7 @@ def configuration(bitmap, beta, critical, n_configurations=1):
     rows = _correlation_rows(measured, L, beta)
     if critical and L >= SMALLEST:
         rows.append(_row("m2", m**2, exact.M2_AMPLITUDE * L**-0.25, fluctuations.m2_noise(L)))
-    sums = local_equilibrium.count(bitmap, beta)
+    sums = local_equilibrium.count(bitmap, beta, [n for n in fluctuations.WALL_LENGTHS if n <= L // 4])
     rows += local_equilibrium.couplings(sums)
     extremes = []
     if L >= 64:
@@ -114,11 +114,10 @@ def straight_wall(sums, L):
 
     measured is the normal deviate of that likelihood itself; length, broken, direction, x and y say where.
     """
-    lengths = [n for n in fluctuations.WALL_LENGTHS if n <= L // 4]
-    worst = None
-    for length, (broken, direction, x, y) in zip(lengths, local_equilibrium.straight_walls(sums, lengths), strict=True):
+    worst, n_lengths = None, len(sums.walls.worst)
+    for length, (broken, direction, x, y) in sums.walls.worst.items():
         n_runs = 4 * L * L / length  # half overlapping, in two directions
-        log_p = fluctuations.wall_log_probability(broken, length) + math.log(n_runs * len(lengths))
+        log_p = fluctuations.wall_log_probability(broken, length) + math.log(n_runs * n_lengths)
         if worst is None or log_p < worst[0]:
             worst = log_p, length, broken, direction, x, y
     if worst is None:
@@ -203,8 +202,8 @@ def _misplaced_reason(by_name, far, sums):
     names = [name for name in far if name.startswith("local_anisotropy") or "-C(0," in name]
     if names:
         worst = max(names, key=lambda name: abs(far[name]["z"]))
-        c_x = 1 - 2 * sums.broken_x.mean() / local_equilibrium.BLOCK if sums.broken_x.size else math.nan
-        c_y = 1 - 2 * sums.broken_y.mean() / local_equilibrium.BLOCK if sums.broken_y.size else math.nan
+        in_blocks = len(sums.broken_x) // local_equilibrium.BLOCK * local_equilibrium.BLOCK
+        c_x, c_y = (1 - 2 * b.mean() / in_blocks if in_blocks else math.nan for b in (sums.broken_x, sums.broken_y))
         words.append(
             f"rows and columns differ: neighbours correlate {c_x:.4f} along rows and {c_y:.4f} along columns ({worst}: "
             f"z = {far[worst]['z']:+.1f}): {'rows' if c_y < c_x else 'columns'} out of place, or unequal couplings"
@@ -316,7 +315,7 @@ def _distance_reason(rows, far, L):
 def _equal_block_fraction(sums):
     """Return the largest fraction, over the three phases, of unbroken bonds among those that would lie inside 3 x 3 blocks."""
     fractions = []
-    for broken in (sums.broken_x.sum(0, dtype=np.int64), sums.broken_y.sum(1, dtype=np.int64)):
+    for broken in (sums.broken_x, sums.broken_y):
         phases = broken[: len(broken) // 3 * 3].reshape(-1, 3).sum(0)
         fractions.append(1 - (phases.sum() - phases.max()) / max(phases.sum(), 1))
     return min(fractions)

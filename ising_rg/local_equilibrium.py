@@ -10,7 +10,7 @@ coupling, with f = 1 that of a field; with f = the neighbour across one line of 
 all others do. Tests for white sites given black ones are made alike; every z below is that of one colour.
 
 Such a test sees what local updates see. It is blind to order at long distances, which is what C(r) is for, and to a flipped
-region, all of whose inner sites are in equilibrium: that one shows as a straight run of broken bonds (`straight_walls`).
+region, all of whose inner sites are in equilibrium: that one shows as a straight run of broken bonds (`StraightWalls`).
 
 Source: Besag, J. R. Stat. Soc. B 36, 192 (1974), the coding method for lattice models.
 """
@@ -22,6 +22,7 @@ from statistics import NormalDist
 import numpy as np
 from numba import njit, prange
 
+from ising_rg import bitmap as bitmaps
 from ising_rg.observables import popcount
 
 COLOURS = ("black", "white")
@@ -42,8 +43,9 @@ class LocalSums:
     column_residuals: float64 (3, 2, L): sums over the rows of one parity of  s(x+1) e(x), s(x-1) e(x), 1 - tanh^2(beta h(x)),
         where e = s - tanh(beta h).
     row_residuals: float64 (3, 2, H): the same with rows and columns exchanged: s(y+1) e(y), s(y-1) e(y), variance.
-    broken_x: uint8 (H // 32, L): broken bonds between x and x + 1 in 32 successive rows.
-    broken_y: uint8 (H, L // 32): broken bonds between y and y + 1 in 32 successive columns.
+    broken_x: int64 (L,): broken bonds between x and x + 1, in the rows that fill blocks of 32.
+    broken_y: int64 (H,): broken bonds between y and y + 1, in the columns that fill blocks of 32.
+    walls: `StraightWalls`.
     """
 
     counts: np.ndarray
@@ -51,22 +53,38 @@ class LocalSums:
     row_residuals: np.ndarray
     broken_x: np.ndarray
     broken_y: np.ndarray
+    walls: "StraightWalls"
     beta: float
 
 
-def count(bitmap, beta):
-    """Return the LocalSums of a Bitmap at inverse temperature beta; even sizes only (an odd torus has no two sublattices)."""
+def count(bitmap, beta, wall_lengths=(), on_broken=None):
+    """Return the LocalSums of a Bitmap at inverse temperature beta; even sizes only (an odd torus has no two sublattices).
+
+    Args:
+        wall_lengths: lengths of straight runs that are looked for, multiples of 32.
+        on_broken: called with each band's (first row, broken_x, broken_y): uint8 (n // 32, L), broken bonds between x and x + 1 in
+            32 successive rows, and uint8 (n, L // 32), those between y and y + 1 in 32 successive columns.
+    """
     if bitmap.height % 2 or bitmap.width % 2:
         raise ValueError(f"bitmap: found {bitmap.height} x {bitmap.width}, needed even sizes")
     tanh = [round(math.tanh(beta * h) * _SCALE) for h in (2, 4)]
     variance = [round((1 - math.tanh(beta * h) ** 2) * _SCALE) for h in (2, 4)]
-    columns = np.zeros((_STRIPS, 3, 2, bitmap.width), np.int64)
+    width = bitmap.width
+    counts, walls = np.zeros((2, 3, 3, 2), np.int64), StraightWalls(wall_lengths)
+    columns = np.zeros((_STRIPS, 3, 2, width), np.int64)
     rows = np.zeros((3, 2, bitmap.height), np.int64)
-    broken_x = np.zeros((bitmap.height // BLOCK, bitmap.width), np.uint8)
-    broken_y = np.zeros((bitmap.height, bitmap.width // BLOCK), np.uint8)
-    _sum_residuals(bitmap.words, bitmap.width, *tanh, *variance, columns, rows, broken_x, broken_y)
-    counts = _count_neighbourhoods(bitmap.words, bitmap.width).sum(0)
-    return LocalSums(counts, columns.sum(0) / _SCALE, rows / _SCALE, broken_x, broken_y, beta)
+    broken_x, broken_y = np.zeros(width, np.int64), np.zeros(bitmap.height, np.int64)
+    for first, n in bitmaps.bands(bitmap, BLOCK):
+        words = bitmap.rows(first - 1, n + 2)
+        in_rows, in_columns = np.zeros((n // BLOCK, width), np.uint8), np.zeros((n, width // BLOCK), np.uint8)
+        _sum_residuals(words, width, *tanh, *variance, columns, rows[..., first : first + n], in_rows, in_columns)
+        counts += _count_neighbourhoods(words, width).sum(0)
+        broken_x += in_rows.sum(0, dtype=np.int64)
+        broken_y[first : first + n] = in_columns.sum(1, dtype=np.int64)
+        walls.add(first, in_rows, in_columns)
+        if on_broken is not None:
+            on_broken(first, in_rows, in_columns)
+    return LocalSums(counts, columns.sum(0) / _SCALE, rows / _SCALE, broken_x, broken_y, walls, beta)
 
 
 def couplings(sums):
@@ -191,29 +209,41 @@ def _alignment_across(sums, direction):
     return (weight[:, 0] - weight[:, 1] + weight[:, 2]) / np.maximum(weight.sum(1), 1e-300)
 
 
-def straight_walls(sums, lengths):
-    """Return (broken bonds, direction, x, y) of the straight run of bonds with most broken ones, for each of `lengths`.
+class StraightWalls:
+    """The straight runs of bonds with most broken ones, band after band of rows.
 
     A run of length n is n parallel bonds side by side, the kind of wall that a flipped or misplaced tile leaves; it begins
     at (x, y), a multiple of half its length along the run. Runs do not cross the lattice's last row or column.
+
+    worst: dict length -> (broken bonds, direction, x, y) of the first run with most.
     """
-    result = []
-    for length in lengths:
-        best = (-1, "x", 0, 0)
-        for direction, blocks in (("x", sums.broken_x), ("y", sums.broken_y.T)):
-            n = length // BLOCK
-            if len(blocks) < n:
-                continue
-            step = max(n // 2, 1)
-            starts = range(0, len(blocks) - n + 1, step)
-            for start in starts:
-                run = blocks[start : start + n].sum(0, dtype=np.int32)
-                at = int(np.argmax(run))
-                if run[at] > best[0]:
-                    along = start * BLOCK
-                    best = (int(run[at]), direction, *((at, along) if direction == "x" else (along, at)))
-        result.append(best)
-    return result
+
+    def __init__(self, lengths):
+        self.worst = {length: (-1, "x", 0, 0) for length in lengths}
+        self._before = None  # the last rows of blocks of the bands before, for runs that cross bands
+
+    def add(self, first_row, broken_x, broken_y):
+        """Take in a band; arguments as those of `count`'s on_broken, bands in order."""
+        if not self.worst:
+            return
+        for length in self.worst:
+            self._look_along(broken_y.T, length, 0, "y", first_row)
+        blocks = broken_x if self._before is None else np.concatenate([self._before, broken_x])
+        top = first_row // BLOCK + len(broken_x) - len(blocks)
+        for length in self.worst:
+            self._look_along(blocks, length, top, "x", 0)
+        self._before = blocks[-max(self.worst) // BLOCK :]
+
+    def _look_along(self, blocks, length, first_block, direction, first_line):
+        """Look at runs of `blocks` (blocks along the run, lines); they start at block first_block, line first_line."""
+        n = length // BLOCK
+        step = max(n // 2, 1)
+        for start in range(-(-first_block // step) * step, first_block + len(blocks) - n + 1, step):
+            run = blocks[start - first_block : start - first_block + n].sum(0, dtype=np.int32)
+            line = int(np.argmax(run))
+            if run[line] > self.worst[length][0]:
+                x, y = (line, start * BLOCK) if direction == "x" else (start * BLOCK, first_line + line)
+                self.worst[length] = (int(run[line]), direction, x, y)
 
 
 def extreme_z(z, n_tests):
@@ -267,15 +297,18 @@ def _likeliest_beta(beta, h, n, counts):
 
 @njit(parallel=True, cache=True)
 def _count_neighbourhoods(words, width):
-    """Return the counts of `LocalSums`, by strip of rows, int64 (strips, 2, 3, 3, 2)."""
-    height, n_words = words.shape
+    """Return the counts of `LocalSums`, by strip of rows, int64 (strips, 2, 3, 3, 2).
+
+    words: (n + 2, W), n rows, the first an even one, with the rows above and below.
+    """
+    height, n_words = len(words) - 2, words.shape[1]
     counts = np.zeros((_STRIPS, 2, 3, 3, 2), np.int64)
     last_bit, last_mask = np.uint64((width - 1) & 63), _ALL >> np.uint64(-width % 64)
     masks, spins = np.uint64(0), np.uint64(0)
     for strip in prange(_STRIPS):
         local = np.zeros((2, 3, 3, 2), np.int64)
         for y in range(strip * height // _STRIPS, (strip + 1) * height // _STRIPS):
-            row, above, below = words[y], words[(y - 1) % height], words[(y + 1) % height]
+            above, row, below = words[y], words[y + 1], words[y + 2]
             for w in range(n_words):
                 here = row[w]
                 before = row[w - 1] >> _63 if w else row[n_words - 1] >> last_bit
@@ -313,8 +346,11 @@ def _unpack(row, width, spins):
 
 @njit(parallel=True, cache=True)
 def _sum_residuals(words, width, tanh_2, tanh_4, variance_2, variance_4, columns, rows, broken_x, broken_y):
-    """Add up what `LocalSums` holds, residuals times _SCALE; `columns` is int64 (strips, 3, 2, L), `rows` int64 (3, 2, H)."""
-    height, n_words = words.shape
+    """Add up what `LocalSums` holds, residuals times _SCALE, of n rows given with the rows above and below, words (n + 2, W).
+
+    columns: int64 (strips, 3, 2, L), added to; rows: int64 (3, 2, n), broken_x, broken_y: as in `count`, set.
+    """
+    height = len(words) - 2
     n_blocks = height // BLOCK
     t2, t4 = np.int32(tanh_2), np.int32(tanh_4)
     v0, v2, v4 = np.int32(_SCALE), np.int32(variance_2), np.int32(variance_4)
@@ -329,10 +365,10 @@ def _sum_residuals(words, width, tanh_2, tanh_4, variance_2, variance_4, columns
         residual, variance = np.empty(width, np.int32), np.empty(width, np.int32)
         broken = np.zeros(width, np.uint8)
         if first < last:
-            _unpack(words[(first - 1) % height], width, above)
-            _unpack(words[first], width, here)
+            _unpack(words[first], width, above)
+            _unpack(words[first + 1], width, here)
         for y in range(first, last):
-            _unpack(words[(y + 1) % height], width, below)
+            _unpack(words[y + 2], width, below)
             parity = y & 1
             right_sums, left_sums = columns[strip, 0, parity], columns[strip, 1, parity]
             variance_sums = columns[strip, 2, parity]
@@ -358,8 +394,8 @@ def _sum_residuals(words, width, tanh_2, tanh_4, variance_2, variance_4, columns
             if y % BLOCK == BLOCK - 1 and y // BLOCK < n_blocks:
                 broken_x[y // BLOCK] = broken
                 broken[:] = 0
-            following = words[(y + 1) % height]
+            own, following = words[y + 1], words[y + 2]
             for block in range(width // BLOCK):
-                word = (words[y, block >> 1] ^ following[block >> 1]) >> np.uint64(32 * (block & 1))
+                word = (own[block >> 1] ^ following[block >> 1]) >> np.uint64(32 * (block & 1))
                 broken_y[y, block] = popcount(word & np.uint64(0xFFFFFFFF))
             above, here, below = here, below, above

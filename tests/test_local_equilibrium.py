@@ -10,10 +10,13 @@ from ising_rg import bitmap, exact, local_equilibrium, metropolis, swendsen_wang
 BETA = exact.BETA_CRITICAL
 
 
-@pytest.mark.parametrize("shape", [(4, 4), (10, 62), (34, 124), (64, 126), (66, 130), (8, 300)])
-def test_sums_are_those_of_numpy(shape):
+@pytest.mark.parametrize("band_rows", [1, 64, 10000])
+@pytest.mark.parametrize("shape", [(4, 4), (10, 62), (34, 124), (64, 126), (166, 130), (8, 300)])
+def test_sums_are_those_of_numpy(monkeypatch, shape, band_rows):
     spins = (2 * np.random.default_rng(1).integers(0, 2, shape) - 1).astype(np.int8)
-    sums = local_equilibrium.count(bitmap.from_spins(spins), BETA)
+    monkeypatch.setattr(bitmap, "BAND_BYTES", band_rows * 8 * -(-shape[1] // 64))
+    blocks = []
+    sums = local_equilibrium.count(bitmap.from_spins(spins), BETA, on_broken=lambda *band: blocks.append(band))
     right, left, down, up = (np.roll(spins, *step) for step in ((-1, 1), (1, 1), (-1, 0), (1, 0)))
     h = (right + left + down + up).astype(int)
     residual, variance = spins - np.tanh(BETA * h), 1 - np.tanh(BETA * h) ** 2
@@ -23,8 +26,10 @@ def test_sums_are_those_of_numpy(shape):
         alike = (colour == c) & (right + left == 2 * i - 2) & (up + down == 2 * j - 2) & (spins == 2 * k - 1)
         assert sums.counts[c, i, j, k] == alike.sum()
     n_x, n_y = shape[1] // 32, shape[0] // 32
-    assert np.array_equal(sums.broken_x, (spins != right)[: 32 * n_y].reshape(n_y, 32, shape[1]).sum(1))
-    assert np.array_equal(sums.broken_y, (spins != down)[:, : 32 * n_x].reshape(shape[0], n_x, 32).sum(2))
+    blocks_x, blocks_y = (np.concatenate([band[axis] for band in blocks]) for axis in (1, 2))
+    assert np.array_equal(blocks_x, (spins != right)[: 32 * n_y].reshape(n_y, 32, shape[1]).sum(1))
+    assert np.array_equal(blocks_y, (spins != down)[:, : 32 * n_x].reshape(shape[0], n_x, 32).sum(2))
+    assert np.array_equal(sums.broken_x, blocks_x.sum(0)) and np.array_equal(sums.broken_y, blocks_y.sum(1))
     for direction, first, second, axis in (("x", right, left, 0), ("y", down, up, 1)):
         measured, measured_variance = local_equilibrium.lines(sums)[direction]
         for c in range(2):
@@ -85,3 +90,18 @@ def test_extreme_z_and_deviates():
 def test_odd_lattices_are_refused():
     with pytest.raises(ValueError, match="even"):
         local_equilibrium.count(bitmap.empty(7, 8), BETA)
+
+
+def test_straight_walls_across_bands():
+    """A wall of 128 broken bonds in a field of few is found where it is, however the rows are cut into bands."""
+    rng = np.random.default_rng(4)
+    in_rows, in_columns = rng.integers(0, 3, (24, 200)).astype(np.uint8), rng.integers(0, 3, (768, 6)).astype(np.uint8)
+    in_rows[10:14, 77] = 32
+    for cuts in ((24,), (12, 12), (1,) * 24, (5, 7, 12)):
+        walls, first = local_equilibrium.StraightWalls((32, 128, 512)), 0
+        for n in cuts:
+            walls.add(32 * first, in_rows[first : first + n], in_columns[32 * first : 32 * (first + n)])
+            first += n
+        assert walls.worst[128] == (128, "x", 77, 320)
+        assert walls.worst[32] == (32, "x", 77, 320)
+        assert walls.worst[512][2] == 77
