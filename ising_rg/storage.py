@@ -12,6 +12,7 @@ import numpy as np
 
 from ising_rg.errors import UserError
 
+PIECE_BYTES = 2**26  # read or written at a time
 
 @contextlib.contextmanager
 def written_whole(path):
@@ -46,10 +47,13 @@ def make_folder(path):
         ) from None
 
 
-def save_json(path, content):
-    """Write a JSON-ready object."""
+def save_json(path, content, sync=False):
+    """Write a JSON-ready object; with `sync`, return once it is on disk."""
     with written_whole(path) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def load_json(path):
@@ -95,12 +99,12 @@ def save_bitmap(path, bitmap, description, file_format="int8"):
     part = {"int8": bitmaps.to_spins, "bits": bitmaps.to_bytes}[file_format]
     first = part(bitmap, 0, 1)
     header = {"descr": first.dtype.str, "fortran_order": False, "shape": (bitmap.height, first.shape[1])}
-    n_rows = max(1, 2**26 // first.shape[1])
+    n_rows = max(1, PIECE_BYTES // first.shape[1])
     drop_description(path)
     with written_whole(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
         for row in range(0, bitmap.height, n_rows):
-            file.write(part(bitmap, row, n_rows).data)
+            file.write(part(bitmap, row, min(n_rows, bitmap.height - row)).data)
     save_json(sidecar(path), description)
 
 
@@ -155,7 +159,7 @@ def open_configurations(path):
             "int8 (L, L) or (n, L, L), or bit-packed uint8 (L, L/8)"
         )
     L, n_configurations = array.shape[-2], 1 if array.ndim == 2 else len(array)
-    n_rows = max(1, 2**26 // array.shape[-1])
+    n_rows = max(1, PIECE_BYTES // array.shape[-1])
     for index in range(n_configurations):
         bitmap = bitmaps.empty(L, L)
         for first in range(0, L, n_rows):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ising_rg import settings, storage
+from ising_rg import bitmap, settings, storage
 from ising_rg.errors import UserError
 
 SCRIPT = '''"""A script.
@@ -121,6 +121,19 @@ def test_spins_survive_plain_and_packed(tmp_path, L):
     assert storage.load_json(str(tmp_path / "spins.json")) == {"L": L}
     storage.save_array(path, np.packbits(spins > 0, axis=1))
     assert np.array_equal(storage.load_spins(path), spins)
+
+
+@pytest.mark.parametrize("L", [10, 64, 130])
+def test_a_bitmap_becomes_the_file_that_numpy_writes(tmp_path, monkeypatch, L):
+    spins = random_spins(L)
+    expected = {"int8": spins, "bits": np.packbits(spins > 0, axis=1)}
+    for pieces in (1, 3):
+        for file_format, array in expected.items():
+            monkeypatch.setattr(storage, "PIECE_BYTES", -(-array.nbytes // pieces))
+            path = tmp_path / f"{file_format}.npy"
+            storage.save_bitmap(str(path), bitmap.from_spins(spins), {}, file_format)
+            np.save(tmp_path / "numpy.npy", array)
+            assert path.read_bytes() == (tmp_path / "numpy.npy").read_bytes()
 
 
 def test_bad_configuration_files_are_named(tmp_path):
