@@ -14,6 +14,7 @@ from ising_rg.errors import UserError
 
 PIECE_BYTES = 2**26  # read or written at a time
 
+
 @contextlib.contextmanager
 def written_whole(path):
     """Open `path` for binary writing under a temporary name; renamed when the block ends well, removed when it does not."""

@@ -118,7 +118,8 @@ def test_generated_ensembles_at_short_distances():
 
     kernel, seeds = kernels.load(CONDITIONAL), swendsen_wang.sample(64, BETA, 300, seed=8)
     raw, refined = (
-        quality.correlation_rows(seeds, upsampling.upsample(seeds, kernel, BETA, n_sweeps, seed=9)) for n_sweeps in (0, 2)
+        quality.correlation_rows(seeds, upsampling.upsample(seeds, kernel, BETA, n_sweeps, seed=9))
+        for n_sweeps in (0, 2)
     )
     gain = refined[0]
     assert abs(gain["measured"] - exact.STAGE_GAIN) < 0.0007 + 4.5 * gain["error"]
