@@ -1,10 +1,12 @@
-"""Collect equilibrated critical configurations by Swendsen-Wang: one Markov chain, a sample every INTERVAL_SWEEPS.
+"""Collect equilibrated critical configurations by Swendsen-Wang: Markov chains, a sample every INTERVAL_SWEEPS.
 
     python data_collecting.py
     python data_collecting.py --num_samples=40 --lattice_size=1024 --save_dir=data/samples_L1024
+    torchrun --standalone --nproc-per-node=4 data_collecting.py --chains=8
 
 Writes SAVE_DIR/sample_0000.npy ... (int8, L x L), a JSON beside each, and settings.json. Stopped and started again with the
 same settings it goes on, and ends with the same files bit for bit; a larger NUM_SAMPLES adds samples to those there.
+Processes started with torchrun share the chains; the files do not depend on how many there are.
 """
 
 import math
@@ -12,8 +14,19 @@ import os
 
 from tqdm import tqdm
 
-from ising_rg import devices, exact, metropolis, observables, settings, storage, swendsen_wang
+from ising_rg import (
+    devices,
+    exact,
+    metropolis,
+    observables,
+    processes,
+    random_numbers,
+    settings,
+    storage,
+    swendsen_wang,
+)
 from ising_rg.errors import UserError
+from ising_rg.random_numbers import Purpose
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -22,8 +35,9 @@ NUM_SAMPLES = 80                     # configurations to have in the end
 BETA = exact.BETA_CRITICAL           # inverse temperature, J = k_B = 1
 UPDATE = "swendsen_wang"             # "swendsen_wang", or "metropolis" (never equilibrates a large critical lattice)
 WARMUP_SWEEPS = 250                  # sweeps before the first sample: 20 autocorrelation times at L = 2048
+CHAINS = 1                           # independent chains, each warmed up by itself; sample i is of chain i modulo CHAINS
 INTERVAL_SWEEPS = 40                 # sweeps between samples: the energy's correlation decays in ~13 sweeps at L = 2048
-SEED = 1                             # names the chain
+SEED = 1                             # names the chains
 DEVICE = "auto"                      # of the Metropolis sweeps: "auto", "cpu" or "cuda"
 SAVE_DIR = "data/samples_L2048"      # where the samples go
 # ---------------------------------------------------------------------------------------------------------------------
@@ -36,6 +50,7 @@ _CHAIN_SETTINGS = (
     "WARMUP_SWEEPS",
     "INTERVAL_SWEEPS",
     "SEED",
+    "CHAINS",
 )  # what a sample depends on
 _UPDATES = ("swendsen_wang", "metropolis")
 
@@ -43,14 +58,20 @@ _UPDATES = ("swendsen_wang", "metropolis")
 def main(s):
     settings.check_even_size("LATTICE_SIZE", s.LATTICE_SIZE)
     settings.check_beta(s.BETA)
-    settings.check_positive(s, "NUM_SAMPLES", "INTERVAL_SWEEPS")
+    settings.check_positive(s, "NUM_SAMPLES", "INTERVAL_SWEEPS", "CHAINS")
     settings.check_positive(s, "WARMUP_SWEEPS", at_least=0)
     settings.check_sweeps("NUM_SAMPLES * INTERVAL_SWEEPS", s.WARMUP_SWEEPS + s.NUM_SAMPLES * s.INTERVAL_SWEEPS)
     settings.check_choice(s, "UPDATE", _UPDATES)
     settings.check_seed_size("LATTICE_SIZE", s.LATTICE_SIZE)
+    group = processes.start()
+    if s.CHAINS < group.size:
+        raise UserError(f"CHAINS: found {s.CHAINS}, needed at least {group.size}, one for each process")
     device = devices.choose(s.DEVICE)
     storage.make_folder(s.SAVE_DIR)
-    check_chain(s)
+    if group.first:
+        storage.remove_leftovers(s.SAVE_DIR)
+        check_chains(s)
+    group.barrier("settings")
     needed = swendsen_wang.thermalization_sweeps(s.LATTICE_SIZE)
     if s.UPDATE == "metropolis":
         print("note: Metropolis equilibrates a critical lattice in ~L^2.17 sweeps; Swendsen-Wang takes a few hundred")
@@ -58,42 +79,57 @@ def main(s):
         print(
             f"note: WARMUP_SWEEPS = {s.WARMUP_SWEEPS} are less than 20 autocorrelation times, {needed} sweeps at this size"
         )
-
-    n_done, spins = continue_chain(s)
+    n_done = sum(is_done(s, number) for number in range(s.NUM_SAMPLES))
     if n_done:
         print(f"{s.SAVE_DIR}: {n_done} samples are there, going on")
+
     print(f"{'sample':>6} {'sweep':>7} {'|m|':>9} {'c10':>9} {'exact':>9} {'z':>6} {'r21':>8} {'exact':>8}")
-    z_scores = []
-    for number in range(n_done, s.NUM_SAMPLES):
-        sweep_number = s.WARMUP_SWEEPS + number * s.INTERVAL_SWEEPS
-        first = sweep_number - s.INTERVAL_SWEEPS if number else 0
-        run_sweeps(s, device, spins, first, sweep_number, f"sample {number}" if number else "warm-up")
-        row = measure(s, spins)
-        description = settings.provenance(
-            s, L=s.LATTICE_SIZE, beta=s.BETA, seed=s.SEED, sample=number, sweep=sweep_number, **row
-        )
-        storage.save_array(sample_path(s, number), spins, description)
-        z_scores.append(row["c10_z"])
-        print(
-            f"{number:6d} {sweep_number:7d} {abs(row['m']):9.5f} {row['c10']:9.6f} {row['c10_exact']:9.6f} {row['c10_z']:6.2f} "
-            f"{row['r21'] or math.nan:8.5f} {exact.R21_CRITICAL if settings.is_critical(s.BETA) else math.nan:8.5f}"
-        )
+    while (chain := group.take("chain")) < s.CHAINS:
+        collect(s, device, chain)
+        group.finished("chain")
+    group.wait_for("chain", s.CHAINS)
     print(
         f"{s.NUM_SAMPLES} samples of {s.LATTICE_SIZE} x {s.LATTICE_SIZE} in {s.SAVE_DIR}; "
         f"next: python batching.py --source_dir={s.SAVE_DIR}"
     )
+    group.close()
+
+
+def collect(s, device, chain):
+    """Make the samples of one chain that are not there yet."""
+    seed = s.SEED if chain == 0 else random_numbers.derived_seed(s.SEED, Purpose.CHAIN, chain)
+    numbers = range(chain, s.NUM_SAMPLES, s.CHAINS)
+    n_done, spins = continue_chain(s, numbers, seed)
+    for index, number in list(enumerate(numbers))[n_done:]:
+        sweep_number = s.WARMUP_SWEEPS + index * s.INTERVAL_SWEEPS
+        first = sweep_number - s.INTERVAL_SWEEPS if index else 0
+        run_sweeps(s, device, spins, seed, first, sweep_number, f"sample {number}" if index else f"warm-up {chain}")
+        row = measure(s, spins)
+        description = settings.provenance(
+            s, L=s.LATTICE_SIZE, beta=s.BETA, seed=s.SEED, sample=number, chain=chain, sweep=sweep_number, **row
+        )
+        storage.save_array(sample_path(s, number), spins, description)
+        print(
+            f"{number:6d} {sweep_number:7d} {abs(row['m']):9.5f} {row['c10']:9.6f} {row['c10_exact']:9.6f} {row['c10_z']:6.2f} "
+            f"{row['r21'] or math.nan:8.5f} {exact.R21_CRITICAL if settings.is_critical(s.BETA) else math.nan:8.5f}"
+        )
 
 
 def sample_path(s, number):
     return os.path.join(s.SAVE_DIR, f"sample_{number:04d}.npy")
 
 
-def check_chain(s):
+def is_done(s, number):
+    # A sample's JSON is written last.
+    return all(map(os.path.exists, (sample_path(s, number), storage.sidecar(sample_path(s, number)))))
+
+
+def check_chains(s):
     """Write the settings that the samples depend on, or compare them with those of the samples already there."""
     path = os.path.join(s.SAVE_DIR, "settings.json")
     wanted = {name: getattr(s, name) for name in _CHAIN_SETTINGS}
     if os.path.exists(path):
-        there = storage.load_json(path)
+        there = {"CHAINS": 1} | storage.load_json(path)
         different = [
             f"{name} = {there.get(name)} there, {value} now"
             for name, value in wanted.items()
@@ -111,17 +147,15 @@ def check_chain(s):
         storage.save_json(path, wanted)
 
 
-def continue_chain(s):
-    """Return (number of samples there, the spins to go on from): the last sample's, or a random start."""
+def continue_chain(s, numbers, seed):
+    """Return (how many of the chain's samples are there, the spins to go on from): the last one's, or a random start."""
     n_done = 0
-    # A sample's JSON is written last; a gap is filled by going on from before it, with the same spins as the first time.
-    while n_done < s.NUM_SAMPLES and all(
-        map(os.path.exists, (sample_path(s, n_done), storage.sidecar(sample_path(s, n_done))))
-    ):
+    # A gap is filled by going on from before it, with the same spins as the first time.
+    while n_done < len(numbers) and is_done(s, numbers[n_done]):
         n_done += 1
     if n_done == 0:
-        return 0, swendsen_wang.hot_start((1, s.LATTICE_SIZE, s.LATTICE_SIZE), s.SEED)[0]
-    last = sample_path(s, n_done - 1)
+        return 0, swendsen_wang.hot_start((1, s.LATTICE_SIZE, s.LATTICE_SIZE), seed)[0]
+    last = sample_path(s, numbers[n_done - 1])
     spins = storage.load_spins(last)
     if len(spins) != s.LATTICE_SIZE:
         raise UserError(
@@ -130,15 +164,15 @@ def continue_chain(s):
     return n_done, spins
 
 
-def run_sweeps(s, device, spins, first, last, label):
+def run_sweeps(s, device, spins, seed, first, last, label):
     """Run sweeps number first ... last - 1, in place."""
     with tqdm(total=last - first, desc=label, unit="sweep", leave=False, disable=None) as bar:
         for t in range(first, last, 10):
             n_sweeps = min(10, last - t)
             if s.UPDATE == "metropolis":
-                metropolis.sweep(spins, s.BETA, n_sweeps, s.SEED, t, device)
+                metropolis.sweep(spins, s.BETA, n_sweeps, seed, t, device)
             else:
-                swendsen_wang.sweep(spins, s.BETA, n_sweeps, s.SEED, t)
+                swendsen_wang.sweep(spins, s.BETA, n_sweeps, seed, t)
             bar.update(n_sweeps)
 
 

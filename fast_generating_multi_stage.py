@@ -2,31 +2,34 @@
 
     python fast_generating_multi_stage.py
     python fast_generating_multi_stage.py --start_size=64 --stages=2 --num_configs=400 --save_stages=none --pictures=false
+    torchrun --standalone --nproc-per-node=4 fast_generating_multi_stage.py --stages=5
 
 A Swendsen-Wang seed of START_SIZE is equilibrated exactly; each stage draws the 3L lattice from the kernel and runs
 REFINE_SWEEPS Metropolis sweeps. Writes into OUTPUT_DIR: spins_{config}_stage{stage}_L{L}.npy (with a JSON beside each),
 report.json, and two pictures of the first configuration.
+
+A lattice that does not fit MAX_MEMORY is grown from file to file in bands of rows, with the same spins. A run that was
+killed goes on when it is started again with the same settings. Started with torchrun, processes share the work.
 """
 
+import glob
+import hashlib
 import os
 
-from tqdm import tqdm
-
-from ising_rg import bitmap as bitmaps
 from ising_rg import (
     devices,
     exact,
+    growing,
     kernels,
-    lattice,
-    metropolis,
-    pictures,
+    manifest,
+    processes,
     reports,
     settings,
     storage,
-    swendsen_wang,
-    upsampling,
 )
 from ising_rg.errors import UserError
+from ising_rg.growing_streamed import Streamed
+from ising_rg.stage_pictures import StagePictures
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -37,65 +40,49 @@ KERNEL_FILE = "models/conditional_k5_s3.pt"  # from kernel_training_pixel_shuffl
 REFINE_SWEEPS: int | tuple = 5       # Metropolis sweeps after each stage: one number, or one per stage (5,3,2)
 BETA = exact.BETA_CRITICAL           # inverse temperature; the inverse step holds at the critical point only
 SAVE_STAGES = "last"                 # configurations to write: "last", "all" (with the seed) or "none"
-FILE_FORMAT = "int8"                 # "int8", +1 and -1, a byte a spin; or "bits", numpy.packbits, an eighth of that
+FILE_FORMAT = "auto"                 # "int8", a byte a spin; "bits", numpy.packbits, an eighth; "auto": bits beyond 2^30 spins
+MAX_MEMORY = "auto"                  # for lattices, each process, such as "512MiB"; "auto": half of what is free
 PICTURES = True                      # draw the comparison and the tracking picture
 PREVIEW_SIZE = 512                   # pixels per side of each lattice in the pictures
 SEED = 1                             # names the configurations: the same SEED gives the same spins
-DEVICE = "auto"                      # of the Metropolis sweeps: "auto", "cpu" or "cuda"
+DEVICE = "auto"                      # of kernel and sweeps: "auto", "cpu" or "cuda"
 OUTPUT_DIR = "results/multi_stage"   # where everything goes
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
 
-_TRACKED_WINDOW = 32  # sites of the seed that the tracking picture follows
-_BATCH_SITES = 2**28  # of final lattices grown side by side: small ones go faster together
-_BYTES_PER_FINE_SITE = 0.3  # the fine lattice, the coarse one, one configuration row by row: a bit a spin each
-_BYTES_BESIDE = 2**28  # tiles of the sampler, the check, a part of a file
+_IN_MEMORY_SITES = 2**33  # larger lattices go from file to file anyhow: a killed run would lose minutes
 
 
 def main(s):
     sweeps = check(s)
+    group = processes.start()
     device = devices.choose(s.DEVICE, "growth")
     kernel = kernels.load(s.KERNEL_FILE)
     storage.make_folder(s.OUTPUT_DIR)
     timings = reports.Timings("seed", "raw", "refine", "observables", "files", "pictures")
+    record = manifest.Manifest(s.OUTPUT_DIR, deciding(s, sweeps), group)
+    n_done = len(record.find(kind="configuration"))
+    if record.pieces:
+        print(f"{record.path}: an unfinished run with these settings, {n_done} configurations done; going on")
     L_final = s.START_SIZE * 3**s.STAGES
-    batch_size = max(1, min(s.NUM_CONFIGS, _BATCH_SITES // L_final**2))
     print(
         f"growing {s.NUM_CONFIGS} x {s.START_SIZE} -> {L_final} with {s.KERNEL_FILE}, {s.REFINE_SWEEPS} sweeps a stage"
     )
-
-    run = Run(s, kernel, sweeps, device, timings)
-    for first in range(0, s.NUM_CONFIGS, batch_size):
-        run.grow(first, min(batch_size, s.NUM_CONFIGS - first))
-    reports.add_stage_gains(run.rows)
-    run.rows.sort(key=lambda row: (row["config"], row["stage"], ("seed", "raw", "refined").index(row["kind"])))
-    reports.print_ensemble(run.rows, s.BETA)
-    reports.print_checks(run.checks, s.BETA)
-    if s.PICTURES:
-        with timings.of("pictures"):
-            run.draw()
-    n_sites = s.NUM_CONFIGS * L_final**2
-    report = os.path.join(s.OUTPUT_DIR, "report.json")
-    timings.finish()
-    described = settings.provenance(
-        s, stage_gain_exact=exact.STAGE_GAIN, seconds=timings.seconds, rows=run.rows, checks=run.checks
-    )
-    storage.save_json(report, described)
-    run.files.append(report)
-    timings.print(n_sites)
-    print(
-        f"reached L = {L_final} ({n_sites:.3g} spins) in {timings.seconds['in all']:.1f} s; "
-        f"{len(run.files)} files in {s.OUTPUT_DIR}: {', '.join(map(os.path.basename, run.files[-4:]))}"
-    )
+    pictures = StagePictures(s.OUTPUT_DIR, s.START_SIZE, s.PREVIEW_SIZE) if s.PICTURES else None
+    growth = choose(s, group, record, (s, kernel, sweeps, device, timings, group, record, pictures))
+    growth.run()
+    if group.first:
+        report(s, growth, timings, L_final)
+    group.close()
 
 
 def check(s):
-    """Check the settings; return the number of sweeps of each stage."""
+    """Check the settings and fill in FILE_FORMAT; return the number of sweeps of each stage."""
     settings.check_even_size("START_SIZE", s.START_SIZE)
     settings.check_beta(s.BETA)
     settings.check_positive(s, "NUM_CONFIGS", "PREVIEW_SIZE", "STAGES")
     settings.check_choice(s, "SAVE_STAGES", ("last", "all", "none"))
-    settings.check_choice(s, "FILE_FORMAT", ("int8", "bits"))
+    settings.check_choice(s, "FILE_FORMAT", ("auto", "int8", "bits"))
     if s.STAGES > 12 or s.PREVIEW_SIZE > 4096:
         raise UserError(
             f"found STAGES {s.STAGES}, PREVIEW_SIZE {s.PREVIEW_SIZE}; needed at most 12 stages and 4096 pixels"
@@ -107,9 +94,8 @@ def check(s):
         )
     settings.check_sweeps("REFINE_SWEEPS", max(sweeps))
     settings.check_seed_size("START_SIZE", s.START_SIZE)
-    L = s.START_SIZE * 3**s.STAGES
-    n_together = max(1, min(s.NUM_CONFIGS, _BATCH_SITES // L**2))
-    settings.check_memory(_BYTES_PER_FINE_SITE * n_together * L * L + _BYTES_BESIDE, f"growing to {L} x {L}")
+    if s.FILE_FORMAT == "auto":
+        s.FILE_FORMAT = "bits" if (s.START_SIZE * 3**s.STAGES) ** 2 > 2**30 else "int8"
     if not settings.is_critical(s.BETA):
         print(
             f"note: BETA = {s.BETA} is not critical ({exact.BETA_CRITICAL:.10f}): "
@@ -118,94 +104,79 @@ def check(s):
     return sweeps
 
 
-class Run:
-    """The configurations of one run, grown batch by batch; keeps rows, file names and what the pictures show."""
+def deciding(s, sweeps):
+    """Return what decides which files a run makes: an unfinished run is taken up with the same only."""
+    with open(s.KERNEL_FILE, "rb") as file:
+        kernel = hashlib.sha256(file.read()).hexdigest()[:16]
+    names = ("START_SIZE", "STAGES", "NUM_CONFIGS", "BETA", "SEED", "SAVE_STAGES", "FILE_FORMAT")
+    return {name: getattr(s, name) for name in names} | {"REFINE_SWEEPS": list(sweeps), "KERNEL_FILE (sha256)": kernel}
 
-    def __init__(self, s, kernel, sweeps, device, timings):
-        self.s, self.kernel, self.sweeps, self.device, self.timings = s, kernel, sweeps, device, timings
-        self.rows, self.checks, self.files, self.columns, self.panels = [], [], [], [], []
 
-    def grow(self, first, n):
-        """Grow configurations first ... first + n - 1 through all stages."""
-        s = self.s
-        total = swendsen_wang.thermalization_sweeps(s.START_SIZE)
-        with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar, self.timings.of("seed"):
-            seed = upsampling.seed_lattice_seed(s.SEED)
-            spins = swendsen_wang.sample(s.START_SIZE, s.BETA, n, seed, first_configuration=first, progress=bar.update)
-            packed = metropolis.to_device(lattice.pack(spins), self.device)
-            del spins
-        self.record("seed", 0, first, packed)
-        label = f"stages of configurations {first} ... {first + n - 1}"
-        for stage in tqdm(range(1, s.STAGES + 1), desc=label, leave=False, disable=None):
-            seed = upsampling.stage_seed(s.SEED, stage)
-            with self.timings.of("raw"):
-                packed = self.kernel.sample_packed(packed, seed, first, self.device)
-            self.record("raw", stage, first, packed)
-            with self.timings.of("refine"):
-                metropolis.sweep_packed(packed, s.BETA, self.sweeps[stage - 1], seed, 0, self.device, first)
-            self.record("refined", stage, first, packed)
+def choose(s, group, record, arguments):
+    """Return the way of growing that memory, disk and processes call for; say which, and what it takes.
 
-    def record(self, kind, stage, first, packed):
-        """Measure a batch that was just made, write what is to be kept, and take the first configuration's pictures."""
-        seconds = self.timings.last / packed.n_configurations
-        s, last = self.s, stage == self.s.STAGES and kind == "refined"
-        with self.timings.of("observables"):
-            measured = reports.measure(packed, s.BETA, self.device)
-        kept = kind != "raw" and (s.SAVE_STAGES == "all" or (s.SAVE_STAGES == "last" and last))
-        pictured = s.PICTURES and first == 0
-        on_host = metropolis.to_host(packed, self.device) if last or kept or pictured else None
-        for index, row in enumerate(measured):
-            config = first + index
-            self.rows.append({"config": config, "stage": stage, "kind": kind, **row, "seconds": seconds})
-            if not (last or kept or (pictured and index == 0)):
-                continue
-            bitmap = bitmaps.from_packed(on_host, index)
-            if last:
-                with self.timings.of("observables"):
-                    self.checks.append({"config": config, **reports.check(bitmap, s.BETA, s.NUM_CONFIGS)})
-            if kept:
-                path = os.path.join(s.OUTPUT_DIR, f"spins_{config:04d}_stage{stage}_L{packed.width}.npy")
-                description = settings.provenance(s, beta=s.BETA, seed=s.SEED, config=config, stage=stage, **row)
-                with self.timings.of("files"):
-                    storage.save_bitmap(path, bitmap, description, s.FILE_FORMAT)
-                self.files.append(path)
-            if pictured and index == 0:
-                with self.timings.of("pictures"):
-                    self.take_pictures(kind, stage, bitmap, row)
+    Raises:
+        UserError: there is not the memory or the disk for it.
+    """
 
-    def take_pictures(self, kind, stage, bitmap, row):
-        L = bitmap.width
-        note = f"c10 = {row['c10']:.5f}, exact {row['c10_exact']:.5f} (z = {row['c10_z']:+.1f})"
-        image = pictures.bitmap_preview(bitmap, self.s.PREVIEW_SIZE)
-        if kind == "raw":
-            self.columns.append({"title": f"stage {stage}, L = {L}", "raw": image, "raw_note": note})
-            return
-        if kind == "seed":
-            self.columns.append({"title": f"seed, L = {L}", "raw": image, "raw_note": note})
-        self.columns[-1].update(refined=image, refined_note=note)
-        window = min(_TRACKED_WINDOW, self.s.START_SIZE) * 3**stage
-        corner = (self.s.START_SIZE // 2 - min(_TRACKED_WINDOW, self.s.START_SIZE) // 2) * 3**stage
-        part = bitmaps.to_spins(bitmap, corner, window)[:, corner : corner + window].copy()
-        title = "seed" if kind == "seed" else f"stage {stage}"
-        self.panels.append(
-            {
-                "title": f"{title}: {window} x {window} sites",
-                "spins": part,
-                "note": f"c10 = {row['c10']:.5f} (exact {row['c10_exact']:.5f})",
-            }
+    def plan():
+        budget = settings.memory_budget(s.MAX_MEMORY, group.local_size)
+        needed, L = growing.bytes_in_memory(s), s.START_SIZE * 3**s.STAGES
+        if record.find(kind="stage") or record.find(kind="band"):
+            reason = "as the unfinished run"
+        elif needed > budget:
+            reason = f"in memory it would take {in_units(needed)}, MAX_MEMORY is {in_units(budget)}"
+        elif L * L > _IN_MEMORY_SITES:
+            reason = "so large that a kill would lose minutes of work"
+        elif s.NUM_CONFIGS < group.size:
+            reason = f"{group.size} processes share {s.NUM_CONFIGS} configurations"
+        else:
+            reason = None
+        there = (
+            sum(map(os.path.getsize, glob.glob(os.path.join(glob.escape(s.OUTPUT_DIR), "spins_*"))))
+            if record.pieces
+            else 0
         )
+        disk = max(0, growing.bytes_of_files(s, reason is not None) - there)
+        settings.check_disk(disk, s.OUTPUT_DIR, "the run")
+        memory = needed if reason is None else budget
+        how = "in memory" if reason is None else f"from file to file, in bands of rows: {reason}"
+        each = " for each process" if group.size > 1 else ""
+        print(f"{how}; it takes at most {in_units(memory)} of memory for lattices{each}, {in_units(disk)} of disk")
+        return {"streamed": reason is not None, "budget": budget}
 
-    def draw(self):
-        for name, picture in (("full_comparison.png", self.draw_comparison), ("tracking.png", self.draw_tracking)):
-            path = os.path.join(self.s.OUTPUT_DIR, name)
-            picture(path)
-            self.files.append(path)
+    chosen = group.agree("how", plan)
+    if not chosen["streamed"]:
+        return growing.InMemory(*arguments)
+    growth = Streamed(*arguments, max_memory=chosen["budget"])
+    growth.check_memory()
+    return growth
 
-    def draw_comparison(self, path):
-        pictures.full_comparison(path, self.columns)
 
-    def draw_tracking(self, path):
-        pictures.tracking(path, self.panels, min(_TRACKED_WINDOW, self.s.START_SIZE))
+def in_units(n_bytes):
+    return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
+
+
+def report(s, growth, timings, L_final):
+    """Print and write what was made, and forget the record of how far the run had come."""
+    rows, checks, files = growth.results()
+    reports.add_stage_gains(rows)
+    reports.print_ensemble(rows, s.BETA)
+    reports.print_checks(checks, s.BETA)
+    n_sites = s.NUM_CONFIGS * L_final**2
+    path = os.path.join(s.OUTPUT_DIR, "report.json")
+    timings.finish()
+    described = settings.provenance(
+        s, stage_gain_exact=exact.STAGE_GAIN, seconds=timings.seconds, rows=rows, checks=checks
+    )
+    storage.save_json(path, described)
+    growth.manifest.remove()
+    files.append(path)
+    timings.print(n_sites)
+    print(
+        f"reached L = {L_final} ({n_sites:.3g} spins) in {timings.seconds['in all']:.1f} s; "
+        f"{len(files)} files in {s.OUTPUT_DIR}: {', '.join(map(os.path.basename, files[-4:]))}"
+    )
 
 
 if __name__ == "__main__":

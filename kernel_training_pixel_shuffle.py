@@ -2,9 +2,11 @@
 
     python kernel_training_pixel_shuffle.py
     python kernel_training_pixel_shuffle.py --kernel=independent --block_rule=load
+    torchrun --standalone --nproc-per-node=2 kernel_training_pixel_shuffle.py
 
 Writes BLOCK_RULE_FILE and PARAM_FILE, a JSON of provenance beside each, and a picture into PICTURE_DIR. Ctrl-C (or a kill)
-leaves a checkpoint in CHECKPOINT_DIR; the same command goes on from there and ends with the same weights.
+leaves a checkpoint in CHECKPOINT_DIR; the same command goes on from there and ends with the same weights. Processes started
+with torchrun share the windows of each step; the weights do not depend on how many there are, nor on the number of threads.
 """
 
 import glob
@@ -15,7 +17,7 @@ import zlib
 
 from tqdm import tqdm
 
-from ising_rg import bound, devices, exact, kernels, pictures, settings, storage, training
+from ising_rg import bound, devices, exact, kernels, pictures, processes, settings, storage, training
 from ising_rg.errors import UserError
 
 # fmt: off
@@ -39,6 +41,7 @@ DEVICE = "auto"                      # "auto", "cpu" or "cuda"
 PICTURES = True                      # draw kernels and training curves
 PICTURE_DIR = "gallery"              # where the picture goes
 CHECKPOINT_DIR = "results/training"  # where an interrupted run is kept
+CHECKPOINT_SECONDS = 20.0            # between checkpoints: what a kill loses
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
 
@@ -47,14 +50,15 @@ _PARAM_FILES = {
     "independent": "models/full_conn_proj_k9_s3_2048_26_2_3.pt",
 }
 _KERNELS = {"conditional": (kernels.ConditionalKernel, 5), "independent": (kernels.IndependentKernel, 9)}
-_OUTPUT_SETTINGS = {"PARAM_FILE", "DEVICE", "PICTURES", "PICTURE_DIR", "CHECKPOINT_DIR"}  # do not change the weights
-_CHECKPOINT_SECONDS = 20
+# What does not change the weights.
+_OUTPUT_SETTINGS = {"PARAM_FILE", "DEVICE", "PICTURES", "PICTURE_DIR", "CHECKPOINT_DIR", "CHECKPOINT_SECONDS"}
 _GAIN_FITS = 3  # the secant method has then met the gain within its error
 _GAIN_LEARNING_RATE = 0.002
 
 
 def main(s):
     check(s)
+    group = processes.start()
     device = devices.choose(s.DEVICE, "training")
     target = param_file(s)
     for folder in {os.path.dirname(target) or ".", os.path.dirname(s.BLOCK_RULE_FILE) or ".", s.CHECKPOINT_DIR} | (
@@ -66,12 +70,13 @@ def main(s):
     print(f"data: {n_samples} configurations of {L} x {L} from {s.DATA_DIR}")
     if L < 126:
         raise UserError(f"DATA_DIR: found lattices of {L} x {L}, needed at least 126 x 126 to hold a training window")
-    checkpoint = Checkpoint(s, fingerprint(s, batches))
+    checkpoint = Checkpoint(s, group, fingerprint(s, batches))
     start = time.perf_counter()
 
     if s.KERNEL == "conditional" and s.TRAINING == "bound":
         kernel, history, targets = train_together(s, checkpoint, batches, device)
         finish(s, checkpoint, kernel, history, targets, f"{n_samples} x {L}^2", start)
+        group.close()
         return
     rule, rule_history = kernels.BlockSpinRule(), None
     if s.BLOCK_RULE == "load":
@@ -87,12 +92,10 @@ def main(s):
             f"gain {exact.STAGE_GAIN:.5f})"
         )
         rule_history = optimize(s, checkpoint, "block-spin rule", rule.to(device), objective, s.BLOCK_RULE_STEPS)
-        kernels.save(
-            s.BLOCK_RULE_FILE,
-            rule,
-            settings.provenance(s, kernel="block_spin_rule", trained_on=f"{n_samples} x {L}^2", history=rule_history),
+        description = settings.provenance(
+            s, kernel="block_spin_rule", trained_on=f"{n_samples} x {L}^2", history=rule_history
         )
-        print(f"written: {s.BLOCK_RULE_FILE}")
+        save(group, s.BLOCK_RULE_FILE, rule, description)
 
     kernel_class, default_size = _KERNELS[s.KERNEL]
     kernel = kernel_class(s.KERNEL_SIZE or default_size).to(device)
@@ -103,6 +106,7 @@ def main(s):
     if s.KERNEL == "independent":
         kernel.symmetrize()
     finish(s, checkpoint, kernel, history, targets, f"{n_samples} x {L}^2", start)
+    group.close()
 
 
 def train_together(s, checkpoint, batches, device):
@@ -125,8 +129,7 @@ def train_together(s, checkpoint, batches, device):
         gains.append(gain)
         print(f"gain {gain:.5f} +- {error:.5f}, target {bound.GAIN_TARGET:.5f}, exact {exact.STAGE_GAIN:.5f}")
     rule_description = settings.provenance(s, kernel="block_spin_rule", trained_with=param_file(s))
-    kernels.save(s.BLOCK_RULE_FILE, kernel.rule, rule_description)
-    print(f"written: {s.BLOCK_RULE_FILE}")
+    save(checkpoint.processes, s.BLOCK_RULE_FILE, kernel.rule, rule_description)
     return kernel, [{**row, "step": (i + 1) * s.REPORT_INTERVAL} for i, row in enumerate(history)], targets
 
 
@@ -151,14 +154,20 @@ def finish(s, checkpoint, kernel, history, targets, trained_on, start):
     description = settings.provenance(
         s, kernel=s.KERNEL, trained_on=trained_on, block_rule_file=s.BLOCK_RULE_FILE, history=history
     )
-    kernels.save(target, kernel, description)
+    save(checkpoint.processes, target, kernel, description)
     checkpoint.remove()
-    print(f"written: {target}")
-    if s.PICTURES:
+    if s.PICTURES and checkpoint.processes.first:
         draw(s, kernel.rule, kernel, [{**row, **targets} for row in history])
     print(
         f"trained in {time.perf_counter() - start:.0f} s; next: python fast_generating_single_stage.py --kernel_file={target}"
     )
+
+
+def save(group, path, module, description):
+    """Write weights, from process 0."""
+    if group.first:
+        kernels.save(path, module, description)
+        print(f"written: {path}")
 
 
 def check(s):
@@ -166,6 +175,7 @@ def check(s):
     settings.check_choice(s, "BLOCK_RULE", ("fit", "load"))
     settings.check_choice(s, "TRAINING", ("bound", "two_step"))
     settings.check_positive(s, "STEPS", "GAIN_STEPS", "GAIN_SEEDS", "BLOCK_RULE_STEPS", "REPORT_INTERVAL")
+    settings.check_positive(s, "CHECKPOINT_SECONDS", at_least=0)
     if not 0 < s.LEARNING_RATE < 1:
         raise UserError(f"LEARNING_RATE: found {s.LEARNING_RATE}, needed a number between 0 and 1")
     if s.PARAM_FILE == "auto" and s.KERNEL_SIZE not in (0, _KERNELS[s.KERNEL][1]):
@@ -225,9 +235,12 @@ def fingerprint(s, batches):
 
 
 class Checkpoint:
-    """The state of an interrupted run: one file for each KERNEL, removed when training ends."""
+    """The state of an interrupted run: one file for each KERNEL, written by process 0, removed when training ends."""
 
-    def __init__(self, s, fingerprint):
+    def __init__(self, s, processes, fingerprint):
+        self.processes, self.seconds = processes, s.CHECKPOINT_SECONDS
+        if processes.first:
+            storage.remove_leftovers(s.CHECKPOINT_DIR)
         self.path = os.path.join(s.CHECKPOINT_DIR, f"{s.KERNEL}_checkpoint.pt")
         ignored = _OUTPUT_SETTINGS | ({"BLOCK_RULE_FILE"} if s.BLOCK_RULE == "fit" else set())
         self.settings = {name: value for name, value in vars(s).items() if name not in ignored} | fingerprint
@@ -249,43 +262,47 @@ class Checkpoint:
                 )
             self.phases = content["phases"]
             print(f"going on from {self.path}")
+        processes.barrier("checkpoint")  # nobody writes before all have read
 
     def save(self, phase, optimization):
         self.phases[phase] = optimization.state()
-        storage.save_pt(self.path, {"settings": self.settings, "phases": self.phases})
+        if self.processes.first:
+            storage.save_pt(self.path, {"settings": self.settings, "phases": self.phases})
 
     def remove(self):
-        if os.path.exists(self.path):
+        if self.processes.first and os.path.exists(self.path):
             os.remove(self.path)
 
 
 def optimize(s, checkpoint, phase, module, objective, n_steps, learning_rate=None):
     """Run or go on with one optimization; return its history."""
-    optimization = training.Optimization(module, objective, n_steps, learning_rate or s.LEARNING_RATE)
+    optimization = training.Optimization(
+        module, objective, n_steps, learning_rate or s.LEARNING_RATE, checkpoint.processes
+    )
     if phase in checkpoint.phases:
         optimization.restore(checkpoint.phases[phase])
     print(f"{'step':>6} {'loss':>10} {'c10':>9} {'r21':>9} {'gain':>9} {'lr':>9}")
     for row in optimization.history:
         print_row(row)
     saved = time.monotonic()
-    interrupted = []
-    # Ctrl-C waits for the end of a step and its report: what is saved is always the state between two steps.
+    interrupted, stop = [], False
+    # Ctrl-C waits for the end of a step and its report, and for all processes: what is saved is the state between two steps.
     previous = signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
     try:
         with tqdm(total=n_steps, initial=optimization.step, desc=phase, unit="step", leave=False, disable=None) as bar:
-            while optimization.step < n_steps and not interrupted:
-                optimization.advance()
+            while optimization.step < n_steps and not stop:
+                _, stop = optimization.advance(bool(interrupted))
                 bar.update()
                 if optimization.step % s.REPORT_INTERVAL == 0 or optimization.step == n_steps:
                     with bar.external_write_mode():
                         print_row(optimization.report())
-                if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                if time.monotonic() - saved >= checkpoint.seconds:
                     checkpoint.save(phase, optimization)
                     saved = time.monotonic()
         checkpoint.save(phase, optimization)
     finally:
         signal.signal(signal.SIGINT, previous)
-    if interrupted:
+    if stop:
         raise KeyboardInterrupt
     return optimization.history
 

@@ -35,20 +35,20 @@ _GAIN_SLOPE = -0.0785  # d g / d ln(scale of w), measured between -2 and +2 %; a
 
 
 class BoundObjective:
-    """The bound on KL per fine site of a ConditionalKernel and its rule, for windows of fine configurations."""
+    """The bound on KL per fine site of a ConditionalKernel and its rule, for windows of fine configurations; a window a shard."""
 
     def __init__(self, batches, seed, device, n_windows=4, window_blocks=64, seed_size=64, n_seeds=64):
         self.batches, self.seed, self.device = batches, seed, device
-        self.n_windows, self.window_blocks = n_windows, window_blocks
+        self.n_shards, self.window_blocks = n_windows, window_blocks
         self.seeds = swendsen_wang.sample(
             seed_size, exact.BETA_CRITICAL, n_seeds, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE)
         )
 
-    def __call__(self, kernel, step):
-        """Return (loss, {}) for the windows of one step."""
+    def __call__(self, kernel, step, shard):
+        """Return (loss, {}) for one window of one step."""
         rule = kernel.rule
         size = SCALE * self.window_blocks + 2 * rule.margin
-        windows, generator = random_windows(self.batches, self.n_windows, size, self.seed, step)
+        windows, generator = random_windows(self.batches, 1, size, self.seed, step * self.n_shards + shard)
         windows = windows.to(self.device)
         coarse, fine = draw_coarse(rule, windows, generator)
         field = rule.field(windows)

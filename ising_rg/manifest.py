@@ -1,10 +1,11 @@
 """The record of a run that can be killed and taken up again: its settings, and every piece of work done, with a checksum.
 
 `manifest.json` is replaced whole after each piece, once the piece itself is on disk; so whatever it says is done, is. A run of
-several processes keeps one manifest each, and reads those of all.
+several processes keeps one each, manifest.1.json and so on, which process 0 gathers.
 """
 
 import glob
+import json
 import os
 
 from ising_rg import storage
@@ -12,44 +13,50 @@ from ising_rg.errors import UserError
 
 
 class Manifest:
-    """Pieces of work of one run: `pieces` is a list of JSON-ready dicts, those that earlier runs did included.
+    """Pieces of work of one run: `pieces` is a list of JSON-ready dicts; in process 0 with those of earlier runs.
 
     Args:
         folder: where the run's files go.
         settings: JSON-ready dict of whatever decides what is made.
-        rank: number of this process.
+        processes: `processes.Processes`.
+
+    Raises:
+        UserError: an unfinished run with other settings is there.
     """
 
-    def __init__(self, folder, settings, rank=0):
-        self.folder, self.settings = folder, settings
-        self.path = os.path.join(folder, f"manifest.{rank}.json")
-        self.pieces, self._own = [], []
-        for path in self._all():
-            found = storage.load_json(path)
-            self._refuse_other_settings(path, found.get("settings", {}))
-            self.pieces += found.get("pieces", [])
-            if path == self.path:
-                self._own = found.get("pieces", [])
+    def __init__(self, folder, settings, processes):
+        self.folder, self.settings = folder, json.loads(json.dumps(settings))
+        self.path = os.path.join(folder, f"manifest.{processes.rank}.json" if processes.rank else "manifest.json")
+        self.pieces = []
+        if processes.first:
+            storage.remove_leftovers(folder)
+            for path in self._all():
+                self._refuse_other_settings(path)
+            self.gather()
+            for path in self._all():
+                if path != self.path:
+                    os.remove(path)
+        processes.barrier("manifest")
 
     def find(self, **wanted):
         """Return the pieces that have all these entries."""
         return [piece for piece in self.pieces if all(piece.get(key) == value for key, value in wanted.items())]
 
+    def replace(self, old, new):
+        """Forget some pieces and record others, whose files must be on disk, in one write."""
+        self.pieces = [piece for piece in self.pieces if piece not in old] + new
+        storage.save_json(self.path, {"settings": self.settings, "pieces": self.pieces}, sync=True)
+
     def add(self, **piece):
         """Record a piece of work, whose files must be on disk."""
-        self.pieces.append(piece)
-        self._own.append(piece)
-        storage.save_json(self.path, {"settings": self.settings, "pieces": self._own}, sync=True)
+        self.replace([], [piece])
 
-    def read_others(self):
-        """Take up what other processes have recorded since."""
-        self.pieces = [piece for path in self._all() for piece in storage.load_json(path).get("pieces", [])]
-
-    def discard(self, pieces):
-        """Forget pieces whose files turned out to be damaged."""
-        self.pieces = [piece for piece in self.pieces if piece not in pieces]
-        self._own = [piece for piece in self._own if piece not in pieces]
-        storage.save_json(self.path, {"settings": self.settings, "pieces": self._own}, sync=True)
+    def gather(self):
+        """Take up, in process 0, what all processes have recorded."""
+        found = [piece for path in self._all() for piece in storage.load_json(path).get("pieces", [])]
+        new = [piece for piece in found if piece not in self.pieces]
+        if new:
+            self.replace([], new)
 
     def remove(self):
         """Remove the manifests of all processes: the run is complete."""
@@ -57,16 +64,20 @@ class Manifest:
             os.remove(path)
 
     def _all(self):
-        return sorted(glob.glob(os.path.join(glob.escape(self.folder), "manifest.*.json")))
+        folder = glob.escape(self.folder)
+        return sorted(
+            glob.glob(os.path.join(folder, "manifest.json")) + glob.glob(os.path.join(folder, "manifest.*.json"))
+        )
 
-    def _refuse_other_settings(self, path, found):
+    def _refuse_other_settings(self, path):
+        found = storage.load_json(path).get("settings", {})
         differences = [
-            f"{key} {found.get(key)!r} (now {self.settings.get(key)!r})"
+            f"{key} {found.get(key)!r} there, {self.settings.get(key)!r} now"
             for key in sorted(found.keys() | self.settings.keys())
             if found.get(key) != self.settings.get(key)
         ]
         if differences:
             raise UserError(
-                f"{path}: found an unfinished run with {', '.join(differences)}; "
-                f"run with those to go on with it, or remove {self.folder} (or this file) to begin anew"
+                f"{path}: found an unfinished run with other settings ({'; '.join(differences)}); go on with those, "
+                f"set OUTPUT_DIR to another folder, or remove {path} to give that run up"
             )

@@ -34,17 +34,23 @@ def full_comparison(path, columns):
     """Draw the stages of one configuration: top row raw, bottom row refined, one column a stage.
 
     Args:
-        columns: list of dicts: title, raw, refined (previews, 2D), raw_note, refined_note.
+        columns: list of dicts: title, raw, refined (previews, 2D), raw_note, refined_note. Where only the first column, the
+            seed, has a raw preview, the row of raw ones is left out.
     """
-    figure = _figure(3.4 * len(columns), 7.6)
-    axes = figure.subplots(2, len(columns), squeeze=False)
-    for column, pair in zip(columns, axes.T, strict=True):
-        for axis, kind in zip(pair, ("raw", "refined"), strict=True):
-            _show(axis, column[kind])
-            axis.set_xlabel(column[f"{kind}_note"], fontsize=9)
-        pair[0].set_title(column["title"], fontsize=11)
-    for axis, label in zip(axes[:, 0], ("raw, from the kernel", "refined by Metropolis sweeps"), strict=True):
-        axis.set_ylabel(label, fontsize=10)
+    labels = {"raw": "raw, from the kernel", "refined": "refined by Metropolis sweeps"}
+    kinds = [kind for kind in labels if len(columns) == 1 or any(kind in column for column in columns[1:])]
+    figure = _figure(3.4 * len(columns), 0.6 + 3.5 * len(kinds))
+    axes = figure.subplots(len(kinds), len(columns), squeeze=False)
+    for column, below in zip(columns, axes.T, strict=True):
+        below[0].set_title(column["title"], fontsize=11)
+        for axis, kind in zip(below, kinds, strict=True):
+            if kind in column:
+                _show(axis, column[kind])
+                axis.set_xlabel(column[f"{kind}_note"], fontsize=9)
+            else:
+                axis.set_axis_off()
+    for axis, kind in zip(axes[:, 0], kinds, strict=True):
+        axis.set_ylabel(labels[kind], fontsize=10)
     figure.suptitle("One configuration through the stages (block averages; black: up, white: down)", fontsize=12)
     _save(figure, path)
 

@@ -38,6 +38,7 @@ class Purpose(IntEnum):
     STAGE = 8
     TRAINING = 9
     CALIBRATION = 10
+    CHAIN = 11
 
 
 def philox4x32(c0, c1, c2, c3, key0, key1, rounds):

@@ -37,9 +37,13 @@ class Timings:
 
 
 def measure(packed, beta=exact.BETA_CRITICAL, device="cpu"):
-    """Return one dict a configuration of a PackedLattice on `device`: L, c10, c10_exact, c10_z, c11, r21, m."""
-    L = packed.width
-    m, c10, c11 = metropolis.packed_observables(packed, device)
+    """Return one dict a configuration of a PackedLattice on `device`, as `rows_of_counts`."""
+    return rows_of_counts(metropolis.packed_counts(packed, device=device), packed.width, beta)
+
+
+def rows_of_counts(counts, L, beta=exact.BETA_CRITICAL):
+    """Return one dict (L, c10, c10_exact, c10_z, c11, r21, m) a configuration of L x L spins, from `observables.packed_counts`."""
+    m, c10, c11 = observables.observables_of_counts(counts, L * L)
     c10_exact, z = exact.torus_c10(L, beta), observables.c10_z_score(c10, L, beta)
     return [
         {

@@ -13,6 +13,8 @@ default; a default annotated `int | tuple` takes one number or several (--refine
 
 import os
 import platform
+import re
+import shutil
 import subprocess
 import sys
 import tokenize
@@ -142,6 +144,42 @@ def check_memory(n_bytes, what):
     if n_bytes > free:
         raise UserError(
             f"{what} needs {n_bytes / 2**30:.2f} GiB of memory, found {free / 2**30:.2f} GiB free; choose a smaller lattice"
+        )
+
+
+def memory_budget(text, n_processes=1):
+    """Return the bytes that MAX_MEMORY means: "512MiB", "2GiB", a number of bytes, or "auto", half of what is free.
+
+    Args:
+        n_processes: how many on this machine share what is free.
+
+    Raises:
+        UserError: none of these, or more than is free.
+    """
+    import psutil
+
+    free = psutil.virtual_memory().available
+    if text == "auto":
+        return free // 2 // n_processes
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]i?B?|B)?", text, re.IGNORECASE)
+    if not match:
+        raise UserError(f'MAX_MEMORY: found "{text}", needed auto, or bytes such as 512MiB or 2GiB')
+    n_bytes = int(float(match[1]) * 1024 ** "BKMGT".index((match[2] or "B")[0].upper()))
+    if n_bytes * n_processes > free:
+        raise UserError(
+            f"MAX_MEMORY: found {text} for each of {n_processes} processes, needed at most {free / 2**30:.2f} GiB in all, "
+            "which is free"
+        )
+    return n_bytes
+
+
+def check_disk(n_bytes, folder, what):
+    """Raise UserError if the disk of `folder` has less than `n_bytes` free."""
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise UserError(
+            f"{what} needs {n_bytes / 2**30:.2f} GiB of disk, found {free / 2**30:.2f} GiB free in {folder}; "
+            "make room, or choose another folder or a smaller lattice"
         )
 
 

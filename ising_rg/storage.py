@@ -5,6 +5,7 @@ A configuration is `.npy` int8 (L, L) of +1 and -1, or bit-packed `.npy` uint8 (
 """
 
 import contextlib
+import glob
 import json
 import os
 
@@ -46,6 +47,17 @@ def make_folder(path):
         raise UserError(
             f"{path}: cannot write into this folder ({error.strerror}); choose another with its setting"
         ) from None
+
+
+def remove_leftovers(folder):
+    """Remove what `written_whole` had begun in processes of this machine that were killed since."""
+    import psutil
+
+    for path in glob.glob(os.path.join(glob.escape(folder), ".*.tmp")):
+        number = path.split(".")[-2]
+        if number.isdigit() and not psutil.pid_exists(int(number)):
+            with contextlib.suppress(OSError):
+                os.remove(path)
 
 
 def save_json(path, content, sync=False):

@@ -20,18 +20,21 @@ from ising_rg.kernels import SCALE
 
 _BESIDE = 2**26  # bytes: pieces of rows on their way between bits and files
 _BESIDE_A_THREAD = 2**22  # a tile of the sampler
+_BAND_SITES = 2**30  # fine ones
 _PIECE = 2**24  # bytes of rows put in file order at a time
 
 
 class Band(NamedTuple):
-    """What was made of one band: its first row and number of rows, coarse ones, the CRC-32 of its fine rows as written, and the
-    counts of `observables.observables_of_counts` before and after the sweeps, int lists of 3."""
+    """What was made of one band: its first row and number of rows, coarse ones, the CRC-32 of its fine rows as written, the
+    counts of `observables.observables_of_counts` before and after the sweeps, int lists of 3, and the seconds of both."""
 
     first: int
     n: int
     crc32: int
     raw: list
     refined: list
+    raw_seconds: float
+    refine_seconds: float
 
 
 def margin(kernel, n_sweeps):
@@ -48,7 +51,10 @@ def memory(coarse_rows, coarse_width):
 
 
 def band_height(L, margin_rows, max_memory, n_processes=1):
-    """Return the even number of coarse rows of a band, of an L x L lattice, that fits into `max_memory` bytes with its margins.
+    """Return the even number of coarse rows of a band of an L x L lattice: what fits into `max_memory` bytes with its margins.
+
+    Not more than makes 2^30 fine spins, some seconds of work, since that is what a kill loses, unless the margins would then be
+    more than a sixteenth of it; and so that every process has a band.
 
     Raises:
         UserError: not even two rows fit.
@@ -62,7 +68,8 @@ def band_height(L, margin_rows, max_memory, n_processes=1):
             f"MAX_MEMORY: found {max_memory / 2**20:.0f} MiB, needed at least "
             f"{memory(2 * margin_rows + 2, L) / 2**20:.0f} MiB for growing {L} to {SCALE * L} in bands of rows"
         )
-    return max(2, min(rows, L, -(-L // n_processes) + 1) // 2 * 2)
+    at_once = max(_BAND_SITES // (SCALE**2 * L), 32 * margin_rows)
+    return max(2, min(rows, L, at_once, -(-L // n_processes) + 1) // 2 * 2)
 
 
 def split(first_rows, L, height):
@@ -95,10 +102,12 @@ def grow_band(coarse, fine, first, n, kernel, beta, n_sweeps, seed, configuratio
     with timings.of("raw"):
         window = metropolis.to_device(bitmaps.to_packed(window, start, L), device)
         window = kernel.sample_packed(window, seed, configuration, device)
+    raw_seconds = timings.last
     with timings.of("observables"):
         raw = metropolis.packed_counts(window, inner, n_fine, device)[0].tolist()
     with timings.of("refine"):
         metropolis.sweep_packed(window, beta, n_sweeps, seed, 0, device, configuration)
+    refine_seconds = timings.last
     with timings.of("observables"):
         refined = metropolis.packed_counts(window, inner, n_fine, device)[0].tolist()
     with timings.of("files"):
@@ -108,4 +117,5 @@ def grow_band(coarse, fine, first, n, kernel, beta, n_sweeps, seed, configuratio
             some = bitmaps.from_packed(window, 0, inner + part, min(piece, n_fine - part))
             fine.write(SCALE * first + part, some)
         fine.sync()
-        return Band(first, n, fine.checksum(SCALE * first, n_fine), raw, refined)
+        crc32 = fine.checksum(SCALE * first, n_fine)
+    return Band(first, n, crc32, raw, refined, raw_seconds, refine_seconds)

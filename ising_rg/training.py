@@ -12,10 +12,13 @@ neighbourhood lies inside count, so nothing is assumed about the size of the lat
 
 These are the two steps of the plain way, and what the independent kernel needs; `bound` trains rule and kernel together.
 
-Step i draws its windows from random numbers of (seed, i) alone, so an interrupted optimization goes on as if it never was.
+Shard j of step i draws its windows from random numbers of (seed, i, j) alone, so an interrupted optimization goes on as if it
+never was. The gradient of each shard is computed by one thread of one process, and the shards are summed in order: the
+weights do not depend on how many threads or processes there are.
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -65,6 +68,8 @@ def draw_coarse(rule, fine, generator):
 class RuleObjective:
     """Loss of a BlockSpinRule: squared relative deviations of the coarse correlations from their targets."""
 
+    n_shards = 1  # not a mean over windows: the deviations are those of all of them together
+
     def __init__(self, batches, seed, device, n_windows=8, window_blocks=256):
         self.batches, self.seed, self.device = batches, seed, device
         self.L, self.n_windows, self.window_blocks = batches[0].shape[-1], n_windows, window_blocks
@@ -73,7 +78,7 @@ class RuleObjective:
             [float(exact.torus_correlation(SCALE * x, SCALE * y, self.L)) for x, y in DISTANCES]
         )
 
-    def __call__(self, rule, step):
+    def __call__(self, rule, step, shard=0):
         """Return (loss, dict of what is shown) for the windows of one step."""
         size = SCALE * self.window_blocks + 2 * rule.margin
         fine, _ = random_windows(self.batches, self.n_windows, size, self.seed, step)
@@ -91,20 +96,20 @@ class RuleObjective:
 
 
 class KernelObjective:
-    """Loss of a kernel: -ln q(s | S) per site for coarse spins drawn from the rule."""
+    """Loss of a kernel: -ln q(s | S) per site for coarse spins drawn from the rule; a window a shard."""
 
     def __init__(self, batches, rule, seed, device, n_windows=4, window_blocks=64, seed_size=64, n_seeds=64):
         self.batches, self.rule, self.seed, self.device = batches, rule.to(device), seed, device
-        self.n_windows, self.window_blocks = n_windows, window_blocks
+        self.n_shards, self.window_blocks = n_windows, window_blocks
         # Equilibrated lattices from which the kernel generates as it is trained: the only honest look at c10 and the gain.
         self.seeds = swendsen_wang.sample(
             seed_size, exact.BETA_CRITICAL, n_seeds, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE)
         )
 
-    def __call__(self, kernel, step):
-        """Return (loss, {}) for the windows of one step."""
+    def __call__(self, kernel, step, shard):
+        """Return (loss, {}) for one window of one step."""
         size = SCALE * self.window_blocks + 2 * self.rule.margin
-        fine, generator = random_windows(self.batches, self.n_windows, size, self.seed, step)
+        fine, generator = random_windows(self.batches, 1, size, self.seed, step * self.n_shards + shard)
         coarse, fine = draw_coarse(self.rule, fine.to(self.device), generator)
         return kernel.negative_log_likelihood(coarse, fine), {}
 
@@ -124,29 +129,62 @@ def look(kernel, seeds, seed):
 class Optimization:
     """Adam with a cosine schedule on one objective; its whole state can be saved and taken up again.
 
+    Args:
+        module: what is trained.
+        objective: objective(module, step, shard) returns (loss, dict of what is shown); the mean over its `n_shards` is minimized.
+        n_steps, learning_rate: of the whole schedule.
+        processes: `processes.Processes` that share the shards, or None.
+
     Attributes:
         step: steps done.
         history: list of dicts, one a report: step, loss (mean since the last report), lr and what the objective shows.
     """
 
-    def __init__(self, module, objective, n_steps, learning_rate):
+    def __init__(self, module, objective, n_steps, learning_rate, processes=None):
         self.module, self.objective, self.n_steps, self.learning_rate = module, objective, n_steps, learning_rate
-        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(trained, lr=learning_rate)
+        self.processes = processes
+        self._trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(self._trained, lr=learning_rate)
         self.step, self.history, self._losses, self._shown = 0, [], [], {}
+        rank, size = (processes.rank, processes.size) if processes else (0, 1)
+        self._own, self._most = range(rank, objective.n_shards, size), -(-objective.n_shards // size)
+        # Two threads in one convolution would sum its gradient in an order that depends on their number.
+        n_threads, device = torch.get_num_threads(), self._trained[0].device
+        self._pool = ThreadPoolExecutor(max(1, min(n_threads, len(self._own))) if device.type == "cpu" else 1)
+        torch.set_num_threads(1)
+        torch.backends.cudnn.deterministic = True
 
-    def advance(self):
-        """Do one step; return its loss."""
+    def advance(self, stop=False):
+        """Do one step; return (its loss, whether any process wants to stop)."""
         lr = self.learning_rate * (1 + math.cos(math.pi * self.step / self.n_steps)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        loss, self._shown = self.objective(self.module, self.step)
-        self.optimizer.zero_grad()
-        loss.backward()
+        n_parameters = sum(parameter.numel() for parameter in self._trained)
+        results = np.zeros((self._most, n_parameters + 2), np.float32)
+        for row, result in zip(results, self._pool.map(self._shard, self._own), strict=False):
+            row[:-1] = result
+        results[:, -1] = stop
+        everybody = self.processes.gather(results) if self.processes else results[None]
+        # Shard j is row j // size of process j % size.
+        mean = sum(everybody.swapaxes(0, 1).reshape(-1, n_parameters + 2)[: self.objective.n_shards, :-1])
+        mean /= self.objective.n_shards
+        at = 0
+        for parameter in self._trained:
+            part = torch.from_numpy(mean[at : at + parameter.numel()]).reshape(parameter.shape)
+            parameter.grad = part.to(parameter.device)
+            at += parameter.numel()
         self.optimizer.step()
         self.step += 1
-        self._losses.append(loss.item())
-        return self._losses[-1]
+        self._losses.append(float(mean[-1]))
+        return self._losses[-1], bool(everybody[..., -1].any())
+
+    def _shard(self, shard):
+        """Return gradient and loss of one shard, float32 (n_parameters + 1,)."""
+        loss, shown = self.objective(self.module, self.step, shard)
+        if shard == 0:
+            self._shown = shown
+        gradients = torch.autograd.grad(loss, self._trained, materialize_grads=True)
+        return torch.cat([part.reshape(-1) for part in (*gradients, loss.detach())]).cpu().numpy()
 
     def report(self):
         """Append a row to `history` and return it."""

@@ -58,11 +58,11 @@ def test_objective_learns_and_is_a_function_of_seed_and_step():
     batches = [swendsen_wang.sample(192, BETA, 6, seed=1)]
     kernel = kernels.ConditionalKernel(3)
     objective = bound.BoundObjective(batches, 1, "cpu", n_windows=2, window_blocks=32, seed_size=16, n_seeds=2)
-    assert objective(kernel, 5)[0].item() == objective(kernel, 5)[0].item()
+    assert objective(kernel, 5, 1)[0].item() == objective(kernel, 5, 1)[0].item() != objective(kernel, 5, 0)[0].item()
     optimizer = torch.optim.Adam(kernel.parameters(), lr=0.02)
     losses = []
     for step in range(60):
-        loss, _ = objective(kernel, step)
+        loss = sum(objective(kernel, step, shard)[0] for shard in range(2)) / 2
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
