@@ -23,7 +23,7 @@ _POLL = 0.02  # s
 
 
 class Processes:
-    """Attributes: rank (0 ... size - 1), size, local_rank, local_size (those on this machine)."""
+    """Attributes: rank (0 ... size - 1), size, local_rank, local_size (those on this machine), n_threads (of this process)."""
 
     def __init__(self):
         import torch.distributed
@@ -33,6 +33,7 @@ class Processes:
         )
         self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
         self.local_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        self.n_threads = max(1, _n_cores() // self.local_size)
         if self.size == 1:
             self.store = torch.distributed.HashStore()
             return
@@ -168,6 +169,12 @@ class Processes:
 _GO_ON = "what is finished is on disk, run the same command to go on"
 
 
+def _n_cores():
+    if hasattr(os, "sched_getaffinity"):  # Linux only
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class _NoTerminal(io.TextIOWrapper):
     """Standard error of processes other than the first: no progress bars."""
 
@@ -182,9 +189,8 @@ def start():
         import numba
         import torch
 
-        n_threads = max(1, len(os.sched_getaffinity(0)) // processes.local_size)
-        numba.set_num_threads(min(n_threads, numba.config.NUMBA_NUM_THREADS))
-        torch.set_num_threads(n_threads)
+        numba.set_num_threads(min(processes.n_threads, numba.config.NUMBA_NUM_THREADS))
+        torch.set_num_threads(processes.n_threads)
         if torch.cuda.is_available():
             torch.cuda.set_device(processes.local_rank % torch.cuda.device_count())  # numba-cuda follows
     if not processes.first:

@@ -17,6 +17,7 @@ never was. The gradient of each shard is computed by one thread of one process, 
 weights do not depend on how many threads or processes there are.
 """
 
+import copy
 import math
 from concurrent.futures import ThreadPoolExecutor
 
@@ -149,8 +150,9 @@ class Optimization:
         rank, size = (processes.rank, processes.size) if processes else (0, 1)
         self._own, self._most = range(rank, objective.n_shards, size), -(-objective.n_shards // size)
         # Two threads in one convolution would sum its gradient in an order that depends on their number.
-        n_threads, device = torch.get_num_threads(), self._trained[0].device
-        self._pool = ThreadPoolExecutor(max(1, min(n_threads, len(self._own))) if device.type == "cpu" else 1)
+        n_threads = processes.n_threads if processes else 1
+        on_cpu = self._trained[0].device.type == "cpu"
+        self._pool = ThreadPoolExecutor(max(1, min(n_threads, len(self._own))) if on_cpu else 1)
         torch.set_num_threads(1)
         torch.backends.cudnn.deterministic = True
 
@@ -200,14 +202,15 @@ class Optimization:
         return row
 
     def state(self):
-        """Return everything needed to go on, for `storage.save_pt`."""
-        return {
+        """Return everything needed to go on, for `storage.save_pt`: copies, since later phases go on with the same module."""
+        state = {
             "step": self.step,
             "history": self.history,
             "losses": self._losses,
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
+        return copy.deepcopy(state)
 
     def restore(self, state):
         """Take up a state from `state`."""

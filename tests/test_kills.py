@@ -1,0 +1,247 @@
+"""Runs killed at random moments end, started again, with the files of an undisturbed run; so do runs of several processes."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+
+from ising_rg import kernels, streaming
+from tests import children
+
+GROW = (
+    "--start_size=32",
+    "--stages=3",
+    "--num_configs=2",
+    "--save_stages=all",
+    "--file_format=bits",
+    "--pictures=false",
+)
+COLLECT = ("--lattice_size=132", "--num_samples=9", "--chains=2", "--warmup_sweeps=100", "--interval_sweeps=60")
+
+
+def grow(folder):
+    """Return the arguments of a run from file to file, in bands of 16 of the last stage's 288 coarse rows."""
+    rows = 2 * streaming.margin(kernels.load("models/conditional_k5_s3.pt"), 5) + 16
+    return (*GROW, f"--output_dir={folder}", f"--max_memory={streaming.memory(rows, 288)}")
+
+
+def manifest_kinds(folder):
+    """Return the kinds of work that are recorded as done in an unfinished run."""
+    path = os.path.join(folder, "manifest.json")
+    if not os.path.exists(path):
+        return set()
+    with open(path) as file:
+        return {piece["kind"] for piece in json.load(file)["pieces"]}
+
+
+def end(script, arguments, log):
+    process = children.start(script, arguments, log)
+    process.join(120)
+    assert process.exitcode == 0, log.read_text()
+    return log.read_text()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The files of one run in memory, and the seconds of one from file to file."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert "in memory;" in end("fast_generating_multi_stage", [*GROW, f"--output_dir={folder}/a"], folder / "log")
+    for name in "bc":  # the first of them may compile
+        start = time.monotonic()
+        output = end("fast_generating_multi_stage", grow(folder / name), folder / "log")
+        seconds = time.monotonic() - start
+    assert "from file to file, in bands of rows: in memory it would take" in output
+    expected = children.files(folder / "a")
+    assert children.files(folder / "b") == expected
+    assert (
+        len(expected) == 2 * 4 * 2 + 1
+    )  # two configurations, four sizes, each with its JSON; the report; nothing else
+    return expected, seconds
+
+
+def kill_at_random(script, arguments, folder, seconds, expected, n, log, at_kill=lambda: None):
+    """Kill and start again until n runs were killed; check every one that ends before that, and the last."""
+    rng, killed = random.Random(f"{script} {n}"), 0
+    while killed < n:
+        process = children.start(script, arguments, log)
+        process.join(rng.uniform(0, seconds))
+        if process.is_alive():
+            process.kill()
+            process.join()
+            killed += 1
+            at_kill()
+            continue
+        assert process.exitcode == 0, log.read_text()
+        assert children.files(folder) == expected
+        shutil.rmtree(folder)
+    end(script, arguments, log)
+    assert children.files(folder) == expected
+
+
+def test_growth_killed_at_random_moments(undisturbed, tmp_path):
+    """20 kills, in the middle of stages and between them."""
+    expected, seconds = undisturbed
+    folder, seen = tmp_path / "out", []
+    kill_at_random(
+        "fast_generating_multi_stage",
+        grow(folder),
+        folder,
+        seconds,
+        expected,
+        20,
+        tmp_path / "log",
+        lambda: seen.append(manifest_kinds(folder)),
+    )
+    assert any("band" in kinds for kinds in seen), seen
+    assert any("stage" in kinds and "band" not in kinds for kinds in seen), seen
+    assert any("configuration" in kinds for kinds in seen), seen
+
+
+def test_collecting_killed_at_random_moments(tmp_path):
+    """20 kills of two chains; torchrun's two processes, and one that was not disturbed, make the same samples."""
+    for name in "0a":  # the first may compile
+        start = time.monotonic()
+        end("data_collecting", [*COLLECT, f"--save_dir={tmp_path}/{name}"], tmp_path / "log")
+    seconds, expected = time.monotonic() - start, children.files(tmp_path / "a")
+    assert len(expected) == 9 * 2 + 1
+    arguments = [*COLLECT, f"--save_dir={tmp_path}/b"]
+    kill_at_random("data_collecting", arguments, tmp_path / "b", seconds, expected, 20, tmp_path / "log")
+    launcher = children.torchrun(2, "data_collecting.py", *COLLECT, f"--save_dir={tmp_path}/c")
+    output, _ = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, output
+    assert children.files(tmp_path / "c") == expected
+
+
+def test_training_killed_at_random_moments(tmp_path):
+    """10 kills; one thread, two, and two processes train the same weights, byte for byte."""
+    end(
+        "data_collecting", ["--lattice_size=132", "--num_samples=4", f"--save_dir={tmp_path}/samples"], tmp_path / "log"
+    )
+    from tests.test_scripts import succeed
+
+    succeed("batching.py", f"--source_dir={tmp_path}/samples", f"--output_dir={tmp_path}/batches")
+    train = (
+        f"--data_dir={tmp_path}/batches",
+        "--pictures=false",
+        "--steps=40",
+        "--gain_steps=4",
+        "--gain_seeds=20",
+        "--report_interval=20",
+        "--checkpoint_seconds=0",
+    )
+
+    def arguments(name):
+        folder = tmp_path / name
+        return (
+            *train,
+            f"--param_file={folder}/kernel.pt",
+            f"--block_rule_file={folder}/rule.pt",
+            f"--checkpoint_dir={folder}/check",
+        )
+
+    def weights(name):
+        assert not os.listdir(tmp_path / name / "check")
+        return [(tmp_path / name / file).read_bytes() for file in ("kernel.pt", "rule.pt")]
+
+    for name in "0a":
+        start = time.monotonic()
+        end("kernel_training_pixel_shuffle", arguments(name), tmp_path / "log")
+    seconds, rng, killed = time.monotonic() - start, random.Random(1), 0
+    going_on = 0
+    while killed < 10:
+        process = children.start("kernel_training_pixel_shuffle", arguments("b"), tmp_path / "log")
+        process.join(rng.uniform(0, seconds))
+        if process.is_alive():
+            process.kill()
+            process.join()
+            killed += 1
+        else:
+            assert process.exitcode == 0 and weights("b") == weights("a")
+        going_on += "going on" in (tmp_path / "log").read_text()
+    end("kernel_training_pixel_shuffle", arguments("b"), tmp_path / "log")
+    assert weights("b") == weights("a") and going_on
+    launcher = children.torchrun(2, "kernel_training_pixel_shuffle.py", *arguments("c"))
+    output, _ = launcher.communicate(timeout=240)
+    assert launcher.returncode == 0, output
+    assert weights("c") == weights("a")
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_processes_make_the_files_that_one_makes(undisturbed, tmp_path, n):
+    """Two processes take a configuration each in memory, four share the bands of both."""
+    launcher = children.torchrun(n, "fast_generating_multi_stage.py", *GROW, f"--output_dir={tmp_path}/out")
+    output, _ = launcher.communicate(timeout=240)
+    assert launcher.returncode == 0, output
+    assert ("in memory;" if n == 2 else "4 processes share 2 configurations") in output
+    assert children.files(tmp_path / "out") == undisturbed[0]
+
+
+def test_a_lost_process_is_named_and_its_work_done_again(undisturbed, tmp_path):
+    """SIGKILL to process 1 once it has made a band: all end within 30 s, and the same command goes on."""
+    arguments = grow(tmp_path / "out")
+    launcher = children.torchrun(2, "fast_generating_multi_stage.py", *arguments)
+    deadline = time.monotonic() + 240
+    while not (tmp_path / "out/manifest.1.json").exists():
+        assert launcher.poll() is None and time.monotonic() < deadline, launcher.communicate()[0]
+        time.sleep(0.001)
+    lost = children.rank(launcher, 1)
+    lost.send_signal(signal.SIGKILL)
+    start = time.monotonic()
+    output, _ = launcher.communicate(timeout=60)
+    assert time.monotonic() - start < 30 and launcher.returncode != 0
+    assert (
+        f"process 0 ends because process 1 (pid {lost.pid} on " in output and "run the same command to go on" in output
+    )
+    launcher = children.torchrun(2, "fast_generating_multi_stage.py", *arguments)
+    output, _ = launcher.communicate(timeout=240)
+    assert launcher.returncode == 0 and "going on" in output, output
+    assert children.files(tmp_path / "out") == undisturbed[0]
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_named(tmp_path):
+    """SIGSTOP to process 1, which torchrun does not notice: the other one ends within 30 s, and torchrun 30 s later."""
+    launcher = children.torchrun(2, "fast_generating_multi_stage.py", *grow(tmp_path / "out"))
+    deadline = time.monotonic() + 240
+    while not (tmp_path / "out/manifest.1.json").exists():
+        assert launcher.poll() is None and time.monotonic() < deadline, launcher.communicate()[0]
+        time.sleep(0.001)
+    stopped = children.rank(launcher, 1)
+    stopped.suspend()
+    start = time.monotonic()
+    output, _ = launcher.communicate(timeout=90)
+    assert time.monotonic() - start < 60 and f"process 1 (pid {stopped.pid} on " in output, output
+    assert "no sign of life" in output
+
+
+def test_other_settings_are_refused_and_damage_is_mended(undisturbed, tmp_path):
+    expected, seconds = undisturbed
+    folder, log = tmp_path / "out", tmp_path / "log"
+    while "band" not in manifest_kinds(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        process = children.start("fast_generating_multi_stage", grow(folder), log)
+        deadline = time.monotonic() + 60
+        while "band" not in manifest_kinds(folder) and process.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.0005)
+        process.kill()
+        process.join()
+    process = children.start("fast_generating_multi_stage", [*grow(folder), "--seed=2"], log)
+    process.join()
+    assert process.exitcode == 2 and "SEED 1 there, 2 now" in log.read_text()
+    (part,) = [path for path in folder.glob("*.part") if manifest_stage(folder) in path.name]
+    with open(part, "r+b") as file:  # the whole file: whichever bands are done, they are damaged
+        content = file.read()
+        file.seek(200)
+        file.write(bytes(byte ^ 1 for byte in content[200:]))
+    output = end("fast_generating_multi_stage", grow(folder), log)
+    assert "going on" in output and "finished bands are damaged or have vanished; they are made again" in output
+    assert children.files(folder) == expected
+
+
+def manifest_stage(folder):
+    with open(folder / "manifest.json") as file:
+        return next(f"stage{p['stage']}_" for p in json.load(file)["pieces"] if p["kind"] == "band")
