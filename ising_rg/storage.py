@@ -186,6 +186,33 @@ def open_configurations(path):
         yield (path if n_configurations == 1 else f"{path}[{index}]"), bitmap
 
 
+def open_packed_rows(path):
+    """Return (L, rows) of the one configuration in a .npy file: a function that reads some rows, so that no lattice is in memory.
+
+    rows(first, n) returns uint8 (n, ceil(L / 8)) as in bit-packed files, and packs int8 spins; bits beyond L may be anything.
+
+    Raises:
+        UserError: as `load_spins`; for values other than +1 and -1 by rows(), once it meets them.
+    """
+    array = _open_npy(path)
+    if array.ndim != 2 or not _is_configuration(array):
+        raise UserError(
+            f"{path}: found {array.dtype} of shape {array.shape}, needed one configuration: "
+            "int8 (L, L) or bit-packed uint8 (L, L/8)"
+        )
+
+    def rows(first, n):
+        part = _part(path, array, first, n)
+        if part.dtype == np.uint8:
+            return np.array(part)
+        up = part == 1
+        if np.any(up == (part == -1)):
+            raise UserError(f"{path}: found values other than +1 and -1, needed a spin configuration")
+        return np.packbits(up, axis=1)
+
+    return len(array), rows
+
+
 def _part(path, array, first_row, n_rows):
     """Return rows first_row ... of a mapped .npy file, counted through its stack, as a memory map of their own."""
     if not array.flags.c_contiguous:  # Fortran order

@@ -1,0 +1,226 @@
+"""A configuration as a pyramid of tiles, Deep Zoom format, and a page that zooms from the whole lattice to single spins.
+
+    <name>_files/<level>/<column>_<row>.png    levels 0 (one pixel) ... n (one pixel a spin), 8-bit grey, black: up, white: down
+    <name>.dzi                                 size, tile size and format, for any other viewer
+    <name>.html                                the page, viewer included; opens from disk without a server
+
+Every level holds the averages of 2 x 2 pixels of the next finer one, rounded to whole grey levels (halves up: a few levels
+are a grey level or so too bright at most); a last odd row or column stands for the missing one beside it too.
+
+libvips writes the pyramid from a stream, from top to bottom, and holds a few rows of tiles of each level. What it is given is
+the bits of the file: a 1-bit PNG has the very rows of a bit-packed configuration, and in stored (uncompressed) blocks it costs a
+checksum to make. (PBM, which has them too, is not among the formats of the libvips that pip installs.)
+"""
+
+import contextlib
+import html
+import json
+import os
+import re
+import shutil
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+import numpy as np
+
+from ising_rg import storage
+from ising_rg.errors import UserError
+
+_BAND_BYTES = 2**20  # of bits read at a time
+_WORST_BYTES_PER_SITE = 0.36  # all levels at compression 2: random spins take 0.34, critical ones 0.26
+_BLOCK = 4096  # bytes by which a file system rounds up a file
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_VIEWER = os.path.join(_HERE, "vendor", "openseadragon")
+
+
+def disk_bytes(L, tile_size):
+    """Return the bytes of disk that the pyramid of L x L spins takes at most."""
+    tiles = 0
+    side = L
+    while True:
+        tiles += (-(-side // tile_size)) ** 2
+        if side == 1:
+            return int(_WORST_BYTES_PER_SITE * L * L) + tiles * _BLOCK + 2**20
+        side = (side + 1) // 2
+
+
+def write(L, rows, folder, name, tile_size, compression, page, progress=lambda n_rows: None):
+    """Write the pyramid of a configuration and its page into `folder`, the page last; older ones of that name are replaced.
+
+    Until it is whole, the pyramid grows in a hidden folder, which is removed if anything goes wrong, and by the next run if
+    this one is killed.
+
+    Args:
+        L: sites per side.
+        rows: rows(first, n) -> bit-packed spins, uint8 (n, ceil(L / 8)), as `storage.open_packed_rows` returns.
+        name: of the files, without extension.
+        tile_size: pixels per side of a tile.
+        compression: zlib's, 2 ... 9.
+        page: text of the .html, as `page` returns.
+        progress: called with the number of rows that were read.
+
+    Returns:
+        (number of tiles, bytes of all files).
+
+    Raises:
+        UserError: no pyvips, the files cannot be written, or what `rows` raises.
+    """
+    pyvips = import_pyvips()
+    hidden = os.path.join(folder, f".{name}.tmp")
+    target = os.path.join(folder, name)
+    shutil.rmtree(hidden, ignore_errors=True)
+    try:
+        os.makedirs(hidden)
+        _save(pyvips, _PngStream(L, rows, progress), os.path.join(hidden, "pyramid"), tile_size, compression)
+        _remove(
+            os.path.join(hidden, "pyramid_files", "vips-properties.xml")
+        )  # has the date: the same spins, the same files
+        sizes = [
+            os.path.getsize(os.path.join(place, file)) for place, _, files in os.walk(hidden) for file in files
+        ]  # the .dzi is among them
+        _remove(target + ".html", target + ".dzi")
+        shutil.rmtree(target + "_files", ignore_errors=True)
+        os.rename(os.path.join(hidden, "pyramid_files"), target + "_files")
+        os.rename(os.path.join(hidden, "pyramid.dzi"), target + ".dzi")
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror or error}); is the disk full?") from None
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+    with storage.written_whole(target + ".html") as file:
+        file.write(page.encode())
+    return len(sizes) - 1, sum(sizes) + len(page.encode())
+
+
+def page(L, name, tile_size, description, provenance):
+    """Return the text of the page that shows the pyramid `name` beside it.
+
+    Args:
+        description: dict of the JSON beside the configuration; L, beta, seed (or SEED among its settings), stage are shown.
+        provenance: JSON-ready; kept in the page.
+    """
+    with open(os.path.join(_HERE, "deep_zoom.html"), encoding="utf-8") as file:
+        template = file.read()
+    with open(os.path.join(_VIEWER, "openseadragon.min.js"), encoding="utf-8") as file:
+        viewer = file.read()
+    with open(os.path.join(_VIEWER, "LICENSE.txt"), encoding="utf-8") as file:
+        licence = file.read()
+    parts = {
+        "title": html.escape(_title(L, description)),
+        "name": html.escape(name),
+        # A page's own scripts end at the first "</script", and within strings too.
+        "settings": _script_json({"L": L, "tileSize": tile_size, "url": quote(name) + "_files/"}),
+        "provenance": _script_json(provenance),
+        "licence": licence.replace("*/", ""),
+        "viewer": viewer,
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+
+
+def import_pyvips():
+    """Return the module pyvips; raise UserError if it, or the libvips that it calls, is missing."""
+    try:
+        import pyvips
+    except (ImportError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f'pyvips: cannot be imported ({reason}), needed to write tiles; run pip install "pyvips[binary]"'
+        ) from None
+    return pyvips
+
+
+class _PngStream:
+    """A 1-bit PNG of the spins, made as it is read; `error` holds what stopped it, and `finished` tells whether all was read."""
+
+    def __init__(self, L, rows, progress):
+        self.error, self.finished = None, False
+        self._parts, self._rest = self._encode(L, rows, progress), memoryview(b"")
+
+    def stop(self, error):
+        self.error = self.error or error
+
+    def read(self, n_bytes):
+        """Return up to n_bytes more, none at the end or after an error: it is called from C, through which none can be raised."""
+        try:
+            while not self._rest and not self.error and not self.finished:
+                self._rest = memoryview(next(self._parts, b""))
+                self.finished = not self._rest
+        except BaseException as error:
+            self.stop(error)
+        if self.error:
+            return b""
+        piece, self._rest = self._rest[:n_bytes], self._rest[n_bytes:]
+        return bytes(piece)
+
+    @staticmethod
+    def _encode(L, rows, progress):
+        yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", L, L, 1, 0, 0, 0, 0))
+        stored = zlib.compressobj(0)
+        row_bytes = (L + 7) // 8
+        n_rows = max(1, _BAND_BYTES // row_bytes)
+        for first in range(0, L, n_rows):
+            n = min(n_rows, L - first)
+            lines = np.zeros((n, 1 + row_bytes), np.uint8)  # the first byte of a line: no filter
+            np.invert(rows(first, n), out=lines[:, 1:])  # 1 is white, and an up spin is black
+            progress(n)
+            yield _chunk(b"IDAT", stored.compress(lines.data))
+        yield _chunk(b"IDAT", stored.flush()) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _save(pyvips, stream, path, tile_size, compression):
+    """Write <path>_files and <path>.dzi from the stream."""
+
+    def save():
+        source = pyvips.SourceCustom()
+        source.on_read(stream.read)
+        image = pyvips.Image.new_from_source(source, "", access="sequential", unlimited=True, fail_on="truncated")
+        image.dzsave(
+            path,
+            layout="dz",
+            depth="onepixel",
+            overlap=0,
+            tile_size=tile_size,
+            region_shrink="mean",
+            suffix=f".png[compression={compression},filter=none]",
+        )
+
+    # libvips runs in a thread of its own, so that Ctrl-C reaches this one, which then ends the stream.
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(save)
+        try:
+            running.result()
+        except pyvips.Error as error:
+            if not stream.error:
+                reason = " ".join(str(error).split())
+                raise UserError(f"{path}: cannot be written ({reason}); is the disk full?") from None
+        except BaseException as error:
+            stream.stop(error)
+            raise
+    if stream.error:
+        raise stream.error
+
+
+def _title(L, description):
+    own_settings = description.get("settings") if isinstance(description.get("settings"), dict) else {}
+    beta = description.get("beta", own_settings.get("BETA"))
+    seed = description.get("seed", own_settings.get("SEED"))
+    parts = [f"L = {L}"]
+    parts += [f"β = {beta:.6g}"] if isinstance(beta, float) else []
+    parts += [f"seed {seed}"] if seed is not None else []
+    parts += [f"stage {description['stage']}"] if description.get("stage") is not None else []
+    return ", ".join(parts)
+
+
+def _script_json(content):
+    return json.dumps(content).replace("<", "\\u003c")
+
+
+def _remove(*paths):
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)

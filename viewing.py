@@ -1,0 +1,61 @@
+"""A configuration to look at in a browser: from the whole lattice to single spins, as a pyramid of tiles and one page.
+
+    python viewing.py
+    python viewing.py --input=results/multi_stage/spins_0000_stage3_L13824.npy
+    python viewing.py --input=data/samples_L2048/sample_0000.npy --output_dir=results/viewing
+
+INPUT is an int8 .npy (L, L) or a bit-packed one, uint8 (L, L/8); it is read row by row, never as a whole. Writes <name>.html,
+which opens from disk without a server, <name>_files/ (the tiles, which the page needs beside it) and <name>.dzi (Deep Zoom,
+for other viewers) into OUTPUT_DIR. A place is shared by the page's address, which ends in #x=..&y=..&zoom=.. (pixels a site).
+"""
+
+import os
+import time
+
+from tqdm import tqdm
+
+from ising_rg import deep_zoom, settings, storage
+from ising_rg.errors import UserError
+
+# fmt: off
+# ---------------------------------------------------------------------------------------------------------------------
+INPUT = "results/multi_stage/spins_0000_stage3_L13824.npy"  # a configuration, .npy
+TILE_SIZE = 512                      # pixels per side of a tile
+COMPRESSION = 2                      # of the tiles, 2 ... 9; 6 takes twice the time of 2 for a sixth less disk
+OUTPUT_DIR = "results/viewing"       # where the page and the tiles go
+# ---------------------------------------------------------------------------------------------------------------------
+# fmt: on
+
+
+def main(s):
+    if not 64 <= s.TILE_SIZE <= 4096:
+        raise UserError(f"TILE_SIZE: found {s.TILE_SIZE}, needed 64 ... 4096 pixels")
+    if not 2 <= s.COMPRESSION <= 9:
+        raise UserError(f"COMPRESSION: found {s.COMPRESSION}, needed 2 ... 9")
+    if not os.path.exists(s.INPUT):
+        raise UserError(
+            f'INPUT: found no file "{s.INPUT}", needed a .npy configuration; run fast_generating_multi_stage.py, or name one'
+        )
+    L, rows = storage.open_packed_rows(s.INPUT)
+    sidecar = storage.sidecar(s.INPUT)
+    description = storage.load_json(sidecar) if os.path.exists(sidecar) else {}
+    deep_zoom.import_pyvips()  # said before the folder is made
+    storage.make_folder(s.OUTPUT_DIR)
+    settings.check_disk(deep_zoom.disk_bytes(L, s.TILE_SIZE), s.OUTPUT_DIR, f"a pyramid of {L} x {L} spins")
+
+    start = time.perf_counter()
+    name = os.path.splitext(os.path.basename(s.INPUT))[0]
+    print(f"{s.INPUT}: {L} x {L} spins, into tiles of {s.TILE_SIZE} x {s.TILE_SIZE} pixels")
+    page = deep_zoom.page(L, name, s.TILE_SIZE, description, settings.provenance(s, source=description))
+    with tqdm(total=L, desc="tiles", unit="row", leave=False, disable=None) as bar:
+        n_tiles, n_bytes = deep_zoom.write(
+            L, rows, s.OUTPUT_DIR, name, s.TILE_SIZE, s.COMPRESSION, page, progress=bar.update
+        )
+    print(
+        f"written: {n_tiles} tiles and the page, {n_bytes / 1e6:.1f} MB, in {time.perf_counter() - start:.1f} s; open "
+        f"{os.path.join(s.OUTPUT_DIR, name)}.html"
+    )
+
+
+if __name__ == "__main__":
+    settings.run(main, globals())
