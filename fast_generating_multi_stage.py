@@ -125,7 +125,7 @@ def choose(s, group, record, arguments):
         if record.find(kind="stage") or record.find(kind="band"):
             reason = "as the unfinished run"
         elif needed > budget:
-            reason = f"in memory it would take {in_units(needed)}, MAX_MEMORY is {in_units(budget)}"
+            reason = f"in memory it would take {settings.in_units(needed)}, MAX_MEMORY is {settings.in_units(budget)}"
         elif L * L > _IN_MEMORY_SITES:
             reason = "so large that a kill would lose minutes of work"
         elif s.NUM_CONFIGS < group.size:
@@ -142,7 +142,9 @@ def choose(s, group, record, arguments):
         memory = needed if reason is None else budget
         how = "in memory" if reason is None else f"from file to file, in bands of rows: {reason}"
         each = " for each process" if group.size > 1 else ""
-        print(f"{how}; it takes at most {in_units(memory)} of memory for lattices{each}, {in_units(disk)} of disk")
+        print(
+            f"{how}; it takes at most {settings.in_units(memory)} of memory for lattices{each}, {settings.in_units(disk)} of disk"
+        )
         return {"streamed": reason is not None, "budget": budget}
 
     chosen = group.agree("how", plan)
@@ -151,10 +153,6 @@ def choose(s, group, record, arguments):
     growth = Streamed(*arguments, max_memory=chosen["budget"])
     growth.check_memory()
     return growth
-
-
-def in_units(n_bytes):
-    return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
 
 def report(s, growth, timings, L_final):

@@ -143,7 +143,7 @@ def check_memory(n_bytes, what):
     free = psutil.virtual_memory().available
     if n_bytes > free:
         raise UserError(
-            f"{what} needs {n_bytes / 2**30:.2f} GiB of memory, found {free / 2**30:.2f} GiB free; choose a smaller lattice"
+            f"{what} needs {in_units(n_bytes)} of memory, found {in_units(free)} free; choose a smaller lattice"
         )
 
 
@@ -167,7 +167,7 @@ def memory_budget(text, n_processes=1):
     n_bytes = int(float(match[1]) * 1024 ** "BKMGT".index((match[2] or "B")[0].upper()))
     if n_bytes * n_processes > free:
         raise UserError(
-            f"MAX_MEMORY: found {text} for each of {n_processes} processes, needed at most {free / 2**30:.2f} GiB in all, "
+            f"MAX_MEMORY: found {text} for each of {n_processes} processes, needed at most {in_units(free)} in all, "
             "which is free"
         )
     return n_bytes
@@ -178,9 +178,14 @@ def check_disk(n_bytes, folder, what):
     free = shutil.disk_usage(folder).free
     if n_bytes > free:
         raise UserError(
-            f"{what} needs {n_bytes / 2**30:.2f} GiB of disk, found {free / 2**30:.2f} GiB free in {folder}; "
+            f"{what} needs {in_units(n_bytes)} of disk, found {in_units(free)} free in {folder}; "
             "make room, or choose another folder or a smaller lattice"
         )
+
+
+def in_units(n_bytes):
+    """Return bytes as people read them."""
+    return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
 
 def _override(argument, defaults, annotations):
