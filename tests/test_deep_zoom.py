@@ -177,7 +177,11 @@ def viewing(before, *arguments, shell_limit=""):
 @pytest.mark.parametrize(
     "before, limit, says",
     [
-        ("import shutil; shutil.disk_usage = lambda folder: shutil._ntuple_diskusage(0, 0, 2**20)", "", " of disk, found 1.0 MiB free"),
+        (
+            "import shutil; shutil.disk_usage = lambda folder: shutil._ntuple_diskusage(0, 0, 2**20)",
+            "",
+            " of disk, found 1.0 MiB free",
+        ),
         ("sys.modules['pyvips'] = None", "", 'pip install "pyvips[binary]"'),
         ("", "ulimit -f 8;", "cannot be written"),  # files of more than 8 KiB fail, as on a full disk
     ],
