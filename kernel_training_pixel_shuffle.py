@@ -17,7 +17,7 @@ import zlib
 
 from tqdm import tqdm
 
-from ising_rg import bound, devices, exact, kernels, pictures, processes, settings, storage, training
+from ising_rg import bound, calibration, devices, exact, kernels, pictures, processes, settings, storage, training
 from ising_rg.errors import UserError
 
 # fmt: off
@@ -34,6 +34,7 @@ BLOCK_RULE_STEPS = 250               # Adam steps for the block-spin rule where 
 STEPS = 2000                         # Adam steps for the kernel (and the rule, with the bound)
 GAIN_STEPS = 300                     # Adam steps for each fit of the kernel while the gain is set
 GAIN_SEEDS = 4000                    # equilibrated seeds of 64 x 64 that measure the gain
+CALIBRATION_SEEDS = 1000             # of these, as many calibrate the kernel at the end; 0: no calibration
 LEARNING_RATE = 0.01                 # at the start; falls to 0 along a cosine
 REPORT_INTERVAL = 50                 # steps between rows of the table
 SEED = 1                             # names the windows, coarse spins and test lattices
@@ -74,8 +75,8 @@ def main(s):
     start = time.perf_counter()
 
     if s.KERNEL == "conditional" and s.TRAINING == "bound":
-        kernel, history, targets = train_together(s, checkpoint, batches, device)
-        finish(s, checkpoint, kernel, history, targets, f"{n_samples} x {L}^2", start)
+        kernel, history, targets, calibrated = train_together(s, checkpoint, batches, device)
+        finish(s, checkpoint, kernel, history, targets, f"{n_samples} x {L}^2", start, calibrated)
         group.close()
         return
     rule, rule_history = kernels.BlockSpinRule(), None
@@ -110,7 +111,7 @@ def main(s):
 
 
 def train_together(s, checkpoint, batches, device):
-    """Train rule and kernel by the bound, then set the gain; return (kernel, history, exact values)."""
+    """Train rule and kernel by the bound, then set the gain and calibrate; return (kernel, history, exact values, calibration)."""
     kernel = kernels.ConditionalKernel(s.KERNEL_SIZE or _KERNELS["conditional"][1]).to(device)
     objective = bound.BoundObjective(batches, s.SEED, device, window_blocks=window_blocks(batches))
     targets = announce(s, objective)
@@ -130,7 +131,35 @@ def train_together(s, checkpoint, batches, device):
         print(f"gain {gain:.5f} +- {error:.5f}, target {bound.GAIN_TARGET:.5f}, exact {exact.STAGE_GAIN:.5f}")
     rule_description = settings.provenance(s, kernel="block_spin_rule", trained_with=param_file(s))
     save(checkpoint.processes, s.BLOCK_RULE_FILE, kernel.rule, rule_description)
-    return kernel, [{**row, "step": (i + 1) * s.REPORT_INTERVAL} for i, row in enumerate(history)], targets
+    calibrated = []
+    if s.CALIBRATION_SEEDS:
+        kernel, calibrated = calibrate(checkpoint, kernel, batches, meter.seeds[: s.CALIBRATION_SEEDS], s.SEED)
+    history = [{**row, "step": (i + 1) * s.REPORT_INTERVAL} for i, row in enumerate(history)]
+    return kernel, history, targets, calibrated
+
+
+def calibrate(checkpoint, kernel, batches, seeds, seed):
+    """Return (the kernel, its weights shifted so that raw and refined lattices come out right; rows of what was measured)."""
+    procedure = calibration.Calibration(kernel, batches, seeds, seed)
+    names = ("gain", "c10", "c11", "c20", "c30")
+    print(
+        f"\ncalibration: deviations from exact in percent at the second stage; {calibration.REFINE_SWEEPS} sweeps a stage"
+    )
+    print(" ".join([f"{'raw ' + name:>9}" for name in names] + [f"{name:>7}" for name in names] + ["KL cost"]))
+    shown = 0
+
+    def after_step():
+        nonlocal shown
+        for row in procedure.history[shown:]:
+            percent = [100 * deviation for deviation in row["deviations"]]
+            print(
+                " ".join([f"{d:9.3f}" for d in percent[:5]] + [f"{d:7.3f}" for d in percent[5:]] + [f"{row['kl']:.1e}"])
+            )
+        shown = len(procedure.history)
+
+    run(checkpoint, "calibration", procedure, procedure.n_steps, after_step)
+    rows = [{name: row[name] for name in ("deviations", "kl", "objective")} for row in procedure.history]
+    return procedure.result(), rows
 
 
 def window_blocks(batches):
@@ -148,12 +177,14 @@ def announce(s, objective):
     return targets
 
 
-def finish(s, checkpoint, kernel, history, targets, trained_on, start):
+def finish(s, checkpoint, kernel, history, targets, trained_on, start, calibrated=()):
     """Write the kernel and its picture."""
     target = param_file(s)
     description = settings.provenance(
         s, kernel=s.KERNEL, trained_on=trained_on, block_rule_file=s.BLOCK_RULE_FILE, history=history
     )
+    if calibrated:
+        description["calibration"] = calibrated
     save(checkpoint.processes, target, kernel, description)
     checkpoint.remove()
     if s.PICTURES and checkpoint.processes.first:
@@ -176,6 +207,10 @@ def check(s):
     settings.check_choice(s, "TRAINING", ("bound", "two_step"))
     settings.check_positive(s, "STEPS", "GAIN_STEPS", "GAIN_SEEDS", "BLOCK_RULE_STEPS", "REPORT_INTERVAL")
     settings.check_positive(s, "CHECKPOINT_SECONDS", at_least=0)
+    if s.CALIBRATION_SEEDS and not 8 <= s.CALIBRATION_SEEDS <= s.GAIN_SEEDS:
+        raise UserError(
+            f"CALIBRATION_SEEDS: found {s.CALIBRATION_SEEDS}, needed 0 or a number from 8 to GAIN_SEEDS, {s.GAIN_SEEDS}"
+        )
     if not 0 < s.LEARNING_RATE < 1:
         raise UserError(f"LEARNING_RATE: found {s.LEARNING_RATE}, needed a number between 0 and 1")
     if s.PARAM_FILE == "auto" and s.KERNEL_SIZE not in (0, _KERNELS[s.KERNEL][1]):
@@ -264,8 +299,8 @@ class Checkpoint:
             print(f"going on from {self.path}")
         processes.barrier("checkpoint")  # nobody writes before all have read
 
-    def save(self, phase, optimization):
-        self.phases[phase] = optimization.state()
+    def save(self, phase, procedure):
+        self.phases[phase] = procedure.state()
         if self.processes.first:
             storage.save_pt(self.path, {"settings": self.settings, "phases": self.phases})
 
@@ -279,32 +314,46 @@ def optimize(s, checkpoint, phase, module, objective, n_steps, learning_rate=Non
     optimization = training.Optimization(
         module, objective, n_steps, learning_rate or s.LEARNING_RATE, checkpoint.processes
     )
-    if phase in checkpoint.phases:
-        optimization.restore(checkpoint.phases[phase])
     print(f"{'step':>6} {'loss':>10} {'c10':>9} {'r21':>9} {'gain':>9} {'lr':>9}")
-    for row in optimization.history:
-        print_row(row)
+    shown = 0
+
+    def after_step():
+        nonlocal shown
+        if optimization.step and (optimization.step % s.REPORT_INTERVAL == 0 or optimization.step == n_steps):
+            if not optimization.history or optimization.history[-1]["step"] < optimization.step:
+                optimization.report()
+        for row in optimization.history[shown:]:
+            print_row(row)
+        shown = len(optimization.history)
+
+    run(checkpoint, phase, optimization, n_steps, after_step)
+    return optimization.history
+
+
+def run(checkpoint, phase, procedure, n_steps, after_step):
+    """Run or go on with one phase of the training; `after_step` is called after each step, and first after those already done."""
+    if phase in checkpoint.phases:
+        procedure.restore(checkpoint.phases[phase])
+    after_step()
     saved = time.monotonic()
     interrupted, stop = [], False
     # Ctrl-C waits for the end of a step and its report, and for all processes: what is saved is the state between two steps.
     previous = signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
     try:
-        with tqdm(total=n_steps, initial=optimization.step, desc=phase, unit="step", leave=False, disable=None) as bar:
-            while optimization.step < n_steps and not stop:
-                _, stop = optimization.advance(bool(interrupted))
+        with tqdm(total=n_steps, initial=procedure.step, desc=phase, unit="step", leave=False, disable=None) as bar:
+            while procedure.step < n_steps and not stop:
+                stop = procedure.advance(bool(interrupted))
                 bar.update()
-                if optimization.step % s.REPORT_INTERVAL == 0 or optimization.step == n_steps:
-                    with bar.external_write_mode():
-                        print_row(optimization.report())
+                with bar.external_write_mode():
+                    after_step()
                 if time.monotonic() - saved >= checkpoint.seconds:
-                    checkpoint.save(phase, optimization)
+                    checkpoint.save(phase, procedure)
                     saved = time.monotonic()
-        checkpoint.save(phase, optimization)
+        checkpoint.save(phase, procedure)
     finally:
         signal.signal(signal.SIGINT, previous)
     if stop:
         raise KeyboardInterrupt
-    return optimization.history
 
 
 def print_row(row):

@@ -89,10 +89,14 @@ class ConditionalKernel(_Kernel):
     @property
     def multiply_adds(self):
         """Taps per fine site."""
-        return sum(float(getattr(self, f"_mask_{p}").sum()) for p in range(9)) / 9
+        return sum(float(self.taps(p).sum()) for p in range(9)) / 9
+
+    def taps(self, p):
+        """Return 1 where the p-th drawn sub-lattice has a tap, shaped like `weights[p]`."""
+        return getattr(self, f"_mask_{p}")
 
     def _masked(self):
-        return [weight * getattr(self, f"_mask_{p}") for p, weight in enumerate(self.weights)]
+        return [weight * self.taps(p) for p, weight in enumerate(self.weights)]
 
     def fields(self, coarse, fine):
         """Return the fields h_p, (B, 9, n - k + 1, ...) in drawing order, of the blocks whose whole window is given.

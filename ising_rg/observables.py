@@ -83,6 +83,22 @@ def mean_at_exact_m2(values, m, L):
     return mean, np.sqrt((residual**2).sum(0) / (len(m) - 2) / len(m))
 
 
+def mean_at_seeds_exact(values, seeds):
+    """Return (mean, standard error) of observables of grown configurations, corrected for the seeds' own m^2 and c10.
+
+    Both have exact means and serve as control variates, as in `mean_at_exact_m2`.
+
+    Args:
+        values: (n, k), one row a configuration, n > 3.
+        seeds: int8 (n, L, L), the configurations they were grown from.
+    """
+    L, n = seeds.shape[-1], len(seeds)
+    m2_excess = magnetization(seeds) ** 2 - exact.M2_AMPLITUDE * L**-0.25
+    controls = np.stack([np.ones(n), m2_excess, c10(seeds) - exact.torus_c10(L)], 1)
+    fit, *_ = np.linalg.lstsq(controls, values, rcond=None)
+    return fit[0], (values - controls @ fit).std(0, ddof=3) / math.sqrt(n)
+
+
 def mean_of_series(series):
     """Return (mean, standard error, autocorrelation time in samples) of one Markov-chain time series, float64 (n,).
 

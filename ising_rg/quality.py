@@ -82,24 +82,14 @@ def correlation_rows(coarse, fine, distances=DISTANCES):
 
     Correlations are corrected for the seeds' own m^2 and c10, whose exact means are known (control variates).
     """
-    L, n = fine.shape[-1], len(fine)
+    L = fine.shape[-1]
     m_coarse = observables.magnetization(coarse)
     gain, error = observables.stage_gain(observables.magnetization(fine), m_coarse)
     rows = [_row("gain", gain, exact.STAGE_GAIN, error)]
     distances = [(x, y) for x, y in distances if 2 * x <= L]
     values = np.stack([observables.correlation(fine, x, y) for x, y in distances], 1)
-    size = coarse.shape[-1]
-    controls = np.stack(
-        [
-            np.ones(n),
-            m_coarse**2 - exact.M2_AMPLITUDE * size**-0.25,
-            observables.c10(coarse) - exact.torus_c10(size),
-        ],
-        1,
-    )
-    fit, *_ = np.linalg.lstsq(controls, values, rcond=None)
-    errors = (values - controls @ fit).std(0, ddof=3) / math.sqrt(n)
-    for (x, y), value, error in zip(distances, fit[0], errors, strict=True):
+    means, errors = observables.mean_at_seeds_exact(values, coarse)
+    for (x, y), value, error in zip(distances, means, errors, strict=True):
         expected = exact.torus_c10(L) if (x, y) == (1, 0) else float(exact.torus_correlation(x, y, L))
         rows.append({**_row(f"C({x},{y})", value, expected, error), "r": math.hypot(x, y)})
     return rows

@@ -157,7 +157,7 @@ class Optimization:
         torch.backends.cudnn.deterministic = True
 
     def advance(self, stop=False):
-        """Do one step; return (its loss, whether any process wants to stop)."""
+        """Do one step; return whether any process wants to stop after it."""
         lr = self.learning_rate * (1 + math.cos(math.pi * self.step / self.n_steps)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -178,7 +178,7 @@ class Optimization:
         self.optimizer.step()
         self.step += 1
         self._losses.append(float(mean[-1]))
-        return self._losses[-1], bool(everybody[..., -1].any())
+        return bool(everybody[..., -1].any())
 
     def _shard(self, shard):
         """Return gradient and loss of one shard, float32 (n_parameters + 1,)."""

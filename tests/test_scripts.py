@@ -24,6 +24,7 @@ TRAIN = (
     "--steps=4",
     "--gain_steps=2",
     "--gain_seeds=20",
+    "--calibration_seeds=8",
     "--report_interval=2",
 )
 
@@ -138,6 +139,7 @@ def test_training_goes_on_after_ctrl_c(pipeline, tmp_path):
         "--steps=40",
         "--gain_steps=4",
         "--gain_seeds=20",
+        "--calibration_seeds=8",
         "--report_interval=25",
     )
     whole = (
