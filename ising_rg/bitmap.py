@@ -19,7 +19,6 @@ _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
 BAND_BYTES = 2**26  # of rows in memory at a time
 _BAND = 64  # rows that one thread takes at a time
-_BYTE_REVERSED = np.array([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], np.uint8)
 
 
 @dataclass
@@ -95,7 +94,8 @@ def set_rows(bitmap, first_row, rows):
         if not _pack_rows(np.ascontiguousarray(rows), target):
             raise ValueError("found values other than +1 and -1")
         return
-    target.view(np.uint8)[:, : rows.shape[1]] = _BYTE_REVERSED[rows]
+    target.view(np.uint8)[:, : rows.shape[1]] = rows
+    _reverse_bytes(target)
     target[:, -1] &= _last_mask(bitmap.width)
 
 
@@ -111,7 +111,9 @@ def to_spins(bitmap, first_row=0, n_rows=None):
 def to_bytes(bitmap, first_row=0, n_rows=None):
     """Return rows of the bitmap bit-packed as in files, uint8 (n_rows, ceil(L / 8)), highest bit first."""
     rows = bitmap.rows(first_row, bitmap.height - first_row if n_rows is None else n_rows)
-    return _BYTE_REVERSED[rows.view(np.uint8)[:, : (bitmap.width + 7) // 8]]
+    words = rows.copy()
+    _reverse_bytes(words)
+    return np.ascontiguousarray(words.view(np.uint8)[:, : (bitmap.width + 7) // 8])
 
 
 def magnetization(bitmap):
@@ -153,6 +155,22 @@ def block_averages(bitmap, block):
 
 def _last_mask(width):
     return _ALL >> np.uint64(-width % 64)
+
+
+@njit(parallel=True, cache=True)
+def _reverse_bytes(words):
+    """Reverse the order of the bits of every byte, in place."""
+    fives, threes, fifteens = (
+        np.uint64(0x5555555555555555),
+        np.uint64(0x3333333333333333),
+        np.uint64(0x0F0F0F0F0F0F0F0F),
+    )
+    for y in prange(len(words)):
+        for w in range(words.shape[1]):
+            word = words[y, w]
+            word = ((word >> _ONE) & fives) | ((word & fives) << _ONE)
+            word = ((word >> np.uint64(2)) & threes) | ((word & threes) << np.uint64(2))
+            words[y, w] = ((word >> np.uint64(4)) & fifteens) | ((word & fifteens) << np.uint64(4))
 
 
 @njit(parallel=True, cache=True)

@@ -18,7 +18,7 @@ from ising_rg import lattice, metropolis
 from ising_rg.errors import UserError
 from ising_rg.kernels import SCALE
 
-_BESIDE = 2**26  # bytes: pieces of rows on their way between bits and files
+BESIDE = 2**26  # bytes: pieces of rows on their way between bits and files
 _BESIDE_A_THREAD = 2**22  # a tile of the sampler
 _BAND_SITES = 2**30  # fine ones
 _PIECE = 2**24  # bytes of rows put in file order at a time
@@ -47,7 +47,7 @@ def memory(coarse_rows, coarse_width):
     """Return the bytes of memory that a window of so many coarse rows takes, all told."""
     coarse_row = 8 * (2 * lattice.words_per_row(coarse_width) + -(-coarse_width // 64))
     fine_row = 16 * lattice.words_per_row(SCALE * coarse_width)
-    return coarse_rows * (coarse_row + SCALE * fine_row) + _BESIDE + _BESIDE_A_THREAD * numba.get_num_threads()
+    return coarse_rows * (coarse_row + SCALE * fine_row) + BESIDE + _BESIDE_A_THREAD * numba.get_num_threads()
 
 
 def band_height(L, margin_rows, max_memory, n_processes=1):

@@ -54,10 +54,13 @@ def test_bands_cover_what_is_left():
 
 
 def test_bands_fit_into_memory():
-    for L, budget in ((41472, 2**29), (41472, 2**27), (10**6, 2**31)):
+    """A budget is kept and used, unless a band of 2^30 fine spins (or 32 margins) is smaller, or each process would get none."""
+    for L, budget in ((41472, 2**29), (41472, 2**27), (10**6, 2**31), (10**6, 2**29)):
         rows = streaming.band_height(L, 20, budget)
-        assert streaming.memory(rows + (40 if rows < L else 0), L) <= budget
-        assert rows == L or streaming.memory(rows + 42, L) > budget
+        assert rows % 2 == 0 and streaming.memory(rows + 40, L) <= budget
+        at_once = max(2**30 // (9 * L), 640)
+        assert rows in (at_once, at_once - 1) or streaming.memory(rows + 42, L) > budget
+    assert streaming.band_height(576, 20, 2**30) == 576 and streaming.band_height(576, 20, 2**30, 4) == 144
     with pytest.raises(UserError, match="needed at least"):
         streaming.band_height(41472, 20, 2**26)
 
