@@ -226,8 +226,9 @@ class StraightWalls:
         """Take in a band; arguments as those of `count`'s on_broken, bands in order."""
         if not self.worst:
             return
+        columns = np.ascontiguousarray(broken_y.T)
         for length in self.worst:
-            self._look_along(broken_y.T, length, 0, "y", first_row)
+            self._look_along(columns, length, 0, "y", first_row)
         blocks = broken_x if self._before is None else np.concatenate([self._before, broken_x])
         top = first_row // BLOCK + len(broken_x) - len(blocks)
         for length in self.worst:
@@ -238,12 +239,11 @@ class StraightWalls:
         """Look at runs of `blocks` (blocks along the run, lines); they start at block first_block, line first_line."""
         n = length // BLOCK
         step = max(n // 2, 1)
-        for start in range(-(-first_block // step) * step, first_block + len(blocks) - n + 1, step):
-            run = blocks[start - first_block : start - first_block + n].sum(0, dtype=np.int32)
-            line = int(np.argmax(run))
-            if run[line] > self.worst[length][0]:
+        starts = np.arange(-(-first_block // step) * step, first_block + len(blocks) - n + 1, step)
+        for start, (most, line) in zip(starts, _fullest_runs(blocks, starts - first_block, n), strict=True):
+            if most > self.worst[length][0]:
                 x, y = (line, start * BLOCK) if direction == "x" else (start * BLOCK, first_line + line)
-                self.worst[length] = (int(run[line]), direction, x, y)
+                self.worst[length] = (int(most), direction, int(x), int(y))
 
 
 def extreme_z(z, n_tests):
@@ -293,6 +293,20 @@ def _likeliest_beta(beta, h, n, counts):
         else:
             high = middle
     return (low + high) / 2
+
+
+@njit(parallel=True, cache=True)
+def _fullest_runs(blocks, starts, n):
+    """Return, for each start, (most broken bonds in n successive blocks of one line, the first such line), int64 (starts, 2)."""
+    best = np.empty((len(starts), 2), np.int64)
+    for i in prange(len(starts)):
+        run = np.zeros(blocks.shape[1], np.int32)
+        for row in range(starts[i], starts[i] + n):
+            for line in range(blocks.shape[1]):
+                run[line] += np.int32(blocks[row, line])
+        line = np.argmax(run)
+        best[i, 0], best[i, 1] = run[line], line
+    return best
 
 
 @njit(parallel=True, cache=True)

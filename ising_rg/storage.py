@@ -14,6 +14,7 @@ import numpy as np
 from ising_rg.errors import UserError
 
 PIECE_BYTES = 2**26  # read or written at a time
+IN_MEMORY_BYTES = 2**30  # of one configuration's bits, when it is opened to be measured
 
 
 @contextlib.contextmanager
@@ -158,7 +159,8 @@ def _is_configuration(array):
 def open_configurations(path):
     """Yield (name, Bitmap) of each configuration of a .npy file, read through a memory map 64 MiB at a time.
 
-    The file holds int8 (L, L), a stack of them (n, L, L), or one bit-packed configuration, uint8 (L, ceil(L / 8)).
+    The file holds int8 (L, L), a stack of them (n, L, L), or one bit-packed configuration, uint8 (L, ceil(L / 8)). One of more
+    than 1 GiB of bits stays on disk: a `bitfile.BitFile` is yielded, which serves wherever a Bitmap does.
 
     Raises:
         UserError: as `load_spins`.
@@ -171,6 +173,12 @@ def open_configurations(path):
             f"{path}: found {array.dtype} of shape {array.shape}, needed spin configurations: "
             "int8 (L, L) or (n, L, L), or bit-packed uint8 (L, L/8)"
         )
+    if array.dtype == np.uint8 and array.nbytes > IN_MEMORY_BYTES:
+        from ising_rg.bitfile import BitFile
+
+        with BitFile(path) as file:
+            yield path, file
+        return
     L, n_configurations = array.shape[-2], 1 if array.ndim == 2 else len(array)
     n_rows = max(1, PIECE_BYTES // array.shape[-1])
     for index in range(n_configurations):

@@ -88,6 +88,9 @@ def test_a_file_is_checked_as_a_bitmap_is(tmp_path, monkeypatch):
     monkeypatch.setattr(bitmaps, "BAND_BYTES", 64 * 256 // 8)
     with save(str(tmp_path / "a.npy"), spins) as file:
         assert checks.configuration(file, BETA, True) == expected
+    monkeypatch.setattr(storage, "IN_MEMORY_BYTES", 0)
+    ((name, large),) = storage.open_configurations(str(tmp_path / "a.npy"))
+    assert name == str(tmp_path / "a.npy") and isinstance(large, BitFile)
 
 
 def test_files_that_are_not_what_they_should_be(tmp_path):
