@@ -11,13 +11,13 @@ with torchrun share the windows of each step; the weights do not depend on how m
 
 import glob
 import os
-import signal
 import time
 import zlib
 
 from tqdm import tqdm
 
 from ising_rg import bound, calibration, devices, exact, kernels, pictures, processes, settings, storage, training
+from ising_rg.checkpoints import Checkpoint
 from ising_rg.errors import UserError
 
 # fmt: off
@@ -71,7 +71,10 @@ def main(s):
     print(f"data: {n_samples} configurations of {L} x {L} from {s.DATA_DIR}")
     if L < 126:
         raise UserError(f"DATA_DIR: found lattices of {L} x {L}, needed at least 126 x 126 to hold a training window")
-    checkpoint = Checkpoint(s, group, fingerprint(s, batches))
+    ignored = _OUTPUT_SETTINGS | ({"BLOCK_RULE_FILE"} if s.BLOCK_RULE == "fit" else set())
+    deciding = {name: value for name, value in vars(s).items() if name not in ignored} | fingerprint(s, batches)
+    path = os.path.join(s.CHECKPOINT_DIR, f"{s.KERNEL}_checkpoint.pt")
+    checkpoint = Checkpoint(path, deciding, s.CHECKPOINT_SECONDS, group)
     start = time.perf_counter()
 
     if s.KERNEL == "conditional" and s.TRAINING == "bound":
@@ -157,7 +160,7 @@ def calibrate(checkpoint, kernel, batches, seeds, seed):
             )
         shown = len(procedure.history)
 
-    run(checkpoint, "calibration", procedure, procedure.n_steps, after_step)
+    checkpoint.run("calibration", procedure, procedure.n_steps, after_step)
     rows = [{name: row[name] for name in ("deviations", "kl", "objective")} for row in procedure.history]
     return procedure.result(), rows
 
@@ -269,46 +272,6 @@ def fingerprint(s, batches):
     return sums
 
 
-class Checkpoint:
-    """The state of an interrupted run: one file for each KERNEL, written by process 0, removed when training ends."""
-
-    def __init__(self, s, processes, fingerprint):
-        self.processes, self.seconds = processes, s.CHECKPOINT_SECONDS
-        if processes.first:
-            storage.remove_leftovers(s.CHECKPOINT_DIR)
-        self.path = os.path.join(s.CHECKPOINT_DIR, f"{s.KERNEL}_checkpoint.pt")
-        ignored = _OUTPUT_SETTINGS | ({"BLOCK_RULE_FILE"} if s.BLOCK_RULE == "fit" else set())
-        self.settings = {name: value for name, value in vars(s).items() if name not in ignored} | fingerprint
-        self.phases = {}
-        if os.path.exists(self.path):
-            content = storage.load_pt(self.path)
-            if not isinstance(content, dict) or not {"settings", "phases"} <= set(content):
-                raise UserError(f"{self.path}: found no checkpoint of this script; remove it, or set CHECKPOINT_DIR")
-            there = content["settings"]
-            different = [
-                f"{name} = {there.get(name)} there, {value} now"
-                for name, value in self.settings.items()
-                if there.get(name) != value
-            ]
-            if different:
-                raise UserError(
-                    f"{self.path} is of a run with other settings or data ({'; '.join(different)}); "
-                    "remove it, or set CHECKPOINT_DIR"
-                )
-            self.phases = content["phases"]
-            print(f"going on from {self.path}")
-        processes.barrier("checkpoint")  # nobody writes before all have read
-
-    def save(self, phase, procedure):
-        self.phases[phase] = procedure.state()
-        if self.processes.first:
-            storage.save_pt(self.path, {"settings": self.settings, "phases": self.phases})
-
-    def remove(self):
-        if self.processes.first and os.path.exists(self.path):
-            os.remove(self.path)
-
-
 def optimize(s, checkpoint, phase, module, objective, n_steps, learning_rate=None):
     """Run or go on with one optimization; return its history."""
     optimization = training.Optimization(
@@ -326,34 +289,8 @@ def optimize(s, checkpoint, phase, module, objective, n_steps, learning_rate=Non
             print_row(row)
         shown = len(optimization.history)
 
-    run(checkpoint, phase, optimization, n_steps, after_step)
+    checkpoint.run(phase, optimization, n_steps, after_step)
     return optimization.history
-
-
-def run(checkpoint, phase, procedure, n_steps, after_step):
-    """Run or go on with one phase of the training; `after_step` is called after each step, and first after those already done."""
-    if phase in checkpoint.phases:
-        procedure.restore(checkpoint.phases[phase])
-    after_step()
-    saved = time.monotonic()
-    interrupted, stop = [], False
-    # Ctrl-C waits for the end of a step and its report, and for all processes: what is saved is the state between two steps.
-    previous = signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
-    try:
-        with tqdm(total=n_steps, initial=procedure.step, desc=phase, unit="step", leave=False, disable=None) as bar:
-            while procedure.step < n_steps and not stop:
-                stop = procedure.advance(bool(interrupted))
-                bar.update()
-                with bar.external_write_mode():
-                    after_step()
-                if time.monotonic() - saved >= checkpoint.seconds:
-                    checkpoint.save(phase, procedure)
-                    saved = time.monotonic()
-        checkpoint.save(phase, procedure)
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if stop:
-        raise KeyboardInterrupt
 
 
 def print_row(row):

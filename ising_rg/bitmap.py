@@ -17,7 +17,7 @@ from ising_rg.observables import popcount
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
-BAND_BYTES = 2**26  # of rows in memory at a time
+BAND_BYTES = 2**26  # of rows in memory at a time; twice that where pairs are counted
 _BAND = 64  # rows that one thread takes at a time
 
 
@@ -138,11 +138,16 @@ def correlations(bitmap, displacements):
     ]
     unlike = np.zeros(len(pairs), np.int64)
     for first, n in bands(bitmap):
-        here = bitmap.rows(first, n)
+        reach = max([0, *(dy for _, dy in pairs if dy <= n)])
+        near = bitmap.rows(
+            first - reach, reach + n
+        )  # with the rows above that most pairs need: a file is read once for these
+        here = near[reach:]
         for dy in sorted({dy for _, dy in pairs}):
             of_this_height = [index for index, pair in enumerate(pairs) if pair[1] == dy]
             shifts = np.array([pairs[index][0] for index in of_this_height])
-            unlike[of_this_height] += _unlike_pairs(here, bitmap.rows(first - dy, n), bitmap.width, shifts).sum(0)
+            there = near[reach - dy : reach - dy + n] if dy <= reach else bitmap.rows(first - dy, n)
+            unlike[of_this_height] += _unlike_pairs(here, there, bitmap.width, shifts).sum(0)
     return 1 - 2 * unlike / bitmap.n_sites
 
 

@@ -1,0 +1,59 @@
+"""Growth in memory and from file to file: the same files, whatever is to be kept; what MAX_MEMORY may be."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ising_rg import kernels, settings, streaming
+from ising_rg.errors import UserError
+from tests import children
+from tests.test_kills import end
+
+GROW = ("--start_size=32", "--stages=2", "--num_configs=2", "--refine_sweeps=3,2")
+
+
+@pytest.mark.parametrize("save, file_format", [("last", "int8"), ("none", "int8"), ("all", "bits")])
+def test_both_ways_make_the_same_files(tmp_path, save, file_format):
+    """With pictures; of an unfinished run's files none is left. Raw lattices are not pictured from file to file."""
+    rows = 2 * streaming.margin(kernels.load("models/conditional_k5_s3.pt"), 2) + 10
+    arguments = (*GROW, f"--save_stages={save}", f"--file_format={file_format}")
+    budgets = {"memory": "auto", "files": streaming.memory(rows, 96)}
+    found, reports = [], []
+    for name, budget in budgets.items():
+        output = end(
+            "fast_generating_multi_stage",
+            [*arguments, f"--max_memory={budget}", f"--output_dir={tmp_path}/{name}"],
+            tmp_path / "log",
+        )
+        assert ("from file to file" in output) == (name == "files")
+        files = children.files(tmp_path / name)
+        assert {"full_comparison.png", "tracking.png", "report.json"} <= files.keys()
+        found.append({key: value for key, value in files.items() if not key.endswith(".png")})
+        assert not [key for key in files if key.startswith(("manifest", ".")) or key.endswith((".part", ".preview"))]
+        reports.append(json.loads((tmp_path / name / "report.json").read_text()))
+    assert found[0] == found[1]
+    assert len(found[0]) == 1 + 2 * 2 * {"last": 1, "none": 0, "all": 3}[save]
+    for row in reports[1]["rows"]:
+        assert row["seconds"] >= 0 and np.isfinite(row["c10"])
+
+
+def test_memory_budgets():
+    import psutil
+
+    assert settings.memory_budget("512MiB") == 2**29 and settings.memory_budget("1.5 GB") == 3 * 2**29
+    assert settings.memory_budget("75543616") == 75543616
+    assert settings.memory_budget("auto", 2) == pytest.approx(psutil.virtual_memory().available / 4, rel=0.2)
+    for wrong, says in (("much", "needed auto, or bytes such as 512MiB"), ("900TiB", "which is free")):
+        with pytest.raises(UserError, match=says):
+            settings.memory_budget(wrong)
+
+
+def test_a_budget_that_holds_no_band_is_refused(tmp_path):
+    process = children.start(
+        "fast_generating_multi_stage", [*GROW, "--max_memory=1MiB", f"--output_dir={tmp_path}/out"], tmp_path / "log"
+    )
+    process.join()
+    said = (tmp_path / "log").read_text()
+    assert process.exitcode == 2 and "Traceback" not in said
+    assert "MAX_MEMORY: found 1 MiB, needed at least" in said and "for growing 96 to 288" in said
