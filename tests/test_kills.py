@@ -40,7 +40,7 @@ def manifest_kinds(folder):
 
 def end(script, arguments, log):
     process = children.start(script, arguments, log)
-    process.join(120)
+    process.join(400)
     assert process.exitcode == 0, log.read_text()
     return log.read_text()
 
@@ -111,7 +111,7 @@ def test_collecting_killed_at_random_moments(tmp_path):
     arguments = [*COLLECT, f"--save_dir={tmp_path}/b"]
     kill_at_random("data_collecting", arguments, tmp_path / "b", seconds, expected, 20, tmp_path / "log")
     launcher = children.torchrun(2, "data_collecting.py", *COLLECT, f"--save_dir={tmp_path}/c")
-    output, _ = launcher.communicate(timeout=120)
+    output, _ = launcher.communicate(timeout=400)
     assert launcher.returncode == 0, output
     assert children.files(tmp_path / "c") == expected
 
@@ -165,7 +165,7 @@ def test_training_killed_at_random_moments(tmp_path):
     end("kernel_training_pixel_shuffle", arguments("b"), tmp_path / "log")
     assert weights("b") == weights("a") and going_on
     launcher = children.torchrun(2, "kernel_training_pixel_shuffle.py", *arguments("c"))
-    output, _ = launcher.communicate(timeout=240)
+    output, _ = launcher.communicate(timeout=400)
     assert launcher.returncode == 0, output
     assert weights("c") == weights("a")
 
@@ -174,7 +174,7 @@ def test_training_killed_at_random_moments(tmp_path):
 def test_processes_make_the_files_that_one_makes(undisturbed, tmp_path, n):
     """Two processes take a configuration each in memory, four share the bands of both."""
     launcher = children.torchrun(n, "fast_generating_multi_stage.py", *GROW, f"--output_dir={tmp_path}/out")
-    output, _ = launcher.communicate(timeout=240)
+    output, _ = launcher.communicate(timeout=400)
     assert launcher.returncode == 0, output
     assert ("in memory;" if n == 2 else "4 processes share 2 configurations") in output
     assert children.files(tmp_path / "out") == undisturbed[0]
@@ -197,7 +197,7 @@ def test_a_lost_process_is_named_and_its_work_done_again(undisturbed, tmp_path):
         f"process 0 ends because process 1 (pid {lost.pid} on " in output and "run the same command to go on" in output
     )
     launcher = children.torchrun(2, "fast_generating_multi_stage.py", *arguments)
-    output, _ = launcher.communicate(timeout=240)
+    output, _ = launcher.communicate(timeout=400)
     assert launcher.returncode == 0 and "going on" in output, output
     assert children.files(tmp_path / "out") == undisturbed[0]
 
