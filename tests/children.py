@@ -8,35 +8,63 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 
 import psutil
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SCRIPTS = ["fast_generating_multi_stage", "data_collecting", "kernel_training_pixel_shuffle"]
+SCRIPTS = [
+    "data_collecting",
+    "batching",
+    "kernel_training_pixel_shuffle",
+    "fast_generating_single_stage",
+    "fast_generating_multi_stage",
+    "normal_fast_2d_Ising",
+    "checking",
+    "viewing",
+]
 
 
-def start(script, arguments, output, patch=None):
-    """Start a script in a child whose output goes into a file; `patch`, importable, is called before it. Return the process."""
+def start(script, arguments, output, errors=None, patch=None, cwd=ROOT):
+    """Start a script in a child of a process that has imported everything; return the multiprocessing.Process.
+
+    Args:
+        script: name, without .py.
+        output: file that takes its output; its errors too, unless `errors` names one for them.
+        patch: function of a test module, called in the child before the script.
+    """
     context = multiprocessing.get_context("forkserver")
     os.environ["PYTHONPATH"] = ROOT
-    context.set_forkserver_preload([*SCRIPTS, "ising_rg.sampling_cpu", "ising_rg.metropolis_cpu"])
-    process = context.Process(target=_run, args=(script, arguments, str(output), patch))
+    context.set_forkserver_preload([*SCRIPTS, "ising_rg.sampling_cpu", "ising_rg.metropolis_cpu", "ising_rg.quality"])
+    process = context.Process(target=_run, args=(script, arguments, str(output), str(errors or output), patch, cwd))
     process.start()
     return process
 
 
-def _run(script, arguments, output, patch):
+def _run(script, arguments, output, errors, patch, cwd):
     from ising_rg import settings
 
-    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+    for number, name in ((1, output), (2, errors)):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.argv = [script, *arguments]
-    os.chdir(ROOT)
+    os.chdir(cwd)
     if patch:
         patch()
     module = importlib.import_module(script)
     settings.run(module.main, vars(module))
+
+
+def run(script, *arguments, **options):
+    """Run a script to its end as `start` does; return a subprocess.CompletedProcess."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = [os.path.join(folder, name) for name in ("output", "errors")]
+        process = start(script, arguments, *names, **options)
+        process.join()
+        texts = []
+        for name in names:
+            with open(name, encoding="utf-8") as file:
+                texts.append(file.read())
+    return subprocess.CompletedProcess([script, *arguments], process.exitcode, *texts)
 
 
 def torchrun(n, script, *arguments):

@@ -39,6 +39,7 @@ def manifest_kinds(folder):
 
 
 def end(script, arguments, log):
+    log.unlink(missing_ok=True)
     process = children.start(script, arguments, log)
     process.join(400)
     assert process.exitcode == 0, log.read_text()
@@ -130,6 +131,7 @@ def test_training_killed_at_random_moments(tmp_path):
         "--steps=40",
         "--gain_steps=4",
         "--gain_seeds=20",
+        "--calibration_seeds=8",
         "--report_interval=20",
         "--checkpoint_seconds=0",
     )
@@ -162,6 +164,7 @@ def test_training_killed_at_random_moments(tmp_path):
         else:
             assert process.exitcode == 0 and weights("b") == weights("a")
         going_on += "going on" in (tmp_path / "log").read_text()
+        (tmp_path / "log").unlink()
     end("kernel_training_pixel_shuffle", arguments("b"), tmp_path / "log")
     assert weights("b") == weights("a") and going_on
     launcher = children.torchrun(2, "kernel_training_pixel_shuffle.py", *arguments("c"))
@@ -229,6 +232,7 @@ def test_other_settings_are_refused_and_damage_is_mended(undisturbed, tmp_path):
             time.sleep(0.0005)
         process.kill()
         process.join()
+    log.unlink()
     process = children.start("fast_generating_multi_stage", [*grow(folder), "--seed=2"], log)
     process.join()
     assert process.exitcode == 2 and "SEED 1 there, 2 now" in log.read_text()

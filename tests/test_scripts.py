@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from tests import children
+
+ROOT = children.ROOT
 COLLECT = ("data_collecting.py", "--lattice_size=132", "--num_samples=5", "--warmup_sweeps=20", "--interval_sweeps=3")
 MULTI = ("fast_generating_multi_stage.py", "--start_size=16", "--stages=2")
 SINGLE = ("fast_generating_single_stage.py", "--low_res_size=64")
@@ -29,13 +31,13 @@ TRAIN = (
 )
 
 
-def run(*arguments, threads=None, cwd=ROOT):
-    """Run a script; return the finished process."""
-    environment = dict(os.environ)
-    if threads:
-        environment["NUMBA_NUM_THREADS"] = str(threads)
+def run(*arguments, threads=None, **options):
+    """Run a script; return the finished process. With `threads`, as a process of its own with so many."""
+    if not threads:
+        return children.run(arguments[0].removesuffix(".py"), *arguments[1:], **options)
     command = [sys.executable, os.path.join(ROOT, arguments[0]), *arguments[1:]]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+    environment = {**os.environ, "NUMBA_NUM_THREADS": str(threads)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
 
 
 def succeed(*arguments, **options):
