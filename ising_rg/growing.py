@@ -22,7 +22,7 @@ class Growth:
     """What both ways share.
 
     Args:
-        s: the script's settings: START_SIZE, STAGES, NUM_CONFIGS, BETA, SEED, SAVE_STAGES, FILE_FORMAT ("int8" or "bits"),
+        s: the script's settings: START_SIZE, STAGES, NUM_CONFIGS, BETA, SEED, SAVE_STAGES, FILE_FORMAT ("int8" or "bits"), CHECK,
             OUTPUT_DIR.
         kernel: from `kernels.load`.
         sweeps: refining sweeps of each stage.
@@ -145,14 +145,15 @@ class InMemory(Growth):
             measured = reports.measure(packed, s.BETA, self.device)
         kept = kind != "raw" and self.is_kept(stage)
         pictured = self.pictures and first == 0
-        on_host = metropolis.to_host(packed, self.device) if last or kept or pictured else None
+        checked = last and s.CHECK
+        on_host = metropolis.to_host(packed, self.device) if checked or kept or pictured else None
         for index, (row, done) in enumerate(zip(measured, self._done, strict=True)):
             config = first + index
             done["rows"].append({"config": config, "stage": stage, "kind": kind, **row, "seconds": seconds})
-            if not (last or kept or (pictured and index == 0)):
+            if not (checked or kept or (pictured and index == 0)):
                 continue
             bitmap = bitmaps.from_packed(on_host, index)
-            if last:
+            if checked:
                 with self.timings.of("observables"):
                     done["checks"].append({"config": config, **reports.check(bitmap, s.BETA, s.NUM_CONFIGS)})
             if kept:

@@ -17,7 +17,8 @@ GROW = ("--start_size=32", "--stages=2", "--num_configs=2", "--refine_sweeps=3,2
 def test_both_ways_make_the_same_files(tmp_path, save, file_format):
     """With pictures; of an unfinished run's files none is left. Raw lattices are not pictured from file to file."""
     rows = 2 * streaming.margin(kernels.load("models/conditional_k5_s3.pt"), 2) + 10
-    arguments = (*GROW, f"--save_stages={save}", f"--file_format={file_format}")
+    check = save != "none"
+    arguments = (*GROW, f"--save_stages={save}", f"--file_format={file_format}", f"--check={str(check).lower()}")
     budgets = {"memory": "auto", "files": streaming.memory(rows, 96)}
     found, reports = [], []
     for name, budget in budgets.items():
@@ -27,6 +28,7 @@ def test_both_ways_make_the_same_files(tmp_path, save, file_format):
             tmp_path / "log",
         )
         assert ("from file to file" in output) == (name == "files")
+        assert ("checked against exact theory" in output) == check
         files = children.files(tmp_path / name)
         assert {"full_comparison.png", "tracking.png", "report.json"} <= files.keys()
         found.append({key: value for key, value in files.items() if not key.endswith(".png")})
@@ -34,6 +36,7 @@ def test_both_ways_make_the_same_files(tmp_path, save, file_format):
         reports.append(json.loads((tmp_path / name / "report.json").read_text()))
     assert found[0] == found[1]
     assert len(found[0]) == 1 + 2 * 2 * {"last": 1, "none": 0, "all": 3}[save]
+    assert len(reports[1]["checks"]) == 2 * check
     for row in reports[1]["rows"]:
         assert row["seconds"] >= 0 and np.isfinite(row["c10"])
 
