@@ -5,8 +5,6 @@ distinct for colour-blind readers.
 """
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from ising_rg import bitmap as bitmaps
 from ising_rg import exact, storage
@@ -277,6 +275,10 @@ def training(path, kernel_name, maps, map_titles, history):
 
 
 def _figure(width, height):
+    # Half a second to import: growing starts without it.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

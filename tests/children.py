@@ -25,6 +25,14 @@ SCRIPTS = [
 ]
 
 
+_MODULES = [
+    "ising_rg.sampling_cpu",
+    "ising_rg.metropolis_cpu",
+    "ising_rg.quality",
+    "matplotlib.figure",
+]  # what they import late
+
+
 def start(script, arguments, output, errors=None, patch=None, cwd=ROOT):
     """Start a script in a child of a process that has imported everything; return the multiprocessing.Process.
 
@@ -35,7 +43,7 @@ def start(script, arguments, output, errors=None, patch=None, cwd=ROOT):
     """
     context = multiprocessing.get_context("forkserver")
     os.environ["PYTHONPATH"] = ROOT
-    context.set_forkserver_preload([*SCRIPTS, "ising_rg.sampling_cpu", "ising_rg.metropolis_cpu", "ising_rg.quality"])
+    context.set_forkserver_preload([*SCRIPTS, *_MODULES])
     process = context.Process(target=_run, args=(script, arguments, str(output), str(errors or output), patch, cwd))
     process.start()
     return process
