@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import struct
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -87,7 +88,7 @@ def write(L, rows, folder, name, tile_size, compression, page, progress=lambda n
     except OSError as error:
         raise UserError(f"{target}: cannot be written ({error.strerror or error}); is the disk full?") from None
     finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+        _remove_folder(hidden)
     with storage.written_whole(target + ".html") as file:
         file.write(page.encode())
     return len(sizes) - 1, sum(sizes) + len(page.encode())
@@ -218,6 +219,15 @@ def _title(L, description):
 
 def _script_json(content):
     return json.dumps(content).replace("<", "\\u003c")
+
+
+def _remove_folder(path):
+    """Remove a folder into which libvips, stopped halfway, may be writing a last tile from a thread of its own."""
+    for _ in range(50):
+        shutil.rmtree(path, ignore_errors=True)
+        if not os.path.exists(path):
+            return
+        time.sleep(0.1)
 
 
 def _remove(*paths):
