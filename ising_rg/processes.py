@@ -5,10 +5,10 @@ torch.distributed's store; the lattices go through files. Every process beats on
 not beaten for 20 s, or that torchrun found dead and ends the others for, is named, and the others end: what is
 on disk stays valid, and the same command goes on from there.
 
-Hand-overs. What one process makes for the others (a plan, a file, the folder) is there before `agree` returns it to them. What others
-may still be using (a file of the stage before, a manifest, the store itself) is taken away only after a `barrier` that each of
-them comes to once it has closed it: `finished` says that a piece of work is done, never that a file is no longer open. The
-process that hosts the store leaves last (`close`).
+Hand-overs. What one process makes for the others (a plan, a file, the folder) is there before `agree` returns it to them.
+What others may still be using (a file of the stage before, a manifest, the store itself) is taken away only after a `barrier`
+that each of them comes to once it has closed it: `finished` says that a piece of work is done, never that a file is no
+longer open. The process that hosts the store leaves last (`close`).
 """
 
 import io
@@ -229,7 +229,9 @@ class Processes:
 
 _GO_ON = "what is finished is on disk, run the same command to go on"
 _STORE_LOST = "the process that started the others was lost"
-_HOW_TO_START = "unset RANK and WORLD_SIZE to run one process, or start several with torchrun --standalone --nproc-per-node=2 SCRIPT"
+_HOW_TO_START = (
+    "unset RANK and WORLD_SIZE to run one process, or start several: torchrun --standalone --nproc-per-node=2 SCRIPT"
+)
 _PATIENCE = 5.0  # s; so that the process that has a message is heard before one that has none ends
 
 

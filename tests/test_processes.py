@@ -1,25 +1,22 @@
 """Several processes, each delayed anywhere: the same files as one; environments that make no sense; two runs in one folder."""
 
-import json
 import os
 import random
-import signal
+import shutil
 import time
 
 import pytest
 
-from ising_rg import folders, processes
-from ising_rg.errors import UserError
+from ising_rg import processes
 from tests import children
 
 GROW = ("--start_size=90", "--stages=3", "--pictures=false", "--check=false", "--file_format=bits")
-MEMORY = "--max_memory=64MiB"  # several bands at the last stage
 
 
 def delayed():
-    """Sleep at each hand-over, up to 0.15 s; each process of each run its own times."""
+    """Sleep at each hand-over, up to 0.4 s; each process of each run its own times."""
     rng = random.Random(f"{os.environ['MASTER_PORT']} {os.environ['RANK']}")
-    processes._hand_over_delay = lambda: time.sleep(rng.choice((0, 0, 0.03, 0.15)) * rng.random())
+    processes._hand_over_delay = lambda: time.sleep(rng.choice((0, 0, 0.02, 0.4)) * rng.random())
 
 
 def late_to_open():
@@ -61,14 +58,29 @@ def grow_together(n, folder, expected, *more, **options):
 
 @pytest.mark.parametrize("n", [2, 3, 4, 6])
 def test_processes_delayed_at_every_hand_over(alone, tmp_path, n):
-    for number in range(2):
-        grow_together(n, tmp_path / str(number), alone, patch=delayed)
+    grow_together(n, tmp_path / "out", alone, patch=delayed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 4])
-def test_a_process_that_took_no_band(alone, tmp_path, n):
+def test_many_runs_in_a_row(alone, tmp_path, n):
+    for number in range(100):
+        grow_together(n, tmp_path / "out", alone)
+        shutil.rmtree(tmp_path / "out")
+        print(f"{number + 1} runs of {n} processes", flush=True)
+
+
+@pytest.mark.slow
+def test_many_delayed_runs(alone, tmp_path):
+    for number in range(50):
+        grow_together((2, 3, 4, 6)[number % 4], tmp_path / "out", alone, patch=delayed)
+        shutil.rmtree(tmp_path / "out")
+        print(f"{number + 1} delayed runs", flush=True)
+
+
+def test_a_process_that_took_no_band(alone, tmp_path):
     """It opens the coarse file after all the bands were done by process 0, which must not have removed it."""
-    grow_together(n, tmp_path / "out", alone, patch=late_to_open)
+    grow_together(3, tmp_path / "out", alone, patch=late_to_open)
 
 
 def test_more_processes_than_bands(tmp_path):
