@@ -13,7 +13,7 @@ import os
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import settings, storage
+from ising_rg import folders, settings, storage
 from ising_rg.errors import UserError
 
 # fmt: off
@@ -32,7 +32,7 @@ def main(s):
     samples = sorted(glob.glob(os.path.join(glob.escape(s.SOURCE_DIR), "sample_*.npy")))
     if not samples:
         raise UserError(f"SOURCE_DIR: no sample_*.npy in {s.SOURCE_DIR}; run data_collecting.py first")
-    storage.make_folder(s.OUTPUT_DIR)
+    folders.claim(s.OUTPUT_DIR)
     groups = [samples[i : i + s.SAMPLES_PER_BATCH] for i in range(0, len(samples), s.SAMPLES_PER_BATCH)]
     targets = [os.path.join(s.OUTPUT_DIR, f"batch_{number:03d}.pt") for number in range(len(groups))]
     left_over = sorted(set(glob.glob(os.path.join(glob.escape(s.OUTPUT_DIR), "batch_*.pt"))) - set(targets))

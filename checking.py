@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import bitmap as bitmaps
-from ising_rg import checks, clusters, exact, pictures, settings, storage
+from ising_rg import checks, clusters, exact, folders, pictures, settings, storage
 from ising_rg.curves import CheckCurves
 from ising_rg.errors import UserError
 
@@ -49,7 +49,7 @@ def main(s):
         return
     settings.check_beta(s.BETA)
     paths = find(s.INPUT)
-    storage.make_folder(s.OUTPUT_DIR)
+    folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
     critical = settings.is_critical(s.BETA)
     if not critical:
@@ -98,7 +98,7 @@ def measure_kernel(s):
     settings.check_positive(s, "NUM_CONFIGS", at_least=4)
     settings.check_memory(100 * s.NUM_CONFIGS * s.START_SIZE**2, f"{s.NUM_CONFIGS} lattices of {3 * s.START_SIZE}^2")
     kernel = kernels.load(s.KERNEL_FILE)
-    storage.make_folder(s.OUTPUT_DIR)
+    folders.claim(s.OUTPUT_DIR)
     print(f"{s.KERNEL_FILE}: {s.START_SIZE} -> {3 * s.START_SIZE}, {s.NUM_CONFIGS} configurations")
     kl, error, coarse, fine = quality.kl_generated(kernel, s.START_SIZE, s.NUM_CONFIGS, s.SEED)
     print(f"KL(generated || true) per site {kl:.6f} +- {error:.6f} nats")
@@ -137,6 +137,7 @@ def find(pattern):
     folder = os.path.isdir(pattern)
     paths = sorted(glob.glob(os.path.join(glob.escape(pattern), "*.npy") if folder else pattern))
     if folder:
+        paths = reported(pattern, paths)
         foreign = [path for path in paths if not storage.is_configuration(path)]
         if foreign:
             print(f"left out, no configurations: {', '.join(map(os.path.basename, foreign))}")
@@ -147,6 +148,17 @@ def find(pattern):
             "or name a file, a folder or a quoted pattern"
         )
     return paths
+
+
+def reported(folder, paths):
+    """Return those of a folder's files that the report of the run that wrote there lists; all where there is none."""
+    report = os.path.join(folder, "report.json")
+    files = storage.load_json(report).get("files") if os.path.exists(report) else None
+    if not isinstance(files, list):
+        return paths
+    if others := [path for path in paths if os.path.basename(path) not in files]:
+        print(f"left out, not of the run that {report} is of: {', '.join(map(os.path.basename, others))}")
+    return [path for path in paths if path not in others]
 
 
 def check_all(s, paths, critical):

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ising_rg import (
     devices,
     exact,
+    folders,
     metropolis,
     observables,
     processes,
@@ -67,11 +68,8 @@ def main(s):
     if s.CHAINS < group.size:
         raise UserError(f"CHAINS: found {s.CHAINS}, needed at least {group.size}, one for each process")
     device = devices.choose(s.DEVICE)
-    storage.make_folder(s.SAVE_DIR)
-    if group.first:
-        storage.remove_leftovers(s.SAVE_DIR)
-        check_chains(s)
-    group.barrier("settings")
+    folders.claim(s.SAVE_DIR, processes=group)
+    n_done = group.agree("samples", lambda: take_up(s))
     needed = swendsen_wang.thermalization_sweeps(s.LATTICE_SIZE)
     if s.UPDATE == "metropolis":
         print("note: Metropolis equilibrates a critical lattice in ~L^2.17 sweeps; Swendsen-Wang takes a few hundred")
@@ -79,7 +77,6 @@ def main(s):
         print(
             f"note: WARMUP_SWEEPS = {s.WARMUP_SWEEPS} are less than 20 autocorrelation times, {needed} sweeps at this size"
         )
-    n_done = sum(is_done(s, number) for number in range(s.NUM_SAMPLES))
     if n_done:
         print(f"{s.SAVE_DIR}: {n_done} samples are there, going on")
 
@@ -122,6 +119,13 @@ def sample_path(s, number):
 def is_done(s, number):
     # A sample's JSON is written last.
     return all(map(os.path.exists, (sample_path(s, number), storage.sidecar(sample_path(s, number)))))
+
+
+def take_up(s):
+    """Return how many samples are there, of these settings."""
+    storage.remove_leftovers(s.SAVE_DIR)
+    check_chains(s)
+    return sum(is_done(s, number) for number in range(s.NUM_SAMPLES))
 
 
 def check_chains(s):

@@ -12,6 +12,7 @@ A lattice that does not fit MAX_MEMORY is grown from file to file in bands of ro
 killed goes on when it is started again with the same settings. Started with torchrun, processes share the work.
 """
 
+import contextlib
 import glob
 import hashlib
 import os
@@ -19,6 +20,7 @@ import os
 from ising_rg import (
     devices,
     exact,
+    folders,
     growing,
     kernels,
     manifest,
@@ -59,7 +61,7 @@ def main(s):
     group = processes.start()
     device = devices.choose(s.DEVICE, "growth")
     kernel = kernels.load(s.KERNEL_FILE)
-    storage.make_folder(s.OUTPUT_DIR)
+    folders.claim(s.OUTPUT_DIR, processes=group)
     timings = reports.Timings("seed", "raw", "refine", "observables", "files", "pictures")
     record = manifest.Manifest(s.OUTPUT_DIR, deciding(s, sweeps), group)
     n_done = len(record.find(kind="configuration"))
@@ -140,6 +142,9 @@ def choose(s, group, record, arguments):
         )
         disk = max(0, growing.bytes_of_files(s, reason is not None) - there)
         settings.check_disk(disk, s.OUTPUT_DIR, "the run")
+        if not record.pieces:  # a report does not outlive what it reports
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(s.OUTPUT_DIR, "report.json"))
         memory = needed if reason is None else budget
         how = "in memory" if reason is None else f"from file to file, in bands of rows: {reason}"
         each = " for each process" if group.size > 1 else ""
@@ -167,7 +172,12 @@ def report(s, growth, timings, L_final):
     path = os.path.join(s.OUTPUT_DIR, "report.json")
     timings.finish()
     described = settings.provenance(
-        s, stage_gain_exact=exact.STAGE_GAIN, seconds=timings.seconds, rows=rows, checks=checks
+        s,
+        stage_gain_exact=exact.STAGE_GAIN,
+        seconds=timings.seconds,
+        files=folders.listed(s.OUTPUT_DIR, files),
+        rows=rows,
+        checks=checks,
     )
     storage.save_json(path, described)
     growth.manifest.remove()

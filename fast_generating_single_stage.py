@@ -19,6 +19,7 @@ from ising_rg import (
     bitmap,
     devices,
     exact,
+    folders,
     kernels,
     lattice,
     metropolis,
@@ -54,12 +55,12 @@ def main(s):
     check(s)
     device = devices.choose(s.DEVICE, "growth")
     kernel = kernels.load(s.KERNEL_FILE)
-    storage.make_folder(s.OUTPUT_DIR)
+    folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
     configurations = generate(s, kernel, device)
     seed = next(iter(configurations.values()))
 
-    rows, notes = [], {}
+    rows, notes, files = [], {}, []
     for name, spins in configurations.items():
         row = {
             "name": name,
@@ -70,12 +71,14 @@ def main(s):
         rows.append(row)
         path = os.path.join(s.OUTPUT_DIR, f"{name.replace(' ', '_')}_L{len(spins)}.npy")
         storage.save_array(path, spins, settings.provenance(s, beta=s.BETA, seed=s.SEED, **row))
+        files.append(path)
     print_rows(rows)
     for row in rows:
         notes[row["name"]] = diagnose(row)
         row["diagnosis"] = notes[row["name"]]
         print(f"{row['name']}: {row['diagnosis']}")
-    storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), settings.provenance(s, rows=rows))
+    report = settings.provenance(s, files=folders.listed(s.OUTPUT_DIR, files), rows=rows)
+    storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), report)
     if s.PICTURES:
         draw(os.path.join(s.OUTPUT_DIR, "single_stage.png"), configurations, rows)
     print(f"{len(seed)} -> {3 * len(seed)} in {time.perf_counter() - start:.1f} s; files in {s.OUTPUT_DIR}")

@@ -16,7 +16,19 @@ import zlib
 
 from tqdm import tqdm
 
-from ising_rg import bound, calibration, devices, exact, kernels, pictures, processes, settings, storage, training
+from ising_rg import (
+    bound,
+    calibration,
+    devices,
+    exact,
+    folders,
+    kernels,
+    pictures,
+    processes,
+    settings,
+    storage,
+    training,
+)
 from ising_rg.checkpoints import Checkpoint
 from ising_rg.errors import UserError
 
@@ -62,10 +74,9 @@ def main(s):
     group = processes.start()
     device = devices.choose(s.DEVICE, "training")
     target = param_file(s)
-    for folder in {os.path.dirname(target) or ".", os.path.dirname(s.BLOCK_RULE_FILE) or ".", s.CHECKPOINT_DIR} | (
-        {s.PICTURE_DIR} if s.PICTURES else set()
-    ):
-        storage.make_folder(folder)
+    folders.claim(s.CHECKPOINT_DIR, processes=group)
+    for path in (target, s.BLOCK_RULE_FILE, *([picture_file(s)] if s.PICTURES else [])):
+        folders.claim(os.path.dirname(path) or ".", os.path.basename(path), group)
     batches = load_batches(s)
     L, n_samples = batches[0].shape[-1], sum(len(batch) for batch in batches)
     print(f"data: {n_samples} configurations of {L} x {L} from {s.DATA_DIR}")
@@ -240,6 +251,10 @@ def param_file(s):
     return _PARAM_FILES[s.KERNEL] if s.PARAM_FILE == "auto" else s.PARAM_FILE
 
 
+def picture_file(s):
+    return os.path.join(s.PICTURE_DIR, f"training_{s.KERNEL}.png")
+
+
 def load_batches(s):
     """Return all batches of DATA_DIR, a list of int8 (B, L, L)."""
     paths = sorted(glob.glob(os.path.join(glob.escape(s.DATA_DIR), "batch_*.pt")))
@@ -307,7 +322,7 @@ def draw(s, rule, kernel, history):
     else:
         maps += [weight.detach().cpu().numpy()[0, 0] for weight in kernel.weights]
         titles += [f"drawn {i + 1}: sub-pixel ({p // 3}, {p % 3})" for i, p in enumerate(kernels.DRAWING_ORDER)]
-    path = os.path.join(s.PICTURE_DIR, f"training_{s.KERNEL}.png")
+    path = picture_file(s)
     pictures.training(path, f"{s.KERNEL} kernel", maps, titles, history)
     print(f"written: {path}")
 

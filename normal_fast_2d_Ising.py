@@ -19,6 +19,7 @@ from ising_rg import (
     bitmap,
     devices,
     exact,
+    folders,
     lattice,
     metropolis,
     observables,
@@ -50,7 +51,7 @@ OUTPUT_DIR = "results/normal"        # where everything goes
 def main(s):
     check(s)
     device = devices.choose(s.DEVICE)
-    storage.make_folder(s.OUTPUT_DIR)
+    folders.claim(s.OUTPUT_DIR)
     spins = start_spins(s)
     L = len(spins)
     print(
@@ -70,6 +71,7 @@ def main(s):
         series,
         settings.provenance(s, columns=["sweep", "m", "energy_per_site"]),
     )
+    report["files"] = folders.listed(s.OUTPUT_DIR, [f"spins_L{L}.npy", "series.npy"])
     storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), settings.provenance(s, **report))
     if s.PICTURES:
         title = f"{s.UPDATE}, beta = {s.BETA:.6f}, temperature = {1 / s.BETA:.6f} J/k_B"

@@ -14,7 +14,7 @@ import time
 
 from tqdm import tqdm
 
-from ising_rg import deep_zoom, settings, storage
+from ising_rg import deep_zoom, folders, settings, storage
 from ising_rg.errors import UserError
 
 # fmt: off
@@ -40,11 +40,11 @@ def main(s):
     sidecar = storage.sidecar(s.INPUT)
     description = storage.load_json(sidecar) if os.path.exists(sidecar) else {}
     deep_zoom.import_pyvips()  # said before the folder is made
-    storage.make_folder(s.OUTPUT_DIR)
+    name = os.path.splitext(os.path.basename(s.INPUT))[0]
+    folders.claim(s.OUTPUT_DIR, name)
     settings.check_disk(deep_zoom.disk_bytes(L, s.TILE_SIZE), s.OUTPUT_DIR, f"a pyramid of {L} x {L} spins")
 
     start = time.perf_counter()
-    name = os.path.splitext(os.path.basename(s.INPUT))[0]
     print(f"{s.INPUT}: {L} x {L} spins, into tiles of {s.TILE_SIZE} x {s.TILE_SIZE} pixels")
     page = deep_zoom.page(L, name, s.TILE_SIZE, description, settings.provenance(s, source=description))
     with tqdm(total=L, desc="tiles", unit="row", leave=False, disable=None) as bar:

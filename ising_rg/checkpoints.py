@@ -28,8 +28,7 @@ class Checkpoint:
 
     def __init__(self, path, settings, seconds, processes):
         self.path, self.settings, self.seconds, self.processes = path, settings, seconds, processes
-        if processes.first:
-            storage.remove_leftovers(os.path.dirname(path) or ".")
+        processes.agree("left-overs", lambda: storage.remove_leftovers(os.path.dirname(path) or "."))
         self.phases = {}
         if os.path.exists(path):
             self.phases = self._load()

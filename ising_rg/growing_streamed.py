@@ -133,7 +133,8 @@ class Streamed(Growth):
                 self.manifest.add(kind="band", config=config, stage=stage, **band._asdict())
                 self.processes.finished(key)
                 bar.update(self.processes.count(key) - bar.n)
-        self.processes.wait_for(key, len(plan))
+        # All bands are done, and nobody has the files open any more that are renamed or removed next.
+        self.processes.barrier(key)
 
     def _sum_up(self, config, stage):
         """Record a stage whose bands are all done."""

@@ -28,15 +28,17 @@ class Manifest:
         self.folder, self.settings = folder, json.loads(json.dumps(settings))
         self.path = os.path.join(folder, f"manifest.{processes.rank}.json" if processes.rank else "manifest.json")
         self.pieces = []
-        if processes.first:
-            storage.remove_leftovers(folder)
-            for path in self._all():
-                self._refuse_other_settings(path)
-            self.gather()
-            for path in self._all():
-                if path != self.path:
-                    os.remove(path)
-        processes.barrier("manifest")
+        processes.agree("manifest", self._take_up)  # nobody writes one before those of earlier runs are gone
+
+    def _take_up(self):
+        """Gather into one what an earlier run of the same settings has done."""
+        storage.remove_leftovers(self.folder)
+        for path in self._all():
+            self._refuse_other_settings(path)
+        self.gather()
+        for path in self._all():
+            if path != self.path:
+                os.remove(path)
 
     def find(self, **wanted):
         """Return the pieces that have all these entries."""
@@ -59,7 +61,7 @@ class Manifest:
             self.replace([], new)
 
     def remove(self):
-        """Remove the manifests of all processes: the run is complete."""
+        """Remove the manifests of all processes, which have no more to record: the run is complete."""
         for path in self._all():
             os.remove(path)
 

@@ -21,6 +21,7 @@ import tokenize
 from functools import lru_cache
 from types import SimpleNamespace
 
+from ising_rg import folders, processes
 from ising_rg.errors import UserError
 from ising_rg.exact import BETA_CRITICAL
 
@@ -34,6 +35,8 @@ def run(main, script):
     defaults = {key: value for key, value in script.items() if key.isupper() and not key.startswith("_")}
     annotations = script.get("__annotations__", {})
     sys.stdout.reconfigure(line_buffering=True)
+    if processes.is_quiet_one():
+        processes.keep_quiet()
     try:
         if any(argument in ("-h", "--help") for argument in sys.argv[1:]):
             print(script["__doc__"].strip(), "\n\nSettings (--name=value), with their defaults:")
@@ -57,6 +60,8 @@ def run(main, script):
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted; files already written are complete", file=sys.stderr)
         sys.exit(130)
+    finally:
+        folders.release()
 
 
 def provenance(s, **more):

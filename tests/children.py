@@ -4,11 +4,15 @@ started again many times; and as processes of torchrun."""
 import hashlib
 import importlib
 import json
+import math
 import multiprocessing
+import multiprocessing.connection
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 import psutil
 
@@ -33,28 +37,32 @@ _MODULES = [
 ]  # what they import late
 
 
-def start(script, arguments, output, errors=None, patch=None, cwd=ROOT):
+def start(script, arguments, output, errors=None, patch=None, cwd=ROOT, environment=None):
     """Start a script in a child of a process that has imported everything; return the multiprocessing.Process.
 
     Args:
         script: name, without .py.
         output: file that takes its output; its errors too, unless `errors` names one for them.
         patch: function of a test module, called in the child before the script.
+        environment: dict of variables that the child has beside those of this process.
     """
     context = multiprocessing.get_context("forkserver")
     os.environ["PYTHONPATH"] = ROOT
     context.set_forkserver_preload([*SCRIPTS, *_MODULES])
-    process = context.Process(target=_run, args=(script, arguments, str(output), str(errors or output), patch, cwd))
+    process = context.Process(
+        target=_run, args=(script, arguments, str(output), str(errors or output), patch, cwd, environment or {})
+    )
     process.start()
     return process
 
 
-def _run(script, arguments, output, errors, patch, cwd):
+def _run(script, arguments, output, errors, patch, cwd, environment):
     from ising_rg import settings
 
     for number, name in ((1, output), (2, errors)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.argv = [script, *arguments]
+    os.environ |= environment
     os.chdir(cwd)
     if patch:
         patch()
@@ -73,6 +81,53 @@ def run(script, *arguments, **options):
             with open(name, encoding="utf-8") as file:
                 texts.append(file.read())
     return subprocess.CompletedProcess([script, *arguments], process.exitcode, *texts)
+
+
+def run_together(n, script, *arguments, patch=None, timeout=120, agent=True):
+    """Run a script in n children with the variables that torchrun sets; return a CompletedProcess of their merged output.
+
+    As torchrun does, this process hosts the store, unless `agent` is false (then the first child does), and ends the others
+    when one fails; the exit status is that of the first that failed.
+    """
+    from torch.distributed import TCPStore
+
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if agent else None
+    port = store.port if agent else _free_port()
+    shared = {"WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    if agent:
+        shared |= {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RUN_ID": "test"}
+    with tempfile.TemporaryDirectory() as folder:
+        output = os.path.join(folder, "output")
+        running = []
+        for rank in range(n):
+            own = {key: str(value) for key, value in (shared | {"RANK": rank, "LOCAL_RANK": rank}).items()}
+            running.append(start(script, arguments, output, patch=patch, environment=own))
+        processes, status, deadline = list(running), 0, time.monotonic() + timeout
+        while running:
+            multiprocessing.connection.wait([process.sentinel for process in running], deadline - time.monotonic())
+            ended = [process for process in running if process.exitcode is not None]
+            running = [process for process in running if process not in ended]
+            failed = [process.exitcode for process in ended if process.exitcode]
+            if time.monotonic() > deadline:
+                failed = failed or ["timed out"]
+            if failed and not status:
+                status = failed[0]
+                for process in running:
+                    process.terminate()
+                deadline = min(deadline, time.monotonic() + 30)
+            elif failed == ["timed out"]:
+                for process in running:
+                    process.kill()
+                deadline = math.inf
+        with open(output, encoding="utf-8") as file:
+            text = file.read()
+    assert all(process.exitcode is not None for process in processes)
+    return subprocess.CompletedProcess([script, *arguments], status, text)
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def torchrun(n, script, *arguments):
