@@ -60,7 +60,7 @@ def near_correlation(beta, reach=4):
     import mpmath  # slow to import, needed here only
 
     n = 2 * reach
-    loss = 2 + 2 * abs(math.log10(math.sinh(2 * beta))) if exact_flow.mass(beta) else 2
+    loss = 2 + exact_flow.diagonal_mass(exact_flow.mass(beta)) / math.log(10)
     with mpmath.workdps(30 + round(n * loss)):
         k = mpmath.mpf(beta)
         mu = -mpmath.log(mpmath.tanh(k)) - 2 * k

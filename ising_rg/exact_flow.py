@@ -27,13 +27,15 @@ def mass(beta):
     _check_beta(beta)
     if beta > 1:
         return -math.log(math.tanh(beta)) - 2 * beta
-    distance = beta - BETA_CRITICAL
-    shortfall = -math.sqrt(2) * math.sinh(2 * distance) - 2 * math.sinh(distance) ** 2  # 1 - sinh 2K
+    distance = BETA_CRITICAL - beta
+    shortfall = math.sqrt(2) * math.sinh(2 * distance) - 2 * math.sinh(distance) ** 2  # 1 - sinh 2K
     return 2 * math.asinh(shortfall / math.sqrt(2 * math.sinh(2 * beta)))
 
 
 def beta_of_mass(mu):
     """Return the inverse temperature of mass mu, the inverse of `mass`; BETA_CRITICAL exactly at 0."""
+    if mu == 0:
+        return BETA_CRITICAL
     if mu < -_FAR:
         return -mu / 2
     return math.asinh(math.exp(-2 * _half_log(mu))) / 2
@@ -75,15 +77,15 @@ def mass_of_xi(xi):
     Raises:
         ValueError: xi is 0, nan or no number.
     """
-    if xi == CRITICAL:
-        return 0.0
     try:
-        xi = float(xi)
+        length = math.inf if xi == CRITICAL else float(xi)
     except (TypeError, ValueError):
-        xi = math.nan
-    if math.isnan(xi) or xi == 0:
-        raise ValueError(f"xi: found {xi}, needed a length above 0, its negative below the critical temperature, or {CRITICAL}")
-    return 1 / xi if xi > 0 else 1 / (2 * xi)
+        length = math.nan
+    if math.isnan(length) or length == 0:
+        raise ValueError(
+            f"xi: found {xi}, needed a length > 0, minus that for below the critical temperature, or {CRITICAL}"
+        )
+    return 1 / length if length > 0 else 1 / (2 * length)
 
 
 def beta_of_xi(xi):
