@@ -91,12 +91,13 @@ def susceptibility(beta):
     if mu == 0:
         return math.inf
     s = math.sinh(2 * beta)
+    amplitude = exact_flow.magnetization_of_mass(-abs(mu)) ** 2  # above the critical temperature M^2 of the dual one
     if mu > 0:
-        return (1 - s**4) ** 0.25 / (2 * s * math.sinh(mu / 2) ** 2)
-    import mpmath
+        return amplitude / (2 * s * math.sinh(mu / 2) ** 2)
+    import mpmath  # slow to import
 
     w = s / (2 * (1 + s * s))
-    return exact_flow.magnetization_of_mass(mu) ** 2 * 4 * w**4 * float(mpmath.hyp2f1(1.5, 2.5, 3, 16 * w * w))
+    return amplitude * 4 * w**4 * float(mpmath.hyp2f1(1.5, 2.5, 3, 16 * w * w))
 
 
 def _float_correlations(above, decays, n):

@@ -88,7 +88,8 @@ def test_far_correlations_are_the_magnetization_squared(beta):
 def test_long_determinants_by_elimination(xi):
     """Levinson's recursion against Gaussian elimination of McCoy and Wu's own symbol, winding and all, to three lengths.
 
-    The symbol is sqrt((1 - a1 z) / (1 - a1 / z)) sqrt((1 - a2 / z) / (1 - a2 z)), z = e^(it), a1 = e^(-2K) tanh K, a2 = e^(-2K) coth K;
+    The symbol is sqrt((1 - a1 z) / (1 - a1 / z)) sqrt((1 - a2 / z) / (1 - a2 z)), with a1 = e^(-2K) tanh K
+    and a2 = e^(-2K) coth K, z = e^(it);
     its coefficients by Fourier transform alias by a2^(+-2^17), below e^-200. Elimination loses some digits above T_c.
     """
     beta, n_points = exact_flow.beta_of_xi(xi), 2**17
@@ -118,6 +119,13 @@ def test_susceptibility_is_the_sum_of_correlations():
         )  # C(x, y), x > 0, y >= 0: a quarter of the plane without the origin
         assert exact_correlations.susceptibility(beta) == pytest.approx(total, rel=1e-3)
     assert exact_correlations.susceptibility(BETA) == math.inf
+
+
+def test_susceptibility_ratio():
+    """chi above over chi below at the same |mu| -> 0: 37.69365 (Barouch, McCoy, Wu 1973), of the leading parts alone 12 pi."""
+    above, below = (exact_correlations.susceptibility(exact_flow.beta_of_mass(mu)) for mu in (1e-5, -1e-5))
+    assert above / below == pytest.approx(12 * math.pi, rel=1e-3)
+    assert above / below == pytest.approx(37.69365, rel=1e-3)
 
 
 @pytest.mark.parametrize("xi", [5, -5])

@@ -68,6 +68,14 @@ def test_lengths_are_those_of_the_correlations(beta):
         assert rate == pytest.approx(1 / length, abs=4 * length / r**2)
 
 
+def test_diagonal_length_is_shorter():
+    """By mu^2 / 48, the next term being of order mu^4: what keeps a stage from being exact in every direction."""
+    for mu in (0.02, -0.02):
+        beta = exact_flow.beta_of_mass(mu)
+        ratio = exact_flow.correlation_length(beta, diagonal=True) / exact_flow.correlation_length(beta)
+        assert ratio == pytest.approx(1 - mu**2 / 48, abs=mu**4)
+
+
 def test_gain_tends_to_the_critical_one():
     """g = 3^(-1/8) (1 + a mu + O(mu^2)) above and below, a = +-1 / (4 sqrt 2): s^4 = 1 -+ 2 sqrt 2 |mu| + 4 mu^2 in M and Z."""
     for mu in (1e-12, 1e-6, 1e-4):
