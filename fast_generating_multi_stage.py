@@ -13,7 +13,6 @@ killed goes on when it is started again with the same settings. Started with tor
 """
 
 import glob
-import hashlib
 import os
 
 from ising_rg import (
@@ -61,7 +60,7 @@ def main(s):
     kernel = kernels.load(s.KERNEL_FILE)
     storage.make_folder(s.OUTPUT_DIR)
     timings = reports.Timings("seed", "raw", "refine", "observables", "files", "pictures")
-    record = manifest.Manifest(s.OUTPUT_DIR, deciding(s, sweeps), group)
+    record = manifest.Manifest(s.OUTPUT_DIR, deciding(s, sweeps, kernel), group)
     n_done = len(record.find(kind="configuration"))
     if record.pieces:
         print(f"{record.path}: an unfinished run with these settings, {n_done} configurations done; going on")
@@ -105,12 +104,13 @@ def check(s):
     return sweeps
 
 
-def deciding(s, sweeps):
+def deciding(s, sweeps, kernel):
     """Return what decides which files a run makes: an unfinished run is taken up with the same only."""
-    with open(s.KERNEL_FILE, "rb") as file:
-        kernel = hashlib.sha256(file.read()).hexdigest()[:16]
     names = ("START_SIZE", "STAGES", "NUM_CONFIGS", "BETA", "SEED", "SAVE_STAGES", "FILE_FORMAT")
-    return {name: getattr(s, name) for name in names} | {"REFINE_SWEEPS": list(sweeps), "KERNEL_FILE (sha256)": kernel}
+    return {name: getattr(s, name) for name in names} | {
+        "REFINE_SWEEPS": list(sweeps),
+        "KERNEL_FILE (sha256)": kernel.digest[:16],
+    }
 
 
 def choose(s, group, record, arguments):

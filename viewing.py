@@ -37,8 +37,7 @@ def main(s):
             f'INPUT: found no file "{s.INPUT}", needed a .npy configuration; run fast_generating_multi_stage.py, or name one'
         )
     L, rows = storage.open_packed_rows(s.INPUT)
-    sidecar = storage.sidecar(s.INPUT)
-    description = storage.load_json(sidecar) if os.path.exists(sidecar) else {}
+    description = storage.description(s.INPUT)
     deep_zoom.import_pyvips()  # said before the folder is made
     storage.make_folder(s.OUTPUT_DIR)
     settings.check_disk(deep_zoom.disk_bytes(L, s.TILE_SIZE), s.OUTPUT_DIR, f"a pyramid of {L} x {L} spins")
