@@ -57,7 +57,7 @@ def main(s):
             target,
             batch,
             settings.provenance(
-                s, L=L, beta=beta, n_batches=len(groups), samples=[os.path.basename(path) for path in group]
+                s, L=L, n_batches=len(groups), samples=[os.path.basename(path) for path in group], **beta
             ),
         )
         print(f"{target}: {len(group)} samples of {L} x {L}, mean |m| {np.abs(batch.mean((1, 2))).mean():.4f}")
@@ -67,14 +67,13 @@ def main(s):
 
 
 def common_beta(samples):
-    """Return the inverse temperature that the samples' descriptions agree on, or None if they have none."""
-    descriptions = [path for path in map(storage.sidecar, samples) if os.path.exists(path)]
-    betas = {storage.load_json(path).get("beta") for path in descriptions}
+    """Return {"beta": the inverse temperature that the samples' descriptions agree on}, empty if they tell none."""
+    betas = {beta for beta in map(storage.described_beta, samples) if beta is not None}
     if len(betas) > 1:
         raise UserError(
             f"SOURCE_DIR: found samples of different beta ({sorted(map(str, betas))}), needed one temperature"
         )
-    return betas.pop() if betas else None
+    return {"beta": betas.pop()} if betas else {}
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@
     python checking.py --input=results/normal --beta=0.5
     python checking.py --kernel_file=models/conditional_k5_s3.pt --start_size=64 --num_configs=400
 
-INPUT is a file, a folder or a pattern: int8 .npy (L, L) or (n, L, L), or bit-packed uint8 (L, L/8). Every lattice is tested by
-itself, and ensembles of equal L by their means too. With KERNEL_FILE a kernel is measured instead: KL per site in both
-directions, the share of its block-spin rule, stage gain and correlations. Writes report.json (verdict, reasons, one row per
+INPUT is a file, a folder or a pattern: int8 .npy (L, L) or (n, L, L), bit-packed uint8 (L, L/8), or spins as other programs
+write them: other numbers, .npz, text, PNG, HDF5. Every lattice is tested by itself, and ensembles of equal L by their means
+too. With KERNEL_FILE a kernel is measured instead: KL per site in both directions, the share of its block-spin rule, stage
+gain and correlations. Writes report.json (verdict, reasons, one row per
 observable) and check.png into OUTPUT_DIR. Exit status: 0 good (or a kernel measured), 1 bad, 2 a mistake in the settings or
 files.
 """
@@ -22,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import bitmap as bitmaps
-from ising_rg import checks, clusters, exact, folders, pictures, settings, storage
+from ising_rg import checks, clusters, exact, folders, pictures, settings, spin_files, storage
 from ising_rg.curves import CheckCurves
 from ising_rg.errors import UserError
 
@@ -138,7 +139,7 @@ def find(pattern):
     paths = sorted(glob.glob(os.path.join(glob.escape(pattern), "*.npy") if folder else pattern))
     if folder:
         paths = reported(pattern, paths)
-        foreign = [path for path in paths if not storage.is_configuration(path)]
+        foreign = [path for path in paths if not spin_files.is_configuration(path)]
         if foreign:
             print(f"left out, no configurations: {', '.join(map(os.path.basename, foreign))}")
         paths = [path for path in paths if path not in foreign]
@@ -206,10 +207,9 @@ def dimensions(bitmap, critical):
 
 def warn_about_beta(s, path):
     """Say so if the JSON beside a file names another beta than BETA."""
-    if os.path.exists(storage.sidecar(path)):
-        beta = storage.load_json(storage.sidecar(path)).get("beta")
-        if isinstance(beta, float) and abs(beta - s.BETA) > 1e-6:
-            print(f"note: {storage.sidecar(path)} says beta = {beta}; it is checked against BETA = {s.BETA}")
+    beta = storage.described_beta(path)
+    if beta is not None and abs(beta - s.BETA) > 1e-6:
+        print(f"note: {storage.sidecar(path)} says beta = {beta}; it is checked against BETA = {s.BETA}")
 
 
 def print_rows(rows):

@@ -14,7 +14,6 @@ killed goes on when it is started again with the same settings. Started with tor
 
 import contextlib
 import glob
-import hashlib
 import os
 
 from ising_rg import (
@@ -63,7 +62,7 @@ def main(s):
     kernel = kernels.load(s.KERNEL_FILE)
     folders.claim(s.OUTPUT_DIR, processes=group)
     timings = reports.Timings("seed", "raw", "refine", "observables", "files", "pictures")
-    record = manifest.Manifest(s.OUTPUT_DIR, deciding(s, sweeps), group)
+    record = manifest.Manifest(s.OUTPUT_DIR, deciding(s, sweeps, kernel), group)
     n_done = len(record.find(kind="configuration"))
     if record.pieces:
         print(f"{record.path}: an unfinished run with these settings, {n_done} configurations done; going on")
@@ -107,12 +106,13 @@ def check(s):
     return sweeps
 
 
-def deciding(s, sweeps):
+def deciding(s, sweeps, kernel):
     """Return what decides which files a run makes: an unfinished run is taken up with the same only."""
-    with open(s.KERNEL_FILE, "rb") as file:
-        kernel = hashlib.sha256(file.read()).hexdigest()[:16]
     names = ("START_SIZE", "STAGES", "NUM_CONFIGS", "BETA", "SEED", "SAVE_STAGES", "FILE_FORMAT")
-    return {name: getattr(s, name) for name in names} | {"REFINE_SWEEPS": list(sweeps), "KERNEL_FILE (sha256)": kernel}
+    return {name: getattr(s, name) for name in names} | {
+        "REFINE_SWEEPS": list(sweeps),
+        "KERNEL_FILE (sha256)": kernel.digest[:16],
+    }
 
 
 def choose(s, group, record, arguments):

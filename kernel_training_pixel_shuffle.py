@@ -267,12 +267,12 @@ def load_batches(s):
             raise UserError(
                 f"{path}: found lattices of {batch.shape[1:]}, needed {batches[0].shape[1:]} like {paths[0]}"
             )
-        about = storage.load_json(storage.sidecar(path)) if os.path.exists(storage.sidecar(path)) else {}
-        if about.get("n_batches", len(paths)) != len(paths):
-            raise UserError(f"{s.DATA_DIR}: found {len(paths)} of {about['n_batches']} batches; run batching.py again")
-        if about.get("beta") is not None and not settings.is_critical(about["beta"]):
+        n_batches, beta = storage.description(path).get("n_batches", len(paths)), storage.described_beta(path)
+        if n_batches != len(paths):
+            raise UserError(f"{s.DATA_DIR}: found {len(paths)} of {n_batches} batches; run batching.py again")
+        if beta is not None and not settings.is_critical(beta):
             raise UserError(
-                f"{path}: found beta = {about['beta']}, needed critical samples; run data_collecting.py without --beta"
+                f"{path}: found beta = {beta}, needed critical samples; run data_collecting.py without --beta"
             )
     return batches
 
@@ -281,9 +281,7 @@ def fingerprint(s, batches):
     """Return what a checkpoint compares beside the settings: check sums of the data and of a rule that is loaded."""
     sums = {"data": zlib.crc32(b"".join(zlib.crc32(batch).to_bytes(4, "big") for batch in batches))}
     if s.BLOCK_RULE == "load":
-        kernels.load_rule(s.BLOCK_RULE_FILE)
-        with open(s.BLOCK_RULE_FILE, "rb") as file:
-            sums["rule"] = zlib.crc32(file.read())
+        sums["rule"] = kernels.load_rule(s.BLOCK_RULE_FILE).digest
     return sums
 
 

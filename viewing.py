@@ -37,8 +37,7 @@ def main(s):
             f'INPUT: found no file "{s.INPUT}", needed a .npy configuration; run fast_generating_multi_stage.py, or name one'
         )
     L, rows = storage.open_packed_rows(s.INPUT)
-    sidecar = storage.sidecar(s.INPUT)
-    description = storage.load_json(sidecar) if os.path.exists(sidecar) else {}
+    description = storage.description(s.INPUT)
     deep_zoom.import_pyvips()  # said before the folder is made
     name = os.path.splitext(os.path.basename(s.INPUT))[0]
     folders.claim(s.OUTPUT_DIR, name)

@@ -1,8 +1,8 @@
-"""A bit-packed configuration file, read and written by rows, so that a lattice need never be in memory.
+"""Configurations on disk, read by rows, so that a lattice need never be in memory; and the bit-packed file that is written so.
 
-The file is `.npy`, uint8 (L, ceil(L / 8)) in numpy.packbits order, as `storage` writes it. A BitFile has what the functions of
-`bitmap` need of a Bitmap: height, width, n_sites, rows(first, n). Rows are read into memory of their own, not mapped: pages
-of a map would count as this process's memory.
+Rows have what the functions of `bitmap` need of a Bitmap: height, width, n_sites, rows(first, n). A BitFile is `.npy`, uint8
+(L, ceil(L / 8)) in numpy.packbits order, as `storage` writes it; its rows are read into memory of their own, not mapped:
+pages of a map would count as this process's memory.
 """
 
 import contextlib
@@ -13,13 +13,53 @@ import zlib
 import numpy as np
 
 from ising_rg import bitmap as bitmaps
+from ising_rg import foreign
 from ising_rg.errors import UserError
 
-_PIECE = 2**24  # bytes written or summed at a time
+_PIECE = 2**26  # spins read, written or summed at a time
 
 
-class BitFile:
-    """A configuration of L x L spins on disk.
+def is_packed(array):
+    """Tell whether an array is a bit-packed configuration, uint8 (L, ceil(L / 8))."""
+    return array.ndim == 2 and array.dtype == np.uint8 and array.shape[1] == (array.shape[0] + 7) // 8
+
+
+class Rows:
+    """One configuration of L x L spins, of which some rows are read at a time by `_read`."""
+
+    def __init__(self, name, L):
+        self.name = name
+        self.height = self.width = L
+
+    @property
+    def n_sites(self):
+        return self.height * self.width
+
+    def rows(self, first, n):
+        """Return rows first ... first + n - 1, modulo the height, uint64 (n, ceil(L / 64)) as in a Bitmap.
+
+        Raises:
+            UserError: they cannot be read, or are no spins.
+        """
+        bitmap, at = bitmaps.empty(n, self.width), 0
+        while at < n:
+            row = (first + at) % self.height
+            some = min(n - at, self.height - row, self._piece_rows)
+            bitmaps.set_rows(bitmap, at, self._read(row, some))
+            at += some
+        return bitmap.words
+
+    @property
+    def _piece_rows(self):
+        return max(1, _PIECE // self.width)
+
+    def _read(self, row, n):
+        """Return n rows from `row` on, none beyond the last, as `bitmap.set_rows` takes them."""
+        raise NotImplementedError
+
+
+class BitFile(Rows):
+    """A bit-packed configuration of L x L spins on disk.
 
     Args:
         path: the file, whole: of the size that its header says.
@@ -30,7 +70,6 @@ class BitFile:
     """
 
     def __init__(self, path, writable=False):
-        self.path = path
         try:
             self._file = open(path, "r+b" if writable else "rb", buffering=0)  # noqa: SIM115 - closed by close()
         except FileNotFoundError:
@@ -38,20 +77,14 @@ class BitFile:
                 f"{path}: no such file; it has vanished since it was written, or was never written"
             ) from None
         try:
-            version = np.lib.format.read_magic(self._file)
-            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-            shape, fortran_order, dtype = read(self._file)
-        except (ValueError, KeyError, EOFError):
-            shape = ()
-        if len(shape) != 2 or fortran_order or dtype != np.uint8 or shape[1] != (shape[0] + 7) // 8:
+            array = foreign.read(path)
+            if not is_packed(array) or not isinstance(array, np.memmap) or not array.flags.c_contiguous:
+                raise UserError(f"{path}: found no bit-packed configuration, needed .npy uint8 (L, L/8)")
+        except BaseException:
             self.close()
-            raise UserError(f"{path}: found no bit-packed configuration, needed .npy uint8 (L, L/8)")
-        self.height = self.width = shape[0]
-        self._row_bytes, self._start = shape[1], self._file.tell()
-        size = self._start + self.height * self._row_bytes
-        if os.fstat(self._file.fileno()).st_size < size:
-            self.close()
-            raise UserError(f"{path}: found {os.path.getsize(path)} bytes, needed {size}: a truncated file")
+            raise
+        super().__init__(path, len(array))
+        self._row_bytes, self._start = array.shape[1], array.offset
 
     @classmethod
     def create(cls, path, L):
@@ -74,20 +107,6 @@ class BitFile:
             raise _unwritable(path, error) from None
         return cls(path, writable=True)
 
-    @property
-    def n_sites(self):
-        return self.height * self.width
-
-    def rows(self, first, n):
-        """Return rows first ... first + n - 1, modulo the height, uint64 (n, ceil(L / 64)) as in a Bitmap."""
-        bitmap = bitmaps.empty(n, self.width)
-        for at, row, count in self._runs(first, n):
-            for part in range(0, count, self._piece_rows):
-                some = min(self._piece_rows, count - part)
-                data = self._read(row + part, some)
-                bitmaps.set_rows(bitmap, at + part, np.frombuffer(data, np.uint8).reshape(some, self._row_bytes))
-        return bitmap.words
-
     def write(self, first, bitmap):
         """Write the rows of a Bitmap at first ..., within the lattice; they are on disk after `sync`.
 
@@ -101,14 +120,14 @@ class BitFile:
                 while done < len(data):
                     done += os.pwrite(self._file.fileno(), memoryview(data)[done:], offset + done)
         except OSError as error:
-            raise _unwritable(self.path, error) from None
+            raise _unwritable(self.name, error) from None
 
     def sync(self):
         """Wait until what was written is on disk."""
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise _unwritable(self.path, error) from None
+            raise _unwritable(self.name, error) from None
 
     def checksum(self, first, n):
         """Return the CRC-32 of the bytes of rows first ... first + n - 1, within the lattice."""
@@ -126,24 +145,11 @@ class BitFile:
     def __exit__(self, *_):
         self.close()
 
-    @property
-    def _piece_rows(self):
-        return max(1, _PIECE // self._row_bytes)
-
     def _read(self, row, n):
         data = os.pread(self._file.fileno(), n * self._row_bytes, self._start + row * self._row_bytes)
         if len(data) < n * self._row_bytes:
-            raise UserError(f"{self.path}: rows from {row} on cannot be read: the file was truncated")
-        return data
-
-    def _runs(self, first, n):
-        """Yield (index among the rows asked for, row of the file, number) of runs that do not cross the last row."""
-        at = 0
-        while at < n:
-            row = (first + at) % self.height
-            count = min(n - at, self.height - row)
-            yield at, row, count
-            at += count
+            raise UserError(f"{self.name}: rows from {row} on cannot be read: the file was truncated")
+        return np.frombuffer(data, np.uint8).reshape(n, self._row_bytes)
 
 
 def _unwritable(path, error):

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ising_rg import random_numbers, sampling, storage
+from ising_rg import random_numbers, sampling, storage, weight_files
 from ising_rg.block_spin import BlockSpinRule, check_lattices
 from ising_rg.errors import UserError
 from ising_rg.random_numbers import Purpose
@@ -30,7 +30,7 @@ from ising_rg.symmetry import SYMMETRIES, symmetrized, symmetrized_channels, tra
 SCALE = sampling.SCALE
 DRAWING_ORDER = (4, 0, 2, 6, 8, 1, 3, 5, 7)  # sub-pixels 3 y + x: centre, corners, edges
 RADIUS = 5.0  # sites; 7 gained nothing in KL and costs 89 multiply-adds a site instead of 61
-_TRAIN_COMMAND = "run kernel_training_pixel_shuffle.py"
+_LARGEST_A = 2.0  # of the original's bound of means, which training leaves free; above 1 it binds nothing
 
 
 class _Kernel(nn.Module):
@@ -43,7 +43,9 @@ class _Kernel(nn.Module):
             UserError: the kernel's file does not tell its rule.
         """
         if self.rule is None:
-            raise UserError(f"found a kernel without its block-spin rule, needed one that holds it; {_TRAIN_COMMAND}")
+            raise UserError(
+                f"found a kernel without its block-spin rule, needed one that holds it; {weight_files.TRAIN_COMMAND}"
+            )
         return self.rule.log_prob(coarse, fine)
 
     def sample(self, coarse, seed, first_configuration=0):
@@ -227,7 +229,7 @@ class IndependentKernel(_Kernel):
 
 
 def save(path, kernel, description):
-    """Write a kernel or block-spin rule and, as JSON beside it, where it comes from."""
+    """Write a kernel or block-spin rule and, as JSON beside it, where it comes from and its SHA-256."""
     storage.drop_description(path)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in kernel.state_dict().items()}
     if isinstance(kernel, ConditionalKernel):
@@ -246,65 +248,58 @@ def save(path, kernel, description):
         storage.save_pt(path, {"kernel": "block_spin_rule", "state_dict": state})
     else:
         storage.save_pt(path, {name: tensor for name, tensor in state.items() if not name.startswith("rule.")})
-    storage.save_json(storage.sidecar(path), description)
+    storage.save_json(storage.sidecar(path), {**description, "sha256": storage.sha256(path)})
 
 
 def load(path):
-    """Return the kernel of a weight file: a ConditionalKernel or an IndependentKernel.
+    """Return the kernel of a weight file, a ConditionalKernel or an IndependentKernel; its `digest` is the file's SHA-256.
+
+    A path that is not there is looked for beside the scripts too, where the shipped files are.
 
     Raises:
-        UserError: no such file, a truncated or foreign one, or a block-spin rule, which generates nothing.
+        UserError: no such file, a damaged or foreign one, weights that no training gives, or a block-spin rule, which
+            generates nothing.
     """
-    content = _load_weights(path)
+    path = weight_files.find(path)
+    content, digest = weight_files.read(path)
     if content.get("kernel") == "conditional":
-        size, state = content.get("kernel_size"), content.get("state_dict")
-        if not isinstance(size, int) or size < 1 or size % 2 == 0 or not isinstance(state, dict):
-            raise UserError(
-                f"{path}: found no odd kernel_size with a state_dict, needed a conditional kernel; {_TRAIN_COMMAND}"
+        size, radius, order = (content.get(name) for name in ("kernel_size", "radius", "drawing_order"))
+        if type(size) is not int or size not in range(1, weight_files.LARGEST_SIZE + 1, 2):
+            raise weight_files.refusal(
+                path, f"kernel_size {size!r}", f"an odd number up to {weight_files.LARGEST_SIZE}"
             )
-        radius = content.get("radius")
-        if not isinstance(radius, float) or "rule.weight" not in state:
-            raise UserError(
-                f"{path}: found no radius or no block-spin rule, needed a conditional kernel with both; {_TRAIN_COMMAND}"
+        if type(radius) is not float or not 0 < radius < math.inf:
+            raise weight_files.refusal(path, f"radius {radius!r}", "a positive number of sites")
+        if order != list(DRAWING_ORDER):
+            raise weight_files.refusal(path, f"drawing_order {order!r}", str(list(DRAWING_ORDER)))
+        kernel = weight_files.fill(path, ConditionalKernel(size, radius), content.get("state_dict"), digest)
+    elif "proj.weight" in content:
+        size = weight_files.kernel_size(path, "proj.weight", content, SCALE**2)
+        kernel = weight_files.fill(path, IndependentKernel(size), content, digest)
+        if not 0 < kernel.A.item() <= _LARGEST_A:
+            raise weight_files.refusal(
+                path, f"A = {kernel.A.item():g}", f"a bound of means, above 0 and at most {_LARGEST_A}"
             )
-        kernel = _fill(path, ConditionalKernel(size, radius), state)
-        if tuple(content.get("drawing_order", ())) != DRAWING_ORDER:
-            raise UserError(
-                f"{path}: found drawing order {content.get('drawing_order')}, needed {list(DRAWING_ORDER)}; {_TRAIN_COMMAND}"
-            )
-        return kernel
-    if {"proj.weight", "w1", "A"} <= set(content):
-        shape = tuple(getattr(content["proj.weight"], "shape", ()))
-        if len(shape) != 4 or shape[:2] != (9, 1) or shape[2] != shape[3] or shape[2] % 2 == 0:
-            raise UserError(
-                f"{path}: found proj.weight of shape {shape}, needed (9, 1, k, k) with odd k; {_TRAIN_COMMAND}"
-            )
-        kernel = _fill(path, IndependentKernel(shape[-1]), content)
-        sidecar = storage.sidecar(_shipped(path))
-        rule_file = storage.load_json(sidecar).get("block_rule_file") if os.path.exists(sidecar) else None
-        if rule_file and os.path.exists(_shipped(rule_file)):  # a bare state_dict has no room for it
+        rule_file = storage.description(path).get("block_rule_file")  # a bare state_dict has no room for it
+        if isinstance(rule_file, str) and os.path.exists(weight_files.find(rule_file)):
             kernel.rule = load_rule(rule_file)
-        return kernel
-    raise UserError(
-        f"{path}: found keys {sorted(map(str, content))[:5]}, needed a kernel of this project or of the original; {_TRAIN_COMMAND}"
-    )
+    else:
+        raise weight_files.refusal(
+            path,
+            weight_files.keys(content),
+            f"a kernel of this project, or proj.weight, w1, A of the original; {weight_files.HOW_TO_SAVE}",
+        )
+    return kernel
 
 
 def load_rule(path):
-    """Return the BlockSpinRule of a weight file; raises UserError as `load`."""
-    content = _load_weights(path)
-    shape = tuple(getattr(content.get("state_dict", {}).get("weight"), "shape", ()))
-    if content.get("kernel") != "block_spin_rule" or len(shape) != 4 or shape[2] != shape[3] or (shape[2] - SCALE) % 2:
-        raise UserError(
-            f"{path}: found keys {sorted(map(str, content))[:5]}, needed a block-spin rule; {_TRAIN_COMMAND}"
-        )
-    return _fill(path, BlockSpinRule(shape[-1]), content["state_dict"])
-
-
-def _shipped(path):
-    """Return the path, or that of a shipped file of this name, for scripts run from another folder."""
-    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), path)
-    return beside if not os.path.exists(path) and os.path.isfile(beside) else path
+    """Return the BlockSpinRule of a weight file, its `digest` as for `load`; raises UserError as that."""
+    path = weight_files.find(path)
+    content, digest = weight_files.read(path)
+    state = content.get("state_dict")
+    if content.get("kernel") != "block_spin_rule" or not isinstance(state, dict):
+        raise weight_files.refusal(path, weight_files.keys(content), "a block-spin rule")
+    return weight_files.fill(path, BlockSpinRule(weight_files.kernel_size(path, "weight", state, 1)), state, digest)
 
 
 def _taps(p, size, radius):
@@ -317,28 +312,6 @@ def _taps(p, size, radius):
         from_y, from_x = divmod(DRAWING_ORDER[earlier], SCALE)
         mask[0, 1 + earlier] = np.hypot(*np.meshgrid(offset + from_y - y, offset + from_x - x, indexing="ij")) <= radius
     return mask
-
-
-def _load_weights(path):
-    path = _shipped(path)
-    try:
-        content = storage.load_pt(path)
-    except UserError as error:
-        raise UserError(f"{error}; to make it, {_TRAIN_COMMAND}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: found {type(content).__name__}, needed a kernel's weights; {_TRAIN_COMMAND}")
-    return content
-
-
-def _fill(path, module, state_dict):
-    try:
-        module.load_state_dict(state_dict)
-    except (RuntimeError, TypeError, AttributeError, ValueError) as error:
-        error = str(error).splitlines()[0]
-        raise UserError(f"{path}: found weights that do not fit ({error}); {_TRAIN_COMMAND}") from None
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in module.state_dict().values()):
-        raise UserError(f"{path}: found weights that are not finite; {_TRAIN_COMMAND}")
-    return module.eval()
 
 
 def _log_probabilities(thresholds):

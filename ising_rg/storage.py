@@ -1,19 +1,23 @@
 """Files: configurations (.npy), batches (.pt), JSON; written whole or not at all, checked when read.
 
 A configuration is `.npy` int8 (L, L) of +1 and -1, or bit-packed `.npy` uint8 (L, ceil(L / 8)) in numpy.packbits order
-(1 = up), with a JSON of the same name beside it. A batch is `.pt`, one int8 tensor (B, L, L).
+(1 = up), with a JSON of the same name beside it; `spin_files` reads these and what other programs write. A batch is `.pt`, one
+int8 tensor (B, L, L).
 """
 
 import contextlib
 import glob
+import hashlib
 import json
+import math
 import os
 
 import numpy as np
 
+from ising_rg import foreign
 from ising_rg.errors import UserError
 
-PIECE_BYTES = 2**26  # read or written at a time
+PIECE_BYTES = 2**26  # written at a time
 IN_MEMORY_BYTES = 2**30  # of one configuration's bits, when it is opened to be measured
 
 
@@ -75,7 +79,7 @@ def load_json(path):
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise UserError(f"{path}: found a damaged JSON file; remove it and what it describes, or restore it")
@@ -85,6 +89,27 @@ def load_json(path):
 def sidecar(path):
     """Return the name of the JSON beside a data file."""
     return os.path.splitext(path)[0] + ".json"
+
+
+def description(path):
+    """Return the content of the JSON beside a data file, a dict, empty if there is none."""
+    return load_json(sidecar(path)) if os.path.exists(sidecar(path)) else {}
+
+
+def described_beta(path):
+    """Return the inverse temperature that the JSON beside a data file tells, or None.
+
+    Raises:
+        UserError: it tells something else than a positive number.
+    """
+    described = description(path)
+    beta = described.get("beta")
+    number = isinstance(beta, (int, float)) and not isinstance(beta, bool) and math.isfinite(beta) and beta > 0
+    if "beta" in described and not number:
+        raise UserError(
+            f"{sidecar(path)}: found beta = {beta!r}, needed a positive number; correct it or remove this file"
+        )
+    return beta
 
 
 def drop_description(path):
@@ -123,112 +148,55 @@ def save_bitmap(path, bitmap, description, file_format="int8"):
 
 
 def load_spins(path):
-    """Return one configuration, int8 (L, L) of +1 and -1, from an int8 or bit-packed .npy file.
+    """Return the one configuration of a file, int8 (L, L) of +1 and -1; of a stack the first, and say so.
 
     Raises:
-        UserError: no such file, not a whole .npy file, another shape or dtype, or values other than +1 and -1.
+        UserError: no such file, a damaged one, or no spins in it; see `spin_files`.
     """
-    array = _open_npy(path)
-    if array.ndim == 2 and array.dtype == np.uint8 and array.shape[1] == (array.shape[0] + 7) // 8:
-        bits = np.unpackbits(array, axis=1, count=array.shape[0])
-        return bits.view(np.int8) * np.int8(2) - np.int8(1)
-    if array.dtype != np.int8 or array.ndim != 2 or array.shape[0] != array.shape[1] or not array.size:
-        raise UserError(
-            f"{path}: found {array.dtype} of shape {array.shape}, needed one configuration: "
-            "int8 (L, L) or bit-packed uint8 (L, L/8)"
-        )
-    spins = np.array(array, order="C")
-    if not _all_plus_minus_one(spins):
-        raise UserError(f"{path}: found values other than +1 and -1, needed a spin configuration")
-    return spins
+    from ising_rg import bitmap as bitmaps
+
+    return bitmaps.to_spins(_first_configuration(path))
 
 
-def is_configuration(path):
-    """Tell whether a whole .npy file has the dtype and shape of configurations; a damaged file raises UserError."""
-    return _is_configuration(_open_npy(path))
+def open_packed_rows(path):
+    """Return (L, rows) of the configuration that `load_spins` reads; no lattice is in memory.
 
+    rows(first, n) reads some rows and returns uint8 (n, ceil(L / 8)) as in bit-packed files.
 
-def _is_configuration(array):
-    if array.ndim not in (2, 3) or not array.size:
-        return False
-    L = array.shape[-2]
-    packed = array.dtype == np.uint8 and array.ndim == 2 and array.shape[1] == (L + 7) // 8
-    return packed or (array.dtype == np.int8 and array.shape[-1] == L)
+    Raises:
+        UserError: as `load_spins`; for values other than +1 and -1 by rows(), once it meets them.
+    """
+    from ising_rg import bitmap as bitmaps
+
+    configuration = _first_configuration(path)
+    return configuration.width, lambda first, n: bitmaps.to_bytes(configuration, first, n)
 
 
 def open_configurations(path):
-    """Yield (name, Bitmap) of each configuration of a .npy file, read through a memory map 64 MiB at a time.
+    """Yield (name, Bitmap) of each configuration of a file.
 
-    The file holds int8 (L, L), a stack of them (n, L, L), or one bit-packed configuration, uint8 (L, ceil(L / 8)). One of more
-    than 1 GiB of bits stays on disk: a `bitfile.BitFile` is yielded, which serves wherever a Bitmap does.
+    One of more than 1 GiB of bits stays on disk: a `bitfile.Rows` is yielded, which serves wherever a Bitmap does.
 
     Raises:
         UserError: as `load_spins`.
     """
     from ising_rg import bitmap as bitmaps
+    from ising_rg import spin_files
 
-    array = _open_npy(path)
-    if not _is_configuration(array):
-        raise UserError(
-            f"{path}: found {array.dtype} of shape {array.shape}, needed spin configurations: "
-            "int8 (L, L) or (n, L, L), or bit-packed uint8 (L, L/8)"
-        )
-    if array.dtype == np.uint8 and array.nbytes > IN_MEMORY_BYTES:
-        from ising_rg.bitfile import BitFile
-
-        with BitFile(path) as file:
-            yield path, file
-        return
-    L, n_configurations = array.shape[-2], 1 if array.ndim == 2 else len(array)
-    n_rows = max(1, PIECE_BYTES // array.shape[-1])
-    for index in range(n_configurations):
-        bitmap = bitmaps.empty(L, L)
-        for first in range(0, L, n_rows):
-            # A map of its own for every part: pages of one large map would count as memory until its end.
-            part = _part(path, array, index * L + first, min(n_rows, L - first))
-            try:
-                bitmaps.set_rows(bitmap, first, part)
-            except ValueError:
-                raise UserError(f"{path}: found values other than +1 and -1, needed a spin configuration") from None
-            del part
-        yield (path if n_configurations == 1 else f"{path}[{index}]"), bitmap
+    file = spin_files.open_file(path)
+    for index in range(len(file)):
+        rows = file.configuration(index)
+        fits = rows.n_sites // 8 <= IN_MEMORY_BYTES
+        yield rows.name, bitmaps.Bitmap(rows.rows(0, rows.height), rows.width) if fits else rows
 
 
-def open_packed_rows(path):
-    """Return (L, rows) of the one configuration in a .npy file: a function that reads some rows, so that no lattice is in memory.
+def _first_configuration(path):
+    from ising_rg import spin_files
 
-    rows(first, n) returns uint8 (n, ceil(L / 8)) as in bit-packed files, and packs int8 spins; bits beyond L may be anything.
-
-    Raises:
-        UserError: as `load_spins`; for values other than +1 and -1 by rows(), once it meets them.
-    """
-    array = _open_npy(path)
-    if array.ndim != 2 or not _is_configuration(array):
-        raise UserError(
-            f"{path}: found {array.dtype} of shape {array.shape}, needed one configuration: "
-            "int8 (L, L) or bit-packed uint8 (L, L/8)"
-        )
-
-    def rows(first, n):
-        part = _part(path, array, first, n)
-        if part.dtype == np.uint8:
-            return np.array(part)
-        up = part == 1
-        if np.any(up == (part == -1)):
-            raise UserError(f"{path}: found values other than +1 and -1, needed a spin configuration")
-        return np.packbits(up, axis=1)
-
-    return len(array), rows
-
-
-def _part(path, array, first_row, n_rows):
-    """Return rows first_row ... of a mapped .npy file, counted through its stack, as a memory map of their own."""
-    if not array.flags.c_contiguous:  # Fortran order
-        L = array.shape[-2]
-        plane = array if array.ndim == 2 else array[first_row // L]
-        return np.ascontiguousarray(plane[first_row % L : first_row % L + n_rows])
-    row_bytes = array.shape[-1] * array.itemsize
-    return np.memmap(path, array.dtype, "r", array.offset + first_row * row_bytes, (n_rows, array.shape[-1]))
+    file = spin_files.open_file(path)
+    if len(file) > 1:
+        print(f"note: {path}: {len(file)} configurations of {file.L} x {file.L}, of which the first is read")
+    return file.configuration()
 
 
 def save_batch(path, spins, description):
@@ -266,32 +234,31 @@ def load_pt(path):
     """Return the content of a .pt file, loaded with weights_only=True on the CPU; raise UserError if it is no whole one."""
     import torch
 
-    _check_file(path)
+    foreign.check_file(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a foreign or truncated file
-        raise UserError(
-            f"{path}: found a truncated or foreign file ({type(error).__name__}), needed a .pt file of this project"
-        ) from None
+        raise UserError(f"{path}: {_why_no_pt(path, error)}, needed a .pt file of this project") from None
 
 
-def _check_file(path):
-    if not os.path.isfile(path):
-        found = "a folder, needed a file" if os.path.isdir(path) else "no such file"
-        raise UserError(f'"{path}": {found}')
-    with open(path, "rb"):  # a file that may not be read says so itself
-        pass
+def sha256(path):
+    """Return the SHA-256 of a small file."""
+    foreign.check_file(path)
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
-def _open_npy(path):
-    _check_file(path)
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path}: found a truncated or foreign file ({error}), needed a .npy configuration") from None
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path}: found an archive, needed one .npy configuration")
-    return array
+def _why_no_pt(path, error):
+    with open(path, "rb") as file:
+        start = file.read(9)
+    if start[8:] == b"{":
+        return "found a safetensors file; torch.save(safetensors.torch.load_file(path), path) makes a .pt of it"
+    if "Unsupported" in str(error) or "unsupported" in str(error):
+        return (
+            "found a pickled Python object, such as a whole module, which may run anything when loaded; where it was made, save "
+            "its weights alone: torch.save(model.state_dict(), path)"
+        )
+    return f"found a truncated or foreign file ({type(error).__name__})"
 
 
 def _all_plus_minus_one(spins):

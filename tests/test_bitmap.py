@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ising_rg import bitmap, clusters, exact, spectra, storage, swendsen_wang
+from ising_rg import bitmap, clusters, exact, spectra, spin_files, storage, swendsen_wang
 from ising_rg.errors import UserError
 
 SHAPES = [(4, 4), (10, 62), (6, 124), (6, 126), (8, 128), (66, 130), (6, 300), (64, 64)]
@@ -60,7 +60,7 @@ def test_files_of_every_kind_are_read_alike(tmp_path, order):
         ((_, only),) = storage.open_configurations(str(tmp_path / f"{name}.npy"))
         assert np.array_equal(bitmap.to_spins(only), stack[0])
     np.save(tmp_path / "series.npy", np.zeros((5, 3)))
-    assert not storage.is_configuration(str(tmp_path / "series.npy"))
+    assert not spin_files.is_configuration(str(tmp_path / "series.npy"))
     with pytest.raises(UserError, match="needed spin configurations"):
         list(storage.open_configurations(str(tmp_path / "series.npy")))
 

@@ -110,13 +110,13 @@ def test_mistakes(folder, tmp_path):
     out = f"--output_dir={tmp_path}/out"
     np.save(tmp_path / "wrong.npy", np.zeros((8, 8), np.int8))
     np.save(tmp_path / "odd.npy", np.ones((9, 9), np.int8))
-    np.save(tmp_path / "float.npy", np.ones((8, 8)))
+    np.save(tmp_path / "float.npy", np.full((8, 8), 0.5))
     (tmp_path / "truncated.npy").write_bytes((folder / "spins_00.npy").read_bytes()[:-9])
     (tmp_path / "text.npy").write_text("hello")
     for name, says in (
         ("wrong.npy", "other than +1 and -1"),
         ("odd.npy", "even"),
-        ("float.npy", "float64"),
+        ("float.npy", "other than +1 and -1"),
         ("truncated.npy", "truncated"),
         ("text.npy", "foreign"),
         ("missing.npy", "fast_generating_multi_stage.py"),

@@ -140,7 +140,7 @@ def test_save_and_load(tmp_path, make):
     again = kernels.load(path)
     assert type(again) is type(kernel)
     assert all(torch.equal(a, b) for a, b in zip(kernel.parameters(), again.parameters(), strict=True))
-    assert storage.load_json(str(tmp_path / "kernel.json")) == {"from": "a test"}
+    assert storage.load_json(str(tmp_path / "kernel.json")) == {"from": "a test", "sha256": again.digest}
 
 
 def test_foreign_weight_files_are_refused(tmp_path):

@@ -334,7 +334,7 @@ def test_batching_refuses_bad_samples_and_keeps_everything(pipeline, tmp_path):
     source.mkdir()
     fail(*batch(source), says="data_collecting.py")
     good = np.load(f"{pipeline}/samples/sample_0000.npy")
-    bad = {"damaged": None, "differently_sized": good[:130, :130], "foreign": good.astype(float)}
+    bad = {"damaged": None, "differently_sized": good[:130, :130], "foreign": good * 0.5}
     for kind, content in bad.items():
         np.save(source / "sample_0000.npy", good)
         path = source / "sample_0001.npy"

@@ -90,7 +90,8 @@ def test_a_file_is_checked_as_a_bitmap_is(tmp_path, monkeypatch):
         assert checks.configuration(file, BETA, True) == expected
     monkeypatch.setattr(storage, "IN_MEMORY_BYTES", 0)
     ((name, large),) = storage.open_configurations(str(tmp_path / "a.npy"))
-    assert name == str(tmp_path / "a.npy") and isinstance(large, BitFile)
+    assert name == str(tmp_path / "a.npy") and not isinstance(large, bitmaps.Bitmap)
+    assert checks.configuration(large, BETA, True) == expected
 
 
 def test_files_that_are_not_what_they_should_be(tmp_path):

@@ -1,0 +1,92 @@
+"""Weight files (.pt): found, read and checked before a kernel takes them, with messages that say what is wrong and what to run."""
+
+import os
+import re
+
+import torch
+
+from ising_rg import storage
+from ising_rg.errors import UserError
+
+LARGEST_SIZE = 31  # of a kernel that is loaded, blocks
+_LARGEST_WEIGHT = 1000.0  # a field of 10 already makes a spin certain
+TRAIN_COMMAND = "run kernel_training_pixel_shuffle.py"
+HOW_TO_SAVE = "torch.save(model.state_dict(), path) writes them"
+
+
+def find(path):
+    """Return the path, or that of a shipped file of this name, for scripts run from another folder."""
+    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), path)
+    return beside if not os.path.exists(path) and os.path.isfile(beside) else path
+
+
+def refusal(path, found, needed):
+    """Return the UserError for a weight file, to be raised."""
+    return UserError(f"{path}: found {found}, needed {needed}; {TRAIN_COMMAND}")
+
+
+def keys(content):
+    """Return the first names in a file, for messages."""
+    return f"keys {sorted(content)[:5]}"
+
+
+def read(path):
+    """Return (content of a weight file, a dict whose names have lost the prefixes of wrappers; its SHA-256)."""
+    try:
+        digest = storage.sha256(path)
+        described = storage.description(path)
+        if described.get("sha256", digest) != digest:
+            raise UserError(
+                f"{path}: found other bytes than those whose SHA-256 {storage.sidecar(path)} tells: restore the damaged file, "
+                "or, if these weights are meant, remove that JSON"
+            )
+        content = storage.load_pt(path)
+    except UserError as error:
+        raise UserError(f"{error}; to make one, {TRAIN_COMMAND}") from None
+    if not isinstance(content, dict):
+        raise refusal(path, type(content).__name__, f"a kernel's weights; {HOW_TO_SAVE}")
+    return _without_prefixes(content), digest
+
+
+def _without_prefixes(state):
+    """Return a dict without what DataParallel and torch.compile put before the names of weights."""
+    return {re.sub(r"^(module\.|_orig_mod\.)+", "", str(name)): value for name, value in state.items()}
+
+
+def kernel_size(path, name, state, n_channels):
+    """Return k of the weight of this name, which must be (n_channels, 1, k, k) with an odd k."""
+    shape = tuple(getattr(state.get(name), "shape", ()))
+    if shape not in {(n_channels, 1, k, k) for k in range(3, LARGEST_SIZE + 1, 2)}:
+        raise refusal(path, f"{name} of shape {shape}", f"({n_channels}, 1, k, k) with odd k from 3 to {LARGEST_SIZE}")
+    return shape[-1]
+
+
+def fill(path, module, state, digest):
+    """Return the module with the weights of a state_dict, checked, and with the `digest` of their file."""
+    if not isinstance(state, dict):
+        raise refusal(path, f"state_dict {type(state).__name__}", f"a dict of tensors; {HOW_TO_SAVE}")
+    state, expected = _without_prefixes(state), module.state_dict()
+    if state.keys() != expected.keys():
+        missing, extra = (
+            sorted(names)[:5] for names in (expected.keys() - state.keys(), state.keys() - expected.keys())
+        )
+        raise refusal(
+            path,
+            f"weights that do not fit: {missing} missing, {extra} too many",
+            f"those of {type(module).__name__}; {HOW_TO_SAVE}",
+        )
+    for name, tensor in state.items():
+        shape = tuple(expected[name].shape)
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.layout is not torch.strided:
+            raise refusal(path, f"{name} of {getattr(tensor, 'dtype', type(tensor).__name__)}", "floats")
+        if tuple(tensor.shape) != shape:
+            raise refusal(path, f"weights that do not fit: {name} of shape {tuple(tensor.shape)}", str(shape))
+        if not torch.isfinite(tensor).all():
+            raise refusal(path, f"{name} with values that are not finite", "finite weights")
+        if tensor.abs().max() > _LARGEST_WEIGHT:
+            raise refusal(path, f"{name} up to {tensor.abs().max():.3g}", f"weights up to {_LARGEST_WEIGHT}")
+    if not any(tensor.any() for name, tensor in state.items() if name.split(".")[0] in ("weights", "weight", "proj")):
+        raise refusal(path, "weights that are all zero", "those of a trained kernel")
+    module.load_state_dict(state)
+    module.digest = digest
+    return module.eval()
