@@ -255,7 +255,7 @@ def load_batches(s):
         about = storage.load_json(storage.sidecar(path)) if os.path.exists(storage.sidecar(path)) else {}
         if about.get("n_batches", len(paths)) != len(paths):
             raise UserError(f"{s.DATA_DIR}: found {len(paths)} of {about['n_batches']} batches; run batching.py again")
-        if about.get("beta") is not None and not settings.is_critical(about["beta"]):
+        if about.get("beta") is not None and not exact.is_critical(about["beta"]):
             raise UserError(
                 f"{path}: found beta = {about['beta']}, needed critical samples; run data_collecting.py without --beta"
             )
