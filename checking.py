@@ -52,19 +52,18 @@ def main(s):
     paths = find(s.INPUT)
     folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
-    critical = settings.is_critical(s.BETA)
+    critical = exact.is_critical(s.BETA)
     if not critical:
         print(
-            f"note: BETA = {s.BETA} is not critical: energy and local equilibrium are exact there, C(r) and m^2 are not known"
+            f"note: BETA = {s.BETA} is not critical: energy, local equilibrium and, from some correlation lengths on, "
+            "the magnetization are known there, C(r) is not"
         )
     results, curves = check_all(s, paths, critical)
     groups = {}
     for result in results:
         groups.setdefault(result["L"], []).append(result)
     ensembles = [
-        checks.ensemble(group, s.BETA, critical)
-        for L, group in sorted(groups.items())
-        if len(group) >= checks.SMALLEST_ENSEMBLE
+        checks.ensemble(group, s.BETA) for L, group in sorted(groups.items()) if len(group) >= checks.SMALLEST_ENSEMBLE
     ]
     for ensemble in ensembles:
         print(f"\nensemble: {ensemble['n']} configurations of {ensemble['L']} x {ensemble['L']} ({ensemble['note']})")
@@ -171,7 +170,7 @@ def check_all(s, paths, critical):
         for name, bitmap in storage.open_configurations(path):
             if bitmap.width % 2 or bitmap.width < 4:
                 raise UserError(f"{name}: found {bitmap.width} x {bitmap.width}, needed an even size of at least 4")
-            result = checks.configuration(bitmap, s.BETA, critical, n_expected)
+            result = checks.configuration(bitmap, s.BETA, n_expected)
             results.append({"file": name, **result, "dimensions": dimensions(bitmap, critical)})
             if s.PICTURES:
                 if bitmap.width not in curves:
@@ -202,6 +201,7 @@ def dimensions(bitmap, critical):
     return [
         {"name": name, "measured": measured[name], "exact": expected, "error": error}
         for name, (expected, error) in clusters.DIMENSIONS.items()
+        if measured[name] is not None
     ]
 
 
@@ -218,17 +218,23 @@ def print_rows(rows):
         mark = "  <--" if row["far"] else ""
         print(
             f"{row['name']:>24} {row['measured']:12.6f} {row['exact']:12.6f} {row['measured'] - row['exact']:+12.6f} "
-            f"{row['error']:10.6f} {row['z']:+7.2f}{mark}"
+            f"{_error(row['error'])} {row['z']:+7.2f}{mark}"
         )
 
 
+def _error(value):
+    return f"{value:10.6f}" if value == 0 or 1e-6 <= value < 1e3 else f"{value:10.2e}"
+
+
 def print_mean_dimensions(group):
-    for index, row in enumerate(group[0]["dimensions"]):
-        values = np.array([result["dimensions"][index]["measured"] for result in group])
+    for name, (expected, _) in clusters.DIMENSIONS.items():
+        values = np.array([row["measured"] for result in group for row in result["dimensions"] if row["name"] == name])
+        if len(values) < 2:
+            continue
         error = values.std(ddof=1) / np.sqrt(len(values))
         print(
-            f"{row['name']:>24} {values.mean():12.4f} {row['exact']:12.4f} {values.mean() - row['exact']:+12.4f} "
-            f"{error:10.4f}   fractal dimension: told, not judged"
+            f"{name:>24} {values.mean():12.4f} {expected:12.4f} {values.mean() - expected:+12.4f} {error:10.4f}"
+            "   fractal dimension: told, not judged"
         )
 
 
@@ -248,6 +254,8 @@ def conclude(verdict, reasons, results, ensembles):
         print(f"  - {reason}")
     if len(reasons) > 20:
         print(f"  and {len(reasons) - 20} more, in report.json")
+    for note in sorted({note for result in results for note in result["notes"]})[:5]:
+        print(f"  note: {note}")
     if verdict == "good":
         print(
             f"  nothing speaks against {'it' if len(results) == 1 else 'them'}: {z.size} comparisons with exact values, "

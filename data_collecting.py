@@ -18,10 +18,11 @@ from ising_rg import (
     devices,
     exact,
     folders,
+    lattice,
     metropolis,
-    observables,
     processes,
     random_numbers,
+    reports,
     settings,
     storage,
     swendsen_wang,
@@ -101,14 +102,14 @@ def collect(s, device, chain):
         sweep_number = s.WARMUP_SWEEPS + index * s.INTERVAL_SWEEPS
         first = sweep_number - s.INTERVAL_SWEEPS if index else 0
         run_sweeps(s, device, spins, seed, first, sweep_number, f"sample {number}" if index else f"warm-up {chain}")
-        row = measure(s, spins)
+        (row,) = reports.measure(lattice.pack(spins), s.BETA)
         description = settings.provenance(
-            s, L=s.LATTICE_SIZE, beta=s.BETA, seed=s.SEED, sample=number, chain=chain, sweep=sweep_number, **row
+            s, beta=s.BETA, seed=s.SEED, sample=number, chain=chain, sweep=sweep_number, **row
         )
         storage.save_array(sample_path(s, number), spins, description)
         print(
             f"{number:6d} {sweep_number:7d} {abs(row['m']):9.5f} {row['c10']:9.6f} {row['c10_exact']:9.6f} {row['c10_z']:6.2f} "
-            f"{row['r21'] or math.nan:8.5f} {exact.R21_CRITICAL if settings.is_critical(s.BETA) else math.nan:8.5f}"
+            f"{row['r21'] or math.nan:8.5f} {exact.R21_CRITICAL if exact.is_critical(s.BETA) else math.nan:8.5f}"
         )
 
 
@@ -178,18 +179,6 @@ def run_sweeps(s, device, spins, seed, first, last, label):
             else:
                 swendsen_wang.sweep(spins, s.BETA, n_sweeps, seed, t)
             bar.update(n_sweeps)
-
-
-def measure(s, spins):
-    c10, c11 = (float(observables.correlation(spins, *r)[0]) for r in ((1, 0), (1, 1)))
-    return {
-        "m": float(observables.magnetization(spins)[0]),
-        "c10": c10,
-        "c10_exact": exact.torus_c10(s.LATTICE_SIZE, s.BETA),
-        "c10_z": float(observables.c10_z_score(c10, s.LATTICE_SIZE, s.BETA)),
-        "c11": c11,
-        "r21": c11 / c10 if c10 else None,
-    }
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def check(s):
     settings.check_seed_size("START_SIZE", s.START_SIZE)
     if s.FILE_FORMAT == "auto":
         s.FILE_FORMAT = "bits" if (s.START_SIZE * 3**s.STAGES) ** 2 > 2**30 else "int8"
-    if not settings.is_critical(s.BETA):
+    if not exact.is_critical(s.BETA):
         print(
             f"note: BETA = {s.BETA} is not critical ({exact.BETA_CRITICAL:.10f}): "
             "the grown lattice is not that of the model at this BETA"

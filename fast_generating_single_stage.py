@@ -65,7 +65,7 @@ def main(s):
         row = {
             "name": name,
             **reports.measure(lattice.pack(spins), s.BETA)[0],
-            **compare_scales(spins, seed, settings.is_critical(s.BETA)),
+            **compare_scales(spins, seed, exact.is_critical(s.BETA)),
             "check": reports.check(bitmap.from_spins(spins), s.BETA),
         }
         rows.append(row)
@@ -87,7 +87,7 @@ def main(s):
 def check(s):
     settings.check_beta(s.BETA)
     settings.check_sweeps("REFINE_SWEEPS", s.REFINE_SWEEPS)
-    if not settings.is_critical(s.BETA):
+    if not exact.is_critical(s.BETA):
         print(
             f"note: BETA = {s.BETA} is not critical: the inverse step does not hold there; C(r) is compared with the critical one"
         )

@@ -270,7 +270,7 @@ def load_batches(s):
         n_batches, beta = storage.description(path).get("n_batches", len(paths)), storage.described_beta(path)
         if n_batches != len(paths):
             raise UserError(f"{s.DATA_DIR}: found {len(paths)} of {n_batches} batches; run batching.py again")
-        if beta is not None and not settings.is_critical(beta):
+        if beta is not None and not exact.is_critical(beta):
             raise UserError(
                 f"{path}: found beta = {beta}, needed critical samples; run data_collecting.py without --beta"
             )

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ising_rg import (
     bitmap,
+    checks,
     devices,
     exact,
     folders,
@@ -59,8 +60,8 @@ def main(s):
         f"(critical {1 / exact.BETA_CRITICAL:.10g}), {s.UPDATE}"
     )
     series, spins, seconds = simulate(s, spins, device)
-    report = summarize(s, L, series, seconds)
-    report["check"] = reports.check(bitmap.from_spins(spins), s.BETA)
+    report, against = summarize(s, L, series, seconds)
+    report["check"] = checks.with_reasons(checks.configuration(bitmap.from_spins(spins), s.BETA), against)
     reports.print_checks([report["check"]], s.BETA)
 
     storage.save_array(
@@ -148,16 +149,22 @@ def cluster_steps(s, spins, device):
 
 
 def summarize(s, L, series, seconds):
-    """Print and return what was measured; the first fifth of the series is left out of the means."""
+    """Print and return (what was measured, what speaks against the series); its first fifth is left out of the means."""
     kept = series[len(series) // 5 :]
-    energy, error, tau = observables.mean_of_series(kept[:, 2])
+    row, tau = reports.series_row(kept[:, 2], L, s.BETA)
+    energy, error, exact_energy, z = (row[key] for key in ("measured", "error", "exact", "z"))
     magnetization = float(np.abs(kept[:, 1]).mean())
-    exact_energy, onsager = -2 * exact.torus_c10(L, s.BETA), -2 * exact.onsager_c10(s.BETA)
+    onsager = -2 * exact.onsager_c10(s.BETA)
     flips = L * L * s.NUM_SWEEPS / max(seconds, 1e-9) / 1e9
-    z = (energy - exact_energy) / error if error else math.nan
+    still = math.isnan(tau)
+    time = (
+        "the same in every sample, no variance"
+        if still
+        else f"autocorrelation time {tau * s.SAMPLE_INTERVAL:.0f} sweeps"
+    )
     print(f"{s.NUM_SWEEPS} sweeps in {seconds:.2f} s: {flips:.3f} flips/ns")
     print(
-        f"energy per site {energy:.6f} +- {error:.6f} (autocorrelation time {tau * s.SAMPLE_INTERVAL:.0f} sweeps), "
+        f"energy per site {energy:.6f} +- {error:{'.1e' if error < 1e-6 else '.6f'}} ({time}), "
         f"<|m|> {magnetization:.5f}"
     )
     print(f"exact: Kaufman, L = {L}: {exact_energy:.6f} (z = {z:+.2f}); Onsager, L -> infinity: {onsager:.6f}")
@@ -165,10 +172,14 @@ def summarize(s, L, series, seconds):
         print(
             f"note: {len(kept)} samples are {len(kept) / tau:.0f} autocorrelation times; below 50 the error is itself uncertain"
         )
-    if abs(z) > 4:
-        print(
-            "note: far from exact: the run has not reached equilibrium (a local update needs ~L^2.17 sweeps at criticality)"
+    against = []
+    if abs(z) > checks.THRESHOLD:
+        against.append(
+            f"the run is not in equilibrium: its mean energy is {energy:.6f}, exact {exact_energy:.6f} (z = {z:+.1f}); "
+            + reports.start_remembered(L, s.BETA, s.UPDATE)
         )
+    elif s.UPDATE == "metropolis" and s.BETA < reports.WEAK_COUPLING:
+        print(f"note: {reports.start_remembered(L, s.BETA, s.UPDATE)}")
     number = {"energy": energy, "energy_error": error, "energy_exact": exact_energy, "energy_onsager": onsager, "z": z}
     number |= {
         "autocorrelation_sweeps": tau * s.SAMPLE_INTERVAL,
@@ -176,7 +187,7 @@ def summarize(s, L, series, seconds):
         "seconds": seconds,
         "flips_per_ns": flips,
     }
-    return {key: None if math.isnan(value) else value for key, value in number.items()}
+    return {key: None if math.isnan(value) else value for key, value in number.items()}, against
 
 
 if __name__ == "__main__":

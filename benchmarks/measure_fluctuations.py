@@ -17,7 +17,7 @@ import numpy as np
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from ising_rg import bitmap as bitmaps  # noqa: E402
-from ising_rg import checks, exact, fluctuations, local_equilibrium, settings, swendsen_wang  # noqa: E402
+from ising_rg import checks, exact, fluctuations, local_equilibrium, settings, swendsen_wang, walls  # noqa: E402
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -39,7 +39,7 @@ def main(s):
         settings.check_even_size("SIZES", L, smallest=32)
     settings.check_positive(s, "CONFIGS", "WALL_CONFIGS", at_least=10)
     rows = [row for L in sizes for row in correlations(s, L)]
-    print(json.dumps({"correlations": rows, "walls": walls(s)}))
+    print(json.dumps({"correlations": rows, "walls": wall_tails(s)}))
 
 
 def samples(L, n, seed):
@@ -80,23 +80,23 @@ def correlations(s, L):
     return rows
 
 
-def walls(s):
+def wall_tails(s):
     """Print and return the tail of the number of broken bonds in straight runs."""
-    histograms = {n: np.zeros(n + 1) for n in fluctuations.WALL_LENGTHS}
+    histograms = {n: np.zeros(n + 1) for n in walls.LENGTHS}
     for bitmap in samples(s.WALL_SIZE, s.WALL_CONFIGS, s.SEED):
         broken = []  # one band holds all rows
         local_equilibrium.count(bitmap, exact.BETA_CRITICAL, on_broken=lambda _, x, y, out=broken: out.extend((x, y.T)))
         for blocks in broken:
             total = np.concatenate([np.zeros((1, blocks.shape[1]), int), blocks.cumsum(0, dtype=int)])
             for n, histogram in histograms.items():
-                step = n // local_equilibrium.BLOCK
+                step = n // walls.BLOCK
                 histogram += np.bincount((total[step:] - total[:-step]).ravel(), minlength=n + 1)
     result = {}
     print(f"\nstraight runs, L = {s.WALL_SIZE}: ln P(at least k of n bonds broken), measured and tabulated")
     for n, histogram in histograms.items():
         tail = np.log(np.maximum(histogram[::-1].cumsum()[::-1] / histogram.sum(), 1e-300))
         shown = [k for k in range(n + 1) if -14 < tail[k] < -8]
-        result[n] = [(k, float(tail[k]), fluctuations.wall_log_probability(k, n)) for k in shown]
+        result[n] = [(k, float(tail[k]), walls.log_probability(k, n)) for k in shown]
         words = ", ".join(f"k {k}: {a:.2f} {b:.2f}" for k, a, b in result[n][:: max(1, math.ceil(len(shown) / 6))])
         print(f"n = {n}: {words}")
     return result

@@ -25,7 +25,7 @@ _SMALLEST, _LARGEST = 32, 8  # half-widths L / 32 and L / 8
 
 
 def dimensions(spins, beta=exact.BETA_CRITICAL, seed=0):
-    """Return dict name -> fractal dimension of the largest same-spin cluster, FK cluster and domain wall.
+    """Return dict name -> fractal dimension of the largest same-spin cluster, FK cluster and domain wall, None if there is none.
 
     Args:
         spins: int8 (L, L), L >= 64.
@@ -42,8 +42,13 @@ def dimensions(spins, beta=exact.BETA_CRITICAL, seed=0):
 
 
 def mass_dimension(field):
-    """Return d ln mass(h) / d ln h of a nonnegative field (L, L) around its own sites, between half-widths L / 32 and L / 8."""
+    """Return d ln mass(h) / d ln h of a nonnegative field (L, L) around its own sites, between half-widths L / 32 and L / 8.
+
+    None of an empty field.
+    """
     L = len(field)
+    if not field.any():
+        return None
     power = np.abs(np.fft.rfft2(field.astype(np.float32))) ** 2
     pairs = np.roll(np.fft.irfft2(power, s=field.shape), (L // 2, L // 2), (0, 1))
     masses = []

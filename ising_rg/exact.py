@@ -6,6 +6,7 @@ Sources:
     Onsager, Phys. Rev. 65, 117 (1944): critical point, energy, specific heat.
     Yang, Phys. Rev. 85, 808 (1952): spontaneous magnetization.
     Kaufman, Phys. Rev. 76, 1232 (1949): partition function of the L x L torus.
+    Wu, McCoy, Tracy, Barouch, Phys. Rev. B 13, 316 (1976); Boukraa et al., J. Phys. A 38, 1875 (2005): susceptibility.
     McCoy, Wu, The Two-Dimensional Ising Model (1973), ch. XI: critical correlations on the diagonal, asymptotic amplitude.
     McCoy, Perk, Wu, Phys. Rev. Lett. 46, 757 (1981): the quadratic recurrence off the diagonal.
     Di Francesco, Saleur, Zuber, Nucl. Phys. B 290, 527 (1987): correlations on the critical torus.
@@ -41,6 +42,11 @@ STRUCTURE_AMPLITUDE = (  # S(k) -> STRUCTURE_AMPLITUDE k^(-7/4), the Fourier tra
 MAX_BULK_DISTANCE = 64  # beyond it the lattice corrections to BULK_AMPLITUDE r^(-1/4) are below 3e-6
 
 
+def is_critical(beta):
+    """Tell whether beta is the critical one, to the six digits that a user may type."""
+    return abs(beta - BETA_CRITICAL) < 1e-6
+
+
 def _onsager(beta):
     """Return (2 tanh^2 2K - 1, K(k), E(k), tanh 2K), mpmath numbers; k = 2 sinh 2K / cosh^2 2K is Onsager's modulus."""
     import mpmath  # slow to import, needed here and in `_bulk_table` only
@@ -71,6 +77,31 @@ def onsager_specific_heat(beta):
 def spontaneous_magnetization(beta):
     """Return |m| of the infinite lattice, (1 - sinh(2 beta)^-4)^(1/8) below the critical temperature, else 0 (Yang 1952)."""
     return (1 - math.sinh(2 * beta) ** -4) ** 0.125 if beta > BETA_CRITICAL else 0.0
+
+
+def correlation_length(beta):
+    """Return the true correlation length along the axes (Onsager 1944), lattice spacings; inf at criticality.
+
+    1 / (ln coth K - 2K) above the critical temperature, half of that of the dual temperature, 1 / (4K - 2 ln coth K), below it.
+    """
+    inverse = -math.log(math.tanh(beta)) - 2 * beta
+    return 1 / inverse if inverse > 0 else (-1 / (2 * inverse) if inverse < 0 else math.inf)
+
+
+def susceptibility(beta):
+    """Return n_sites var(m) of the infinite lattice in one phase, beta != critical, to 0.1 %.
+
+    The leading terms of the expansion in numbers of particles (Wu, McCoy, Tracy, Barouch 1976), as written by Boukraa et al.
+    (2005): s = sinh 2K, w = s / (2 (1 + s^2)); above the critical temperature (1 - s^4)^(1/4) / s * 2w / (1 - 4w), below it
+    (1 - s^-4)^(1/4) * 4 w^4 2F1(3/2, 5/2; 3; 16 w^2).
+    """
+    import mpmath  # slow to import
+
+    s = math.sinh(2 * beta)
+    w = s / (2 * (1 + s * s))
+    if beta < BETA_CRITICAL:
+        return (1 - s**4) ** 0.25 / s * 2 * w / (1 - 4 * w)
+    return float((1 - s**-4) ** 0.25 * 4 * w**4 * mpmath.hyp2f1(1.5, 2.5, 3, 16 * w * w))
 
 
 def _kaufman(L, beta):
@@ -154,6 +185,15 @@ def energy_variance(L, beta=BETA_CRITICAL):
 def c10_noise(L, beta=BETA_CRITICAL):
     """Return the standard deviation of one configuration's c10 on the L x L torus."""
     return math.sqrt(energy_variance(L, beta)) / (2 * L)
+
+
+def energy_step(L, beta):
+    """Return the ratio of the third to the second cumulant of the torus' energy, -d ln var(E) / d beta, to 1e-4.
+
+    Were all fluctuations reversals of single spins that cost the same energy, it would be that cost: 8 at low temperature.
+    """
+    h = 1e-4 * beta
+    return math.log(energy_variance(L, beta - h) / energy_variance(L, beta + h)) / (2 * h)
 
 
 @lru_cache(maxsize=1)

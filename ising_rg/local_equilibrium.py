@@ -5,29 +5,29 @@ black ones are independent (and the other way round). So for any weights f that 
 
     sum f (s - tanh beta h)   over black sites   has mean 0 and variance   sum f^2 (1 - tanh^2 beta h)
 
-exactly, whatever the correlation length. With f = h this is the score of beta, with f = h_x - h_y that of an anisotropic
+exactly, whatever the correlation length. Where the sites are nearly all ordered this sum is of few large terms, which
+`deviates.skewed` allows for. With f = h this is the score of beta, with f = h_x - h_y that of an anisotropic
 coupling, with f = 1 that of a field; with f = the neighbour across one line of bonds it asks whether that line couples as
 all others do. Tests for white sites given black ones are made alike; every z below is that of one colour.
 
 Such a test sees what local updates see. It is blind to order at long distances, which is what C(r) is for, and to a flipped
-region, all of whose inner sites are in equilibrium: that one shows as a straight run of broken bonds (`StraightWalls`).
+region, all of whose inner sites are in equilibrium: that one shows as a straight run of broken bonds (`walls`).
 
 Source: Besag, J. R. Stat. Soc. B 36, 192 (1974), the coding method for lattice models.
 """
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numba import njit, prange
 
 from ising_rg import bitmap as bitmaps
+from ising_rg import deviates
 from ising_rg.observables import popcount
+from ising_rg.walls import BLOCK, StraightWalls
 
 COLOURS = ("black", "white")
-LEAST_EXTREME = -3.0
-BLOCK = 32  # bonds in the shortest run that is counted
 _SCALE = 2**24  # residuals are summed as integers: no sum depends on the order or the number of threads
 _STRIPS = 16
 _EVEN = np.uint64(0x5555555555555555)
@@ -53,7 +53,7 @@ class LocalSums:
     row_residuals: np.ndarray
     broken_x: np.ndarray
     broken_y: np.ndarray
-    walls: "StraightWalls"
+    walls: StraightWalls
     beta: float
 
 
@@ -68,7 +68,7 @@ def count(bitmap, beta, wall_lengths=(), on_broken=None):
     if bitmap.height % 2 or bitmap.width % 2:
         raise ValueError(f"bitmap: found {bitmap.height} x {bitmap.width}, needed even sizes")
     tanh = [round(math.tanh(beta * h) * _SCALE) for h in (2, 4)]
-    variance = [round((1 - math.tanh(beta * h) ** 2) * _SCALE) for h in (2, 4)]
+    variance = [round(_SCALE / math.cosh(beta * h) ** 2) for h in (2, 4)]
     width = bitmap.width
     counts, walls = np.zeros((2, 3, 3, 2), np.int64), StraightWalls(wall_lengths)
     columns = np.zeros((_STRIPS, 3, 2, width), np.int64)
@@ -100,7 +100,7 @@ def couplings(sums):
     for colour, name in enumerate(COLOURS):
         n = sums.counts[colour].sum(-1)
         excess = sums.counts[colour, ..., 1] - sums.counts[colour, ..., 0] - n * tanh  # sum of s - tanh(beta h)
-        variance = n * (1 - tanh**2)
+        variance = n / np.cosh(beta * h) ** 2  # 1 - tanh^2 without cancellation
         for quantity, weight, origin in (("beta", h, beta), ("anisotropy", hx - hy, 0.0), ("field", 1.0, 0.0)):
             score, information = float((weight * excess).sum()), float((weight**2 * variance).sum())
             if information == 0:  # every site alike: all up, or a chess board
@@ -108,16 +108,17 @@ def couplings(sums):
             value = origin + score / information
             if quantity == "beta":
                 value = _likeliest_beta(beta, h, n, sums.counts[colour])
-            z = score / math.sqrt(information)
-            rows.append(_row(f"local_{quantity}_{name}", value, origin, 1 / math.sqrt(information), z))
+            z = deviates.skewed(score, information, 2 * np.abs(weight).max())  # each term is f (s - tanh), below 2 |f|
+            rows.append(deviates.row(f"local_{quantity}_{name}", value, origin, 1 / math.sqrt(information), z))
         extreme = np.abs(h) == 4
         n_extreme = int(n[extreme].sum())
         if n_extreme:
             aligned = int(sums.counts[colour, 2, 2, 1] + sums.counts[colour, 0, 0, 0])
-            p = (1 + math.tanh(4 * beta)) / 2
-            error = math.sqrt(p * (1 - p) / n_extreme)
-            z = (aligned / n_extreme - p) / error if error else 0.0
-            rows.append(_row(f"local_alignment_{name}", aligned / n_extreme, p, error, z))
+            q = 1 / (1 + math.exp(8 * beta))
+            variance = n_extreme * q * (1 - q)
+            z = deviates.skewed(n_extreme * q - (n_extreme - aligned), variance, 1.0)
+            error = math.sqrt(variance) / n_extreme
+            rows.append(deviates.row(f"local_alignment_{name}", aligned / n_extreme, 1 - q, error, z))
     return rows
 
 
@@ -144,17 +145,11 @@ def lines(sums):
 def line_z_scores(sums):
     """Return dict direction -> z (2, n_lines) of `lines`, by colour: each tail's bound as a normal deviate, sign kept.
 
-    Residuals of ordered lines are skewed: many small ones and rare large ones. Bennett's inequality for sums of independent
-    terms of at most 2 bounds the tail whatever the length: ln P <= -V/4 ((1 + u) ln(1 + u) - u), u = 2 |residual| / V.
-
-    Source: Bennett, J. Am. Stat. Assoc. 57, 33 (1962), eq. 8b.
+    Residuals of ordered lines are skewed: many small ones and rare large ones, none above 2.
     """
-    result = {}
-    for direction, (residual, variance) in lines(sums).items():
-        variance = np.maximum(variance, 1e-300)
-        u = 2 * np.abs(residual) / variance
-        result[direction] = np.sign(residual) * np.sqrt(variance / 2 * np.maximum((1 + u) * np.log1p(u) - u, 0))
-    return result
+    return {
+        direction: deviates.skewed(residual, variance, 2.0) for direction, (residual, variance) in lines(sums).items()
+    }
 
 
 def worst_line(sums):
@@ -168,9 +163,11 @@ def worst_line(sums):
     colour, line = np.unravel_index(np.argmax(np.abs(z)), z.shape)
     residual, variance = lines(sums)[direction]
     length = (sums.row_residuals if direction == "x" else sums.column_residuals).shape[2]
-    row = _row("worst_line", residual[colour, line] / length, 0.0, math.sqrt(variance[colour, line]) / length, 0.0)
+    row = deviates.row(
+        "worst_line", residual[colour, line] / length, 0.0, math.sqrt(variance[colour, line]) / length, 0.0
+    )
     own = float(z[colour, line])
-    row["z"] = extreme_z(abs(own), sum(scores.size for scores in z_scores.values()))
+    row["z"] = deviates.extreme_z(abs(own), sum(scores.size for scores in z_scores.values()))
     return {**row, "direction": direction, "line": int(line), "colour": COLOURS[colour], "line_z": own}
 
 
@@ -195,91 +192,10 @@ def period_three(sums):
         z = float(excess[colour, phase] / error[colour, phase])
         if worst is None or abs(z) > abs(worst["line_z"]):
             n_bonds = sums.counts.sum() / 6
-            row = _row("period_3", excess[colour, phase] / n_bonds, 0.0, error[colour, phase] / n_bonds, 0.0)
+            row = deviates.row("period_3", excess[colour, phase] / n_bonds, 0.0, error[colour, phase] / n_bonds, 0.0)
             worst = {**row, "direction": direction, "phase": int(phase), "colour": COLOURS[colour], "line_z": z}
-    worst["z"] = extreme_z(abs(worst["line_z"]), n_tests)
+    worst["z"] = deviates.extreme_z(abs(worst["line_z"]), n_tests)
     return worst
-
-
-def _alignment_across(sums, direction):
-    """Return, by colour, the mean of the product of a site's two neighbours along one direction, weighted with its variance."""
-    h = np.add.outer((-2, 0, 2), (-2, 0, 2))
-    weight = sums.counts.sum(-1) * (1 - np.tanh(sums.beta * h) ** 2)
-    weight = weight.sum(2 if direction == "x" else 1)  # (colour, number of neighbours up along the direction)
-    return (weight[:, 0] - weight[:, 1] + weight[:, 2]) / np.maximum(weight.sum(1), 1e-300)
-
-
-class StraightWalls:
-    """The straight runs of bonds with most broken ones, band after band of rows.
-
-    A run of length n is n parallel bonds side by side, the kind of wall that a flipped or misplaced tile leaves; it begins
-    at (x, y), a multiple of half its length along the run. Runs do not cross the lattice's last row or column.
-
-    worst: dict length -> (broken bonds, direction, x, y) of the first run with most.
-    """
-
-    def __init__(self, lengths):
-        self.worst = {length: (-1, "x", 0, 0) for length in lengths}
-        self._before = None  # the last rows of blocks of the bands before, for runs that cross bands
-
-    def add(self, first_row, broken_x, broken_y):
-        """Take in a band; arguments as those of `count`'s on_broken, bands in order."""
-        if not self.worst:
-            return
-        columns = np.ascontiguousarray(broken_y.T)
-        for length in self.worst:
-            self._look_along(columns, length, 0, "y", first_row)
-        blocks = broken_x if self._before is None else np.concatenate([self._before, broken_x])
-        top = first_row // BLOCK + len(broken_x) - len(blocks)
-        for length in self.worst:
-            self._look_along(blocks, length, top, "x", 0)
-        self._before = blocks[-max(self.worst) // BLOCK :]
-
-    def _look_along(self, blocks, length, first_block, direction, first_line):
-        """Look at runs of `blocks` (blocks along the run, lines); they start at block first_block, line first_line."""
-        n = length // BLOCK
-        step = max(n // 2, 1)
-        starts = np.arange(-(-first_block // step) * step, first_block + len(blocks) - n + 1, step)
-        for start, (most, line) in zip(starts, _fullest_runs(blocks, starts - first_block, n), strict=True):
-            if most > self.worst[length][0]:
-                x, y = (line, start * BLOCK) if direction == "x" else (start * BLOCK, first_line + line)
-                self.worst[length] = (int(most), direction, int(x), int(y))
-
-
-def extreme_z(z, n_tests):
-    """Return the standard normal deviate as likely to be exceeded as the largest of n_tests |z| of exceeding the one given.
-
-    At least LEAST_EXTREME: an extreme is tested upward only, and its likelihood is an upper bound, which at 1 says nothing.
-    """
-    return max(_extreme_z(z, n_tests), LEAST_EXTREME)
-
-
-def _extreme_z(z, n_tests):
-    both_tails = log_tail(z) + math.log(2)
-    if both_tails + math.log(n_tests) < -4:  # 1 - (1 - p)^n = n p to 1 %
-        return deviate(both_tails + math.log(n_tests))
-    return deviate(math.log(-math.expm1(n_tests * math.log1p(-min(math.exp(both_tails), 1 - 1e-16)))))
-
-
-def log_tail(z):
-    """Return ln P(N(0, 1) > z)."""
-    if z < 30:
-        return math.log(math.erfc(z / math.sqrt(2)) / 2)
-    return -z * z / 2 - math.log(z * math.sqrt(2 * math.pi))
-
-
-def deviate(log_p):
-    """Return z with ln P(N(0, 1) > z) = log_p."""
-    if log_p > -3:
-        return NormalDist().inv_cdf(1 - min(max(math.exp(log_p), 1e-16), 1 - 1e-16))
-    z = math.sqrt(-2 * log_p)
-    for _ in range(30):  # Newton's method; the slope is -(z + 1/z) to leading orders
-        z += (log_tail(z) - log_p) / (z + 1 / z)
-    return z
-
-
-def _row(name, measured, expected, error, z):
-    return {"name": name, "measured": float(measured), "exact": float(expected), "error": float(error), "z": float(z)}
 
 
 def _likeliest_beta(beta, h, n, counts):
@@ -293,20 +209,6 @@ def _likeliest_beta(beta, h, n, counts):
         else:
             high = middle
     return (low + high) / 2
-
-
-@njit(parallel=True, cache=True)
-def _fullest_runs(blocks, starts, n):
-    """Return, for each start, (most broken bonds in n successive blocks of one line, the first such line), int64 (starts, 2)."""
-    best = np.empty((len(starts), 2), np.int64)
-    for i in prange(len(starts)):
-        run = np.zeros(blocks.shape[1], np.int32)
-        for row in range(starts[i], starts[i] + n):
-            for line in range(blocks.shape[1]):
-                run[line] += np.int32(blocks[row, line])
-        line = np.argmax(run)
-        best[i, 0], best[i, 1] = run[line], line
-    return best
 
 
 @njit(parallel=True, cache=True)

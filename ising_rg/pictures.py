@@ -107,7 +107,8 @@ def check(path, curves, title):
     decay = figure.add_subplot(grid[:2, 0])
     ratio = figure.add_subplot(grid[2, 0], sharex=decay)
     r, measured, L = curves.r, curves.correlation, curves.L
-    decay.loglog(r, measured, "o", color=BLUE, markersize=4, label="measured, along the axes", zorder=3)
+    shown = measured > 0  # logarithmic axes of no positive value at all are warned about
+    decay.loglog(r[shown], measured[shown], "o", color=BLUE, markersize=4, label="measured, along the axes", zorder=3)
     if curves.critical:
         decay.loglog(r, curves.exact, color="black", linewidth=1.2, label="exact on the torus")
         straight = exact.BULK_AMPLITUDE * r**-0.25
@@ -150,13 +151,25 @@ def check(path, curves, title):
     spectrum.set_ylabel("k_y")
     figure.colorbar(image, ax=spectrum, label="log10 S(k)", shrink=0.8)
     radial = figure.add_subplot(grid[2, 1:])
+    _radial_spectrum(radial, curves)
+    figure.suptitle(title, fontsize=12)
+    _save(figure, path)
+
+
+def _radial_spectrum(axes, curves):
+    """Draw S(k) averaged over rings; of perfect order, whose S(k) is 0 but at the pattern's own k, only words."""
     k, s, error = curves.radial
-    radial.errorbar(
-        k, s, error, fmt="o", color=VERMILION, markersize=3, linewidth=0.8, label="measured, averaged over rings"
-    )
+    shown = s > 0
+    axes.set_xlabel("k (radians per lattice spacing)")
+    axes.set_ylabel("S(k)")
+    if not shown.any():
+        axes.text(0.5, 0.5, "S(k) = 0 in every ring", ha="center", transform=axes.transAxes)
+        return
+    label = "measured, averaged over rings"
+    axes.errorbar(k[shown], s[shown], error[shown], fmt="o", color=VERMILION, markersize=3, linewidth=0.8, label=label)
     if curves.critical:
         inside = k < 0.6
-        radial.loglog(
+        axes.plot(
             k[inside],
             exact.STRUCTURE_AMPLITUDE * k[inside] ** -1.75,
             color=GREY,
@@ -164,14 +177,10 @@ def check(path, curves, title):
             linewidth=1,
             label=f"infinite lattice, {exact.STRUCTURE_AMPLITUDE:.4f} k^(-7/4)",
         )
-        radial.plot(*curves.exact_modes, "k_", markersize=9, label="exact modes (n, 0) of the torus")
-    radial.set_xscale("log")
-    radial.set_yscale("log")
-    radial.set_xlabel("k (radians per lattice spacing)")
-    radial.set_ylabel("S(k)")
-    radial.legend(fontsize=8)
-    figure.suptitle(title, fontsize=12)
-    _save(figure, path)
+        axes.plot(*curves.exact_modes, "k_", markersize=9, label="exact modes (n, 0) of the torus")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.legend(fontsize=8)
 
 
 def kernel_comparison(path, results, L):

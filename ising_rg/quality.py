@@ -18,7 +18,7 @@ import math
 import numpy as np
 import torch
 
-from ising_rg import exact, observables, random_numbers, swendsen_wang
+from ising_rg import deviates, exact, observables, random_numbers, swendsen_wang
 from ising_rg.random_numbers import Purpose
 
 _CHUNK_SITES = 2**21  # fine sites whose probabilities are computed at a time
@@ -85,20 +85,15 @@ def correlation_rows(coarse, fine, distances=DISTANCES):
     L = fine.shape[-1]
     m_coarse = observables.magnetization(coarse)
     gain, error = observables.stage_gain(observables.magnetization(fine), m_coarse)
-    rows = [_row("gain", gain, exact.STAGE_GAIN, error)]
+    rows = [deviates.row("gain", gain, exact.STAGE_GAIN, max(error, 1e-12))]  # a naive copy's gain has no scatter
     distances = [(x, y) for x, y in distances if 2 * x <= L]
     values = np.stack([observables.correlation(fine, x, y) for x, y in distances], 1)
     means, errors = observables.mean_at_seeds_exact(values, coarse)
     for (x, y), value, error in zip(distances, means, errors, strict=True):
         expected = exact.torus_c10(L) if (x, y) == (1, 0) else float(exact.torus_correlation(x, y, L))
-        rows.append({**_row(f"C({x},{y})", value, expected, error), "r": math.hypot(x, y)})
+        rows.append(deviates.row(f"C({x},{y})", value, expected, error, r=math.hypot(x, y)))
     return rows
 
 
 def _log_ratio(L):
     return exact.log_partition(3 * L, exact.BETA_CRITICAL) - exact.log_partition(L, exact.BETA_CRITICAL)
-
-
-def _row(name, measured, expected, error):
-    z = (measured - expected) / max(error, 1e-12)  # a naive copy's gain is 1 without any scatter
-    return {"name": name, "measured": float(measured), "exact": expected, "error": float(error), "z": float(z)}

@@ -6,7 +6,9 @@ import time
 
 import numpy as np
 
-from ising_rg import checks, exact, metropolis, observables
+from ising_rg import checks, deviates, exact, fluctuations, metropolis, observables
+
+WEAK_COUPLING = 0.05  # beta below which Metropolis sweeps are the slower to forget the nearer to 0 it is
 
 
 class Timings:
@@ -105,15 +107,11 @@ def print_ensemble(rows, beta=exact.BETA_CRITICAL):
 
 def check(bitmap, beta, n_configurations=1):
     """Return `checks.configuration` of a `bitmap.Bitmap`, with what is known at this beta."""
-    from ising_rg.settings import is_critical
-
-    return checks.configuration(bitmap, beta, is_critical(beta), n_configurations)
+    return checks.configuration(bitmap, beta, n_configurations)
 
 
 def print_checks(results, beta):
     """Print the verdict on configurations of one size, and on their means where they are many, as checking.py gives it."""
-    from ising_rg.settings import is_critical
-
     bad = [result for result in results if result["verdict"] == "bad"]
     n_rows = sum(len(result["rows"]) for result in results)
     if len(results) == 1:
@@ -122,13 +120,41 @@ def print_checks(results, beta):
         print(f"checked against exact theory, each by itself: {len(results) - len(bad)} good, {len(bad)} bad")
     reasons = [reason for result in bad for reason in result["reasons"]]
     if len(results) >= checks.SMALLEST_ENSEMBLE:
-        ensemble = checks.ensemble(results, beta, is_critical(beta))
+        ensemble = checks.ensemble(results, beta)
         print(f"means of all against exact theory ({len(ensemble['rows'])} observables): {ensemble['verdict']}")
         reasons += ensemble["reasons"]
     for reason in reasons[:6]:
         print(f"  - {reason}")
+    for note in results[0]["notes"]:
+        print(f"  note: {note}")
     if len(reasons) > 6:
         print(f"  and {len(reasons) - 6} more; python checking.py tells all")
+
+
+def series_row(energies, L, beta):
+    """Return (row, autocorrelation time in samples) of a Markov chain's energies per site beside Kaufman's exact mean.
+
+    The error is the series' own, or what the exact variance says for so many samples if that is larger: a series that never moved
+    has none of its own. The time is nan for such a series.
+    """
+    energy, error, tau = observables.mean_of_series(energies)
+    known = 2 * exact.c10_noise(L, beta) * math.sqrt((tau if tau > 1 else 1.0) / len(energies))
+    error = known if math.isnan(error) else max(error, known)
+    return deviates.row("energy per site", energy, -2 * exact.torus_c10(L, beta), error), tau
+
+
+def start_remembered(L, beta, update):
+    """Return in words why a run of this kind may not have forgotten its start."""
+    if update == "metropolis" and beta < WEAK_COUPLING:
+        return (
+            "near beta = 0 Metropolis accepts nearly every flip, so that the sublattices turn over in step and the start is "
+            f"forgotten after ~0.3 / beta = {0.3 / beta:.0f} sweeps only; --update=swendsen_wang forgets it at once"
+        )
+    if beta > exact.BETA_CRITICAL and L > fluctuations.LENGTHS_BELOW * exact.correlation_length(beta):
+        return "below the critical temperature domains left by a random start outlive the run; --start=cold has none"
+    if update == "metropolis" and L > exact.correlation_length(beta):
+        return "a local update needs ~xi^2.17 sweeps, xi the correlation length, for equilibrium"
+    return "the run is too short; a local update needs ~L^2.17 sweeps at criticality, Swendsen-Wang some hundred"
 
 
 def _number(value):

@@ -23,7 +23,6 @@ from types import SimpleNamespace
 
 from ising_rg import folders, processes
 from ising_rg.errors import UserError
-from ising_rg.exact import BETA_CRITICAL
 
 
 def run(main, script):
@@ -94,11 +93,6 @@ def check_beta(beta):
     """Raise UserError unless beta is a number from 1e-6 to 50: positive, finite, and within reach of the exact formulas."""
     if not 1e-6 <= beta <= 50:
         raise UserError(f"BETA: found {beta}, needed an inverse temperature from 1e-6 to 50; critical is 0.4406867935")
-
-
-def is_critical(beta):
-    """Tell whether beta is the critical one, to the six digits that a user may type."""
-    return abs(beta - BETA_CRITICAL) < 1e-6
 
 
 def check_even_size(name, L, smallest=4):

@@ -125,3 +125,61 @@ def test_mistakes(folder, tmp_path):
     fail("checking.py", f"--input={tmp_path}", out, says="text.npy")
     fail("checking.py", "--beta=nan", out, says="BETA")
     fail("checking.py", "--seeed=1", out, says="settings are")
+
+
+def warnings_are_errors():
+    import warnings
+
+    warnings.simplefilter("error")
+
+
+@pytest.mark.parametrize("L", [4, 6, 64])
+def test_perfect_order_is_checked_without_a_warning(tmp_path, L):
+    """All up is a likely state of a small critical lattice, not of 64 x 64; a chess board of none."""
+    y, x = np.mgrid[:L, :L]
+    for name, spins in (("up", np.ones((L, L), np.int8)), ("chess", (1 - 2 * ((x + y) % 2)).astype(np.int8))):
+        np.save(tmp_path / f"{name}.npy", spins)
+        arguments = (f"--input={tmp_path}/{name}.npy", f"--output_dir={tmp_path}/out")
+        done = run("checking.py", *arguments, patch=warnings_are_errors)
+        good = name == "up" and L < 64
+        assert done.returncode == (0 if good else 1) and done.stderr == "" and "nan" not in done.stdout
+        assert f"verdict: {'good' if good else 'bad'}" in done.stdout
+        if name == "chess":
+            assert "antiferromagnet" in done.stdout
+        report(tmp_path / "out")
+
+
+def test_a_run_frozen_into_stripes_is_bad(tmp_path):
+    """Hot start at beta = 0.5: its report and checking.py agree, and say what it is."""
+    simulate = ("--lattice_size=256", "--beta=0.5", "--num_sweeps=20000", "--sample_interval=50", "--seed=7")
+    output = succeed("normal_fast_2d_Ising.py", *simulate, "--pictures=false", f"--output_dir={tmp_path}")
+    content = report(tmp_path)["check"]
+    assert content["verdict"] == "bad" and "two domains" in content["reasons"][0] and "two domains" in output
+    assert "mean energy" in content["reasons"][1] and "--start=cold" in content["reasons"][1]
+    done = run("checking.py", f"--input={tmp_path}/spins_L256.npy", "--beta=0.5", f"--output_dir={tmp_path}/out")
+    assert done.returncode == 1 and "two domains separated by straight walls" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, verdict, says",
+    [
+        (("--beta=2", "--lattice_size=4", "--seed=8"), "bad", "two domains"),  # stripes from a random start
+        (("--beta=2", "--lattice_size=4", "--start=cold"), "good", "no variance"),
+        (("--beta=50", "--lattice_size=64", "--start=cold"), "good", "the same in every sample, no variance"),
+        (("--beta=50", "--lattice_size=32", "--seed=5"), "bad", "z = -"),  # stripes again
+        (("--beta=1e-5", "--lattice_size=64", "--start=cold"), "bad", "30000 sweeps"),
+        (("--beta=1e-5", "--lattice_size=64", "--update=swendsen_wang"), "good", "Kaufman"),
+        (("--beta=0.6", "--lattice_size=64", "--start=cold"), "good", "Kaufman"),
+    ],
+)
+def test_runs_at_the_ends_of_the_scale(tmp_path, arguments, verdict, says):
+    options = ("--num_sweeps=400", "--sample_interval=4", "--pictures=false", f"--output_dir={tmp_path}")
+    output = succeed("normal_fast_2d_Ising.py", *options, *arguments, patch=warnings_are_errors)
+    assert says in output and "nan" not in output
+    assert report(tmp_path)["check"]["verdict"] == verdict
+
+
+@pytest.mark.parametrize("beta", ["-0.4", "0", "nan", "inf", "1e-7", "51", "1e300"])
+def test_betas_out_of_reach_are_refused(tmp_path, beta):
+    for script in ("normal_fast_2d_Ising.py", "checking.py"):
+        fail(script, f"--beta={beta}", f"--output_dir={tmp_path}", says="BETA")

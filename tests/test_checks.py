@@ -6,15 +6,15 @@ import os
 import numpy as np
 import pytest
 
-from ising_rg import bitmap, checks, exact, fluctuations, kernels, metropolis, swendsen_wang, upsampling
+from ising_rg import bitmap, checks, deviates, exact, fluctuations, kernels, metropolis, swendsen_wang, upsampling
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BETA = exact.BETA_CRITICAL
 L = 1536
 
 
-def check(spins, n=1):
-    return checks.configuration(bitmap.from_spins(np.ascontiguousarray(spins)), BETA, True, n)
+def check(spins, beta=BETA):
+    return checks.configuration(bitmap.from_spins(np.ascontiguousarray(spins)), beta)
 
 
 def z_scores(results):
@@ -36,7 +36,7 @@ def assert_good(results):
 def test_z_scores_of_equilibrated_configurations():
     results = [check(spins) for spins in swendsen_wang.sample(256, BETA, 200, seed=5)]
     assert_good(results)
-    ensemble = checks.ensemble(results, BETA, True)
+    ensemble = checks.ensemble(results, BETA)
     assert ensemble["verdict"] == "good" and ensemble["n"] == 200
     assert {"U4", "xi/L", "|m| L^(1/8)", "var(E)/L^2", "C(128,0)"} <= {row["name"] for row in ensemble["rows"]}
 
@@ -115,12 +115,94 @@ def test_planted_faults_are_named(good, fault, words):
 def test_other_temperatures_are_checked_too():
     """beta = 0.6, where energy and local equilibrium are known: good at its own beta, bad at another, and no C(r) rows."""
     spins = swendsen_wang.sample(256, 0.6, 1, seed=1)[0]
-    bits = bitmap.from_spins(spins)
-    result = checks.configuration(bits, 0.6, False)
+    result = check(spins, 0.6)
     assert result["verdict"] == "good" and "C(2,0)" not in {row["name"] for row in result["rows"]}
-    assert checks.configuration(bits, 0.58, False)["verdict"] == "bad"
+    assert check(spins, 0.58)["verdict"] == "bad"
 
 
+def equilibrated(L, beta, n, seed=3):
+    """Return n independent configurations of one phase: from all up below the critical temperature, 60 cluster sweeps."""
+    spins = np.ones((n, L, L), np.int8) if beta > BETA else swendsen_wang.hot_start((n, L, L), seed)
+    swendsen_wang.sweep(spins, beta, 60, seed)
+    return spins
+
+
+@pytest.mark.parametrize(
+    "beta, L", [(0.45, 64), (0.45, 300), (0.5, 64), (0.6, 64), (0.8, 64), (1.0, 64), (2.0, 64), (0.4, 96), (0.2, 64)]
+)
+def test_equilibrated_ones_at_other_temperatures_are_good(beta, L):
+    """100 of them (20 of the larger): z of c10 and m has a standard deviation of at most 1 + 4 / sqrt(200); 4.5 is never passed."""
+    n = 100 if L < 128 else 20
+    results = [check(spins, beta) for spins in equilibrated(L, beta, n)]
+    assert [reason for result in results for reason in result["reasons"]] == []
+    names = [row["name"] for row in results[0]["rows"]]
+    judged = L > (20 if beta > BETA else 8) * exact.correlation_length(beta)
+    assert judged == (("|m|" if beta > BETA else "m") in names) == (not results[0]["notes"])
+    for name in {"c10", "|m|", "m"} & set(names):
+        z = np.array([result["rows"][names.index(name)]["z"] for result in results])
+        assert z.std() < 1 + 4 / math.sqrt(2 * n) and abs(z).max() < 4.5
+        if 0.2 <= beta <= 0.8:  # where few spins are reversed z is a bound
+            assert z.std() > 1 - 4 / math.sqrt(2 * n)
+
+
+@pytest.mark.parametrize(
+    "beta, L", [(0.46, 256), (0.5, 128), (0.5, 512), (0.6, 64), (1.0, 128), (2.0, 128), (2.0, 4), (50.0, 64)]
+)
+def test_domains_below_the_critical_temperature_are_named(beta, L):
+    """Straight walls either way and one eighth of the lattice reversed; diagonal walls; a phase by itself is good."""
+    spins = equilibrated(L, beta, 1)[0]
+    assert check(spins, beta)["verdict"] == "good"
+    for share in (2, 8) if L > 4 else (2,):
+        stripes = spins.copy()
+        stripes[:, : L // share] *= -1
+        for turned, lines in ((stripes, "columns"), (stripes.T, "rows")):
+            reason = check(turned, beta)["reasons"][0]
+            assert f"two domains separated by straight walls along {lines}" in reason
+    y, x = np.mgrid[:L, :L]
+    assert "domains of both signs" in check(np.where((x + y) % L < L // 2, -spins, spins), beta)["reasons"][0] or L == 4
+
+
+def test_what_cannot_be_judged_is_said():
+    """Stripes at few correlation lengths: what m should be is not known there, and the result says so; a straight wall still tells."""
+    result = check(equilibrated(128, 0.45, 1)[0], 0.45)
+    assert "cannot be judged: L = 128 is 9.5 correlation lengths" in result["notes"][0]
+    stripes = equilibrated(128, 0.45, 1)[0]
+    stripes[:, :64] *= -1
+    assert "straight wall" in check(stripes, 0.45)["reasons"][0]
+
+
+@pytest.mark.parametrize("beta", [0.2, 0.3, 0.4, 0.5, 0.7])
+def test_one_percent_of_beta_is_seen(beta):
+    """At L = 512 c10 moves by d c10 / d beta 0.01 beta; where that is 10 standard deviations or more, the verdict is bad, by its c10."""
+    L = 512
+    (spins,) = equilibrated(L, 1.01 * beta, 1)
+    expected = (exact.torus_c10(L, 1.01 * beta) - exact.torus_c10(L, beta)) / exact.c10_noise(L, beta)
+    result = check(spins, beta)
+    z = result["rows"][0]["z"]
+    assert abs(z - expected) < max(4.5, 0.2 * expected)
+    assert result["verdict"] == "bad" or expected < 10
+
+
+@pytest.mark.parametrize("beta", [1e-6, 1e-4, 0.05, 5.0, 20.0, 50.0])
+def test_extreme_temperatures(beta):
+    """Random spins near beta = 0 and all up at low temperature are good, the other way round bad; all numbers are finite."""
+    hot, up = swendsen_wang.hot_start((1, 64, 64), 5)[0], np.ones((64, 64), np.int8)
+    good, bad = (hot, up) if beta < 0.02 else (equilibrated(64, beta, 1)[0], hot if beta > 1 else up)
+    for spins, verdict in ((good, "good"), (bad, "bad")):
+        result = check(spins, beta)
+        assert result["verdict"] == verdict, result["reasons"]
+        assert all(np.isfinite(row[key]) for row in result["rows"] for key in ("measured", "exact", "error", "z"))
+
+
+def test_skewed_deviates():
+    """Bennett's bound of Poisson's law, terms of 1: P(k >= 10 | mean 1) = 1.1e-7 is at most e^(-z^2 / 2); x / sqrt(V) near 0."""
+    z = deviates.skewed(9.0, 1.0, 1.0)
+    assert math.exp(-z * z / 2) == pytest.approx(math.exp(9) / 10**10) and math.exp(-z * z / 2) > 1.1e-7
+    assert deviates.skewed(np.array([-0.02, 0.0]), 4.0, 1.0) == pytest.approx([-0.01, 0.0], rel=1e-2)
+    assert deviates.skewed(0.0, 0.0, 1.0) == 0 and np.isfinite(deviates.skewed(1.0, 0.0, 1.0))
+
+
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("size", [4, 6, 10, 16, 34, 66])
 def test_small_lattices_have_rows_and_a_verdict(size):
     for spins in (swendsen_wang.sample(size, BETA, 1, seed=2)[0], np.ones((size, size), np.int8)):

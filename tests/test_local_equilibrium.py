@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg import bitmap, exact, local_equilibrium, metropolis, swendsen_wang
+from ising_rg import bitmap, deviates, exact, local_equilibrium, metropolis, swendsen_wang, walls
 
 BETA = exact.BETA_CRITICAL
 
@@ -81,10 +81,10 @@ def test_another_temperature_is_measured():
 
 def test_extreme_z_and_deviates():
     """The largest of n normal deviates: P(max |z| < 4.5 of 10,000) = (1 - 6.795e-6)^10000 = 0.9343, a deviate of 1.51."""
-    assert local_equilibrium.extreme_z(4.5, 10_000) == pytest.approx(1.508, abs=0.01)
-    assert local_equilibrium.extreme_z(3.0, 1) == pytest.approx(2.782, abs=0.01)  # P = 0.0027, one-sided
+    assert deviates.extreme_z(4.5, 10_000) == pytest.approx(1.508, abs=0.01)
+    assert deviates.extreme_z(3.0, 1) == pytest.approx(2.782, abs=0.01)  # P = 0.0027, one-sided
     for z in (0.5, 2.0, 6.0, 50.0):
-        assert local_equilibrium.deviate(local_equilibrium.log_tail(z)) == pytest.approx(z, rel=1e-3)
+        assert deviates.deviate(deviates.log_tail(z)) == pytest.approx(z, rel=1e-3)
 
 
 def test_odd_lattices_are_refused():
@@ -98,10 +98,10 @@ def test_straight_walls_across_bands():
     in_rows, in_columns = rng.integers(0, 3, (24, 200)).astype(np.uint8), rng.integers(0, 3, (768, 6)).astype(np.uint8)
     in_rows[10:14, 77] = 32
     for cuts in ((24,), (12, 12), (1,) * 24, (5, 7, 12)):
-        walls, first = local_equilibrium.StraightWalls((32, 128, 512)), 0
+        found, first = walls.StraightWalls((32, 128, 512)), 0
         for n in cuts:
-            walls.add(32 * first, in_rows[first : first + n], in_columns[32 * first : 32 * (first + n)])
+            found.add(32 * first, in_rows[first : first + n], in_columns[32 * first : 32 * (first + n)])
             first += n
-        assert walls.worst[128] == (128, "x", 77, 320)
-        assert walls.worst[32] == (32, "x", 77, 320)
-        assert walls.worst[512][2] == 77
+        assert found.worst[128] == (128, "x", 77, 320)
+        assert found.worst[32] == (32, "x", 77, 320)
+        assert found.worst[512][2] == 77

@@ -84,10 +84,10 @@ def test_a_file_is_checked_as_a_bitmap_is(tmp_path, monkeypatch):
     from ising_rg import swendsen_wang
 
     spins = swendsen_wang.sample(256, BETA, 1, 5)[0]
-    expected = checks.configuration(bitmaps.from_spins(spins), BETA, True)
+    expected = checks.configuration(bitmaps.from_spins(spins), BETA)
     monkeypatch.setattr(bitmaps, "BAND_BYTES", 64 * 256 // 8)
     with save(str(tmp_path / "a.npy"), spins) as file:
-        assert checks.configuration(file, BETA, True) == expected
+        assert checks.configuration(file, BETA) == expected
     monkeypatch.setattr(storage, "IN_MEMORY_BYTES", 0)
     ((name, large),) = storage.open_configurations(str(tmp_path / "a.npy"))
     assert name == str(tmp_path / "a.npy") and not isinstance(large, bitmaps.Bitmap)
