@@ -103,25 +103,35 @@ def block(lattice, program, seed, level=1, configuration=0):
     for first in range(0, height, n_rows):
         n = min(n_rows, height - first)
         fine = bitmaps.to_spins(lattice, SCALE * first - margin, SCALE * n + 2 * margin)
-        rows = np.empty((n, width), np.int8)
-        _draw(fine, program, key, first, level, np.uint64(configuration), rows)
-        bitmaps.set_rows(coarse, first, rows)
+        rows = np.empty((1, n, width), np.int8)
+        _draw(fine[None], program, key, first, level, np.uint64(configuration), rows)
+        bitmaps.set_rows(coarse, first, rows[0])
+    return coarse
+
+
+def block_batch(spins, program, seed, level=1, first_configuration=0):
+    """Return what `block` makes of each of int8 spins (B, 3h, 3w), numbered from first_configuration: int8 (B, h, w)."""
+    batch, height, width = spins.shape
+    coarse, key = np.empty((batch, height // SCALE, width // SCALE), np.int8), random_numbers.key(seed, Purpose.BLOCK)
+    fine = np.pad(spins, ((0, 0), (program.margin, program.margin), (0, 0)), mode="wrap")
+    _draw(fine, program, key, 0, level, np.uint64(first_configuration), coarse)
     return coarse
 
 
 @njit(parallel=True, cache=True)
-def _draw(fine, program, key, first_row, level, configuration, coarse):
-    """Draw rows first_row ... of the coarse lattice, int8 (n, w), from their fine rows with the margin above and below."""
-    n_rows, width = coarse.shape
+def _draw(fine, program, key, first_row, level, first_configuration, coarse):
+    """Draw rows first_row ... of coarse lattices, int8 (B, n, w), from their fine rows with the margin above and below."""
+    batch, n_rows, width = coarse.shape
     taps, weights, thresholds, margin = program
     side = (margin + 2) // 3  # blocks
-    stride = width + 2 * side
-    for strip in prange((n_rows + _STRIP - 1) // _STRIP):
+    stride, n_strips = width + 2 * side, (n_rows + _STRIP - 1) // _STRIP
+    for index in prange(batch * n_strips):
+        configuration, strip = index // n_strips, index % n_strips
         first, last = strip * _STRIP, min((strip + 1) * _STRIP, n_rows)
         # Column phase by column phase, so that taps are whole shifts: plane[3 y + x % 3, x // 3].
         plane = np.empty((3 * (3 * (last - first) + 2 * margin), stride), np.int16)
         for y in range(len(plane) // 3):
-            row = fine[3 * first + y]
+            row = fine[configuration, 3 * first + y]
             for phase in range(3):
                 for i in range(width):
                     plane[3 * y + phase, side + i] = row[3 * i + phase]
@@ -133,7 +143,8 @@ def _draw(fine, program, key, first_row, level, configuration, coarse):
             dy, dx = taps[t, 0] + margin, taps[t, 1] + 3 * side
             offsets[t] = (3 * dy + dx % 3) * stride + dx // 3
         sums, uniforms = np.empty(width, np.int16), np.empty(width + 2 * sampling_cpu.CHUNK, np.uint16)
+        number = np.uint64(first_configuration + np.uint64(configuration))
         for y in range(first, last):
             sampling_cpu._weighted_sums(flat, 9 * (y - first) * stride, offsets, weights, sums)
-            sampling_cpu._row_of_uniforms(uniforms, 0, width, first_row + y, level, configuration, key, width)
-            sampling_cpu._compare(sums, uniforms, thresholds, width, coarse[y])
+            sampling_cpu._row_of_uniforms(uniforms, 0, width, first_row + y, level, number, key, width)
+            sampling_cpu._compare(sums, uniforms, thresholds, width, coarse[configuration, y])

@@ -14,20 +14,50 @@ import math
 
 import numpy as np
 
-from ising_rg import operators
+from ising_rg import blocking, operators, swendsen_wang
 from ising_rg.sampling import SCALE
 
 EVEN = ("(1,0)", "(1,1)", "plaquette", "(2,0)", "tee", "(2,1)", "zigzag", "(2,2)", "(3,0)")  # in the order they join
 ODD = ("spin", "corner", "line", "wedge", "knight", "plus")
 Y_T, Y_H = 1.0, 15 / 8
 SECTORS = {"even": (EVEN, Y_T), "odd": (ODD, Y_H)}
+SWEEPS_BETWEEN = 6  # looks at a chain: about one autocorrelation time of the energy
 _TABLE = operators.terms((*EVEN, *ODD))
 
 
-def operator_sums(lattice):
-    """Return the sums of EVEN and of ODD over one configuration, a dict of float64 arrays."""
-    values = operators.sums(lattice, _TABLE)
-    return {"even": values[: len(EVEN)], "odd": values[len(EVEN) :]}
+def operator_sums(spins):
+    """Return the sums of EVEN and of ODD over each of int8 spins (B, L, L), a dict of float64 (B, operators)."""
+    values = operators.sums_of_batch(spins, _TABLE)
+    return {"even": values[:, : len(EVEN)], "odd": values[:, len(EVEN) :]}
+
+
+def equilibrated(L, beta, program, levels, n_chains, n_samples, seed, progress=None):
+    """Return (sums, groups) of Swendsen-Wang lattices made for it and blocked `levels` times.
+
+    Every chain starts from a random lattice of its own, is equilibrated, and is looked at every SWEEPS_BETWEEN sweeps.
+
+    Args:
+        program: of `blocking`.
+        progress: called with the number of configurations done since the last call.
+
+    Returns:
+        list of dicts of `operator_sums`, one a level, of n_chains * n_samples configurations; and the chain of each.
+    """
+    sums = [{sector: [] for sector in SECTORS} for _ in range(levels + 1)]
+    fine, done = swendsen_wang.sample(L, beta, n_chains, seed), swendsen_wang.thermalization_sweeps(L)
+    for index in range(n_samples):
+        swendsen_wang.sweep(fine, beta, SWEEPS_BETWEEN, seed, done)
+        done += SWEEPS_BETWEEN
+        spins = fine
+        for level in range(levels + 1):
+            if level:
+                spins = blocking.block_batch(spins, program, seed, level, index * n_chains)
+            for sector, values in operator_sums(spins).items():
+                sums[level][sector].append(values)
+        if progress is not None:
+            progress(n_chains)
+    joined = [{sector: np.concatenate(values) for sector, values in of_level.items()} for of_level in sums]
+    return joined, np.tile(np.arange(n_chains), n_samples)
 
 
 def measure(fine, coarse, groups, sector, n_operators=None):

@@ -110,9 +110,16 @@ def fields(lattice, table, first_row, n_rows):
         table: from `terms`.
     """
     reach = table.reach
-    down = (bitmaps.to_spins(lattice, first_row - reach, n_rows + 2 * reach) < 0).view(np.uint8)
-    down = np.ascontiguousarray(np.pad(down, ((0, 0), (reach, reach)), mode="wrap"))
-    result = np.empty((len(table.names), n_rows, lattice.width), np.int8)
+    spins = bitmaps.to_spins(lattice, first_row - reach, n_rows + 2 * reach)[None]
+    return _of_rows(spins, table)[0]
+
+
+def _of_rows(spins, table):
+    """Return u_a, int8 (B, operators, n, L), of the n inner rows of spins (B, n + 2 reach, L)."""
+    reach = table.reach
+    down = np.ascontiguousarray(np.pad((spins < 0).view(np.uint8), ((0, 0), (0, 0), (reach, reach)), mode="wrap"))
+    batch, height, width = spins.shape
+    result = np.empty((batch, len(table.names), height - 2 * reach, width), np.int8)
     _fields(down, reach, table.first, table.offsets, table.counts, result)
     return result
 
@@ -125,22 +132,29 @@ def sums(lattice, table):
     return total / table.sites
 
 
+def sums_of_batch(spins, table):
+    """Return S_a of each configuration of int8 spins (B, L, L), float64 (B, operators); for many small lattices."""
+    spins = np.pad(spins, ((0, 0), (table.reach, table.reach), (0, 0)), mode="wrap")
+    return _of_rows(spins, table).sum((2, 3), dtype=np.int64) / table.sites
+
+
 @njit(parallel=True, cache=True)
 def _fields(down, reach, first, offsets, counts, result):
-    n_operators, n_rows, width = result.shape
-    for y in prange(n_rows):
+    batch, n_operators, n_rows, width = result.shape
+    for index in prange(batch * n_rows):
+        configuration, y = index // n_rows, index % n_rows
         product, n_down = np.empty(width, np.uint8), np.empty(width, np.uint8)
         for a in range(n_operators):
             n_down[:] = 0  # images whose product is -1
             for image in range(first[a], first[a + 1]):
-                product[:] = down[y + reach, reach : reach + width]
+                product[:] = down[configuration, y + reach, reach : reach + width]
                 for other in range(counts[image]):
                     dy, dx = offsets[image, other]
-                    _flip(product, down[y + reach + dy, reach + dx : reach + dx + width])
+                    _flip(product, down[configuration, y + reach + dy, reach + dx : reach + dx + width])
                 _add(n_down, product)
             n_images = np.int64(first[a + 1] - first[a])
             for x in range(width):
-                result[a, y, x] = np.int8(n_images - 2 * n_down[x])
+                result[configuration, a, y, x] = np.int8(n_images - 2 * n_down[x])
 
 
 @njit(inline="always")
