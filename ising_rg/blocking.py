@@ -58,7 +58,9 @@ def program(rule):
     weights = symmetrized(rule.weight).detach().double().cpu().numpy()
     bits = sampling.fraction_bits(weights)
     integers = np.round(weights * 2**bits).astype(np.int64)
-    thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / 2**bits)), sampling.largest_sum(integers))
+    thresholds = sampling.threshold_table(
+        lambda a: 1 / (1 + np.exp(-2.0 * a / 2**bits)), sampling.largest_sum(integers)
+    )
     places = np.argwhere(integers[0, 0])
     padding = -len(places) % sampling_cpu.GROUP
     return Program(
@@ -75,7 +77,9 @@ def check_size(L, levels, smallest, what):
         possible = 0
         while L % SCALE ** (possible + 1) == 0 and L // SCALE ** (possible + 1) >= smallest:
             possible += 1
-        advice = f"take --levels={possible}" if possible else "take lattices that were grown by stages, or of another size"
+        advice = (
+            f"take --levels={possible}" if possible else "take lattices that were grown by stages, or of another size"
+        )
         raise UserError(
             f"{what}: found {L} x {L}, needed a size divisible by 3^{levels} = {SCALE**levels}, of at least "
             f"{smallest * SCALE**levels}, for LEVELS = {levels}; {advice}"

@@ -73,6 +73,25 @@ def spontaneous_magnetization(beta):
     return (1 - math.sinh(2 * beta) ** -4) ** 0.125 if beta > BETA_CRITICAL else 0.0
 
 
+def inverse_length(beta):
+    """Return mu = ln coth K - 2K: above the critical temperature the exact inverse correlation length along an axis.
+
+    Below it mu is negative, and the true inverse length is 2 |mu| (McCoy and Wu, ch. XI).
+    """
+    return -math.log(math.tanh(beta)) - 2 * beta
+
+
+def renormalized_beta(beta, scale=SCALE_FACTOR):
+    """Return K' with mu(K') = scale mu(K): where a transformation that keeps the model nearest-neighbour takes K = beta."""
+    target, low, high = scale * inverse_length(beta), 1e-300, max(60.0, 2 * scale * beta)
+    for _ in range(1100):  # mu falls from infinity; halving alone leaves nothing to chance
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if inverse_length(middle) > target else (low, middle)
+    return middle
+
+
 def _kaufman(L, beta):
     """Return (ln Z, d ln Z / d beta, d^2 ln Z / d beta^2) of the L x L torus, Kaufman's four products."""
     if not (isinstance(L, (int, np.integer)) and L >= 2):

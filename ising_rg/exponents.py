@@ -31,6 +31,12 @@ def operator_sums(spins):
     return {"even": values[:, : len(EVEN)], "odd": values[:, len(EVEN) :]}
 
 
+def sums_of(lattices):
+    """Return `operator_sums` of `bitmap.Bitmap`s or `bitfile.BitFile`s of one size."""
+    values = np.array([operators.sums(lattice, _TABLE) for lattice in lattices])
+    return {"even": values[:, : len(EVEN)], "odd": values[:, len(EVEN) :]}
+
+
 def equilibrated(L, beta, program, levels, n_chains, n_samples, seed, progress=None):
     """Return (sums, groups) of Swendsen-Wang lattices made for it and blocked `levels` times.
 

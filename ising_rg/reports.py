@@ -103,6 +103,17 @@ def print_ensemble(rows, beta=exact.BETA_CRITICAL):
     )
 
 
+def print_rows(rows, beside="exact"):
+    """Print rows (name, measured, exact, error, z) as a table; `far` ones, if told, with a mark."""
+    print(f"{'':>24} {'measured':>12} {beside:>12} {'difference':>12} {'+-':>10} {'z':>7}")
+    for row in rows:
+        mark = "  <--" if row.get("far") else ""
+        print(
+            f"{row['name']:>24} {row['measured']:12.6f} {row['exact']:12.6f} {row['measured'] - row['exact']:+12.6f} "
+            f"{row['error']:10.6f} {row['z']:+7.2f}{mark}"
+        )
+
+
 def check(bitmap, beta, n_configurations=1):
     """Return `checks.configuration` of a `bitmap.Bitmap`, with what is known at this beta."""
     from ising_rg.settings import is_critical

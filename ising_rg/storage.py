@@ -143,6 +143,29 @@ def load_spins(path):
     return spins
 
 
+def find_configurations(pattern):
+    """Return the .npy files of a file name, folder or pattern; in a folder, only those that hold configurations.
+
+    Raises:
+        UserError: there are none.
+    """
+    if os.path.isfile(pattern):
+        return [pattern]
+    folder = os.path.isdir(pattern)
+    paths = sorted(glob.glob(os.path.join(glob.escape(pattern), "*.npy") if folder else pattern))
+    if folder:
+        foreign = [path for path in paths if not is_configuration(path)]
+        if foreign:
+            print(f"left out, no configurations: {', '.join(map(os.path.basename, foreign))}")
+        paths = [path for path in paths if path not in foreign]
+    if not paths:
+        raise UserError(
+            f'INPUT: found no configurations in "{pattern}", needed .npy files; run fast_generating_multi_stage.py, '
+            "or name a file, a folder or a quoted pattern"
+        )
+    return paths
+
+
 def is_configuration(path):
     """Tell whether a whole .npy file has the dtype and shape of configurations; a damaged file raises UserError."""
     return _is_configuration(_open_npy(path))
