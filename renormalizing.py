@@ -9,7 +9,7 @@
 The inverse of the generating scripts: a configuration (collected, grown or your own) is blocked LEVELS times. For each level the
 couplings of its Hamiltonian are measured, beside those of the nearest-neighbour model, with a verdict in words; c10, c11 and
 c20 beside exact values; and the stage gain beside 3^(-1/8). With NUM_CONFIGS, equilibrated lattices of LATTICE_SIZE are made
-instead and the exponents y_t and y_h measured; 20 or more configurations of INPUT give exponents, too. Writes the coarse
+instead and the exponents y_t and y_h measured; 100 or more configurations of INPUT give exponents, too. Writes the coarse
 configurations, report.json and flow.png into OUTPUT_DIR.
 """
 
@@ -43,7 +43,7 @@ OUTPUT_DIR = "results/renormalizing"  # where everything goes
 
 _CHAINS = 200  # of NUM_CONFIGS; blocks of the jackknife
 _SMALLEST = 12  # sites per side of the coarsest lattice: operators reach four
-_ENSEMBLE = 20  # configurations of INPUT from which on exponents are measured
+_ENSEMBLE = 100  # configurations of INPUT from which on exponents are measured
 
 
 def main(s):
@@ -82,7 +82,7 @@ def read(pattern):
     L = max(found)
     if len(found) > 1:
         print(f"{pattern}: found sizes {', '.join(map(str, sorted(found)))}; only those of {L} x {L} are taken")
-    return map(list, zip(*found[L], strict=True))
+    return tuple(map(list, zip(*found[L], strict=True)))
 
 
 def renormalize(s, rule, names, lattices, others):

@@ -35,18 +35,13 @@ class Couplings(NamedTuple):
     Attributes:
         values, errors: dicts: coupling constants K_a of the basis, and their standard errors.
         left_out: dict of (value, error): what each of the other operators would have, if it alone joined the basis.
-        covariance: float64 (n, n), of the values.
+        covariance: float64 (n, n), of the values of the basis.
     """
 
     values: dict
     errors: dict
     left_out: dict
     covariance: np.ndarray
-
-    def z(self, name):
-        """Return how many standard errors a left-out operator's coupling is away from zero."""
-        value, error = self.left_out[name]
-        return value / error
 
 
 def fit(lattices, basis=BASIS, left_out=LEFT_OUT, start=exact.BETA_CRITICAL):
@@ -111,7 +106,7 @@ def _moments(lattices, table, k, at_most=None):
     """
     n, gradients, curvatures = len(table.names), [], []
     for lattice in lattices:
-        n_strips = min(_STRIPS, max(lattice.height // 16, 1))
+        n_strips = min(_STRIPS, max(lattice.height // 16, 2))
         gradient, curvature = np.zeros((n_strips, n)), np.zeros((n_strips, n, n))
         for strip, first, n_rows in operators.bands(lattice, n_strips):
             if at_most is not None and first * lattice.width >= at_most:

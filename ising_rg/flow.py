@@ -98,9 +98,8 @@ def verdict(rows):
         > 2 * one["error"] + (TOLERANCE if index else NEAREST_TOLERANCE * one["exact"])
     ]
     if off:
-        told = ", ".join(
-            f"{o['name']} = {o['measured']:+.4f}({_digits(o['error'])}) instead of {o['exact']:.4f}" for o in off
-        )
+        told = ", ".join(f"{o['name']} {o['measured']:+.4f}({_digits(o['error'])})" for o in off)
+        told += f" instead of {rows[0]['exact']:.4f} between nearest neighbours and 0 elsewhere"
         return False, f"not the nearest-neighbour model: {told}"
     largest = max(one["error"] for one in rows)
     words = f"the nearest-neighbour model within {TOLERANCE} + 2 errors, which are up to {largest:.4f}"

@@ -22,6 +22,7 @@ SCRIPTS = [
     "normal_fast_2d_Ising",
     "checking",
     "viewing",
+    "renormalizing",
 ]
 
 

@@ -197,3 +197,11 @@ def test_structure_amplitude_is_the_transform_of_the_bulk_law():
         mpmath.linspace(0, 160, 81),
     )
     assert 2 * math.pi * exact.BULK_AMPLITUDE * float(integral) == pytest.approx(exact.STRUCTURE_AMPLITUDE, rel=0.02)
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.43, BETA, 0.45, 0.7])
+def test_the_flow_triples_the_inverse_length(beta):
+    """mu(K') = 3 mu(K), on its own side of the critical point, which alone stays where it is; rounding only."""
+    renormalized = exact.renormalized_beta(beta)
+    assert exact.inverse_length(renormalized) == pytest.approx(3 * exact.inverse_length(beta), rel=1e-9, abs=1e-14)
+    assert np.sign(round(renormalized - beta, 12)) == np.sign(round(beta - BETA, 12))
