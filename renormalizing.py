@@ -4,7 +4,7 @@
     python renormalizing.py --input="results/multi_stage/spins_*_stage3_L13824.npy" --compare="results/multi_stage/*stage0*.npy"
     python renormalizing.py --input=results/normal --beta=0.43 --levels=1
     python renormalizing.py --rule_file=majority
-    python renormalizing.py --num_configs=200000 --levels=2
+    python renormalizing.py --num_configs=200000 --lattice_size=108 --levels=2
 
 The inverse of the generating scripts: a configuration (collected, grown or your own) is blocked LEVELS times. For each level the
 couplings of its Hamiltonian are measured, beside those of the nearest-neighbour model, with a verdict in words; c10, c11 and
@@ -31,7 +31,7 @@ LEVELS = 3                           # how often to block; L must be divisible b
 BETA = exact.BETA_CRITICAL           # inverse temperature of the configurations
 COMPARE = ""                         # configurations (as INPUT) of the last level's size to compare it with
 NUM_CONFIGS = 0                      # instead of INPUT: lattices to make for exponents; y_h takes 10^3, y_t 10^5
-LATTICE_SIZE = 108                   # of NUM_CONFIGS: sites per side, even
+LATTICE_SIZE = 324                   # of NUM_CONFIGS: sites per side, even, divisible by 3 as often as LEVELS says
 SAVE_LEVELS = "all"                  # coarse configurations to write: "all", "last" or "none"
 FILE_FORMAT = "auto"                 # "int8", a byte a spin; "bits", numpy.packbits, an eighth; "auto": bits beyond 2^30 spins
 PICTURES = True                      # draw flow.png

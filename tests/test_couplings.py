@@ -95,14 +95,15 @@ def test_callen_identities_hold_exactly_on_a_small_torus():
 def test_the_nearest_neighbour_model_has_its_coupling_alone(beta):
     """12 Swendsen-Wang lattices of 192 x 192: all nine couplings jointly, chi^2 of nine degrees within 5 of its sqrt(18).
 
-    A wrong K_(1,0) by one percent, or a spurious (1,1) of 0.01, is 3 errors or more away.
+    Errors are those measured on larger lattices, 0.0014 at 24 lattices of 576 x 576, times the root of the ratio of sites, 0.006; half
+    to twice that. The shipped rule's first level, (1,1) = 0.05, would be 10 errors away.
     """
     fit = couplings.fit(lattices_of(swendsen_wang.sample(192, beta, 12, seed=2)))
     deviation = np.array(list(fit.values.values()))
     deviation[0] -= beta
     assert deviation @ np.linalg.solve(fit.covariance, deviation) < 9 + 5 * 18**0.5
     assert max(abs(value / error) for value, error in fit.left_out.values()) < 4.5
-    assert 0.001 < fit.errors["(1,0)"] < 0.006
+    assert 0.003 < fit.errors["(1,0)"] < 0.012
 
 
 def test_known_couplings_of_a_mixed_model(mixed):

@@ -49,7 +49,7 @@ def test_levels_are_measured_written_and_drawn(folder, tmp_path):
         f"--output_dir={tmp_path}/b",
     )
     assert "beside" in output and not list((tmp_path / "b").glob("*.npy"))
-    assert len(report(tmp_path / "b")["comparison"]) == 9 + 6
+    assert len(report(tmp_path / "b")["comparison"]) == 9 + 5
     assert report(tmp_path / "b")["levels"][0]["couplings"] == content["levels"][1]["couplings"]
 
 
