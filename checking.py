@@ -14,7 +14,6 @@ observable) and check.png into OUTPUT_DIR. Exit status: 0 good (or a kernel meas
 files.
 """
 
-import glob
 import os
 import sys
 import time
@@ -23,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import bitmap as bitmaps
-from ising_rg import checks, clusters, exact, folders, pictures, settings, spin_files, storage
+from ising_rg import checks, clusters, exact, folders, pictures, reports, settings, spin_files, storage
 from ising_rg.curves import CheckCurves
 from ising_rg.errors import UserError
 
@@ -49,7 +48,7 @@ def main(s):
         measure_kernel(s)
         return
     settings.check_beta(s.BETA)
-    paths = find(s.INPUT)
+    paths = spin_files.find(s.INPUT)
     folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
     critical = exact.is_critical(s.BETA)
@@ -67,7 +66,7 @@ def main(s):
     ]
     for ensemble in ensembles:
         print(f"\nensemble: {ensemble['n']} configurations of {ensemble['L']} x {ensemble['L']} ({ensemble['note']})")
-        print_rows(ensemble["rows"])
+        reports.print_rows(ensemble["rows"])
         print_mean_dimensions(groups[ensemble["L"]])
 
     judged = ensembles or [results[0]]
@@ -105,7 +104,7 @@ def measure_kernel(s):
     rows = quality.correlation_rows(coarse, fine)
     for row in rows:
         row["far"] = abs(row["z"]) > checks.THRESHOLD
-    print_rows(rows)
+    reports.print_rows(rows)
     forward, forward_error = quality.kl_true(kernel, s.START_SIZE, max(s.NUM_CONFIGS // 4, 4), s.SEED)
     print(f"KL(true || generated) per site {forward:.6f} +- {forward_error:.6f} nats")
     rule, rule_error, pairs = quality.rule_share(kernel, _RULE_SEEDS, _RULE_DRAWS, s.SEED)
@@ -130,37 +129,6 @@ def measure_kernel(s):
     print(f"report.json in {s.OUTPUT_DIR}")
 
 
-def find(pattern):
-    """Return the .npy files of a file name, folder or pattern; in a folder, only those that hold configurations."""
-    if os.path.isfile(pattern):
-        return [pattern]
-    folder = os.path.isdir(pattern)
-    paths = sorted(glob.glob(os.path.join(glob.escape(pattern), "*.npy") if folder else pattern))
-    if folder:
-        paths = reported(pattern, paths)
-        foreign = [path for path in paths if not spin_files.is_configuration(path)]
-        if foreign:
-            print(f"left out, no configurations: {', '.join(map(os.path.basename, foreign))}")
-        paths = [path for path in paths if path not in foreign]
-    if not paths:
-        raise UserError(
-            f'INPUT: found no configurations in "{pattern}", needed .npy files; run fast_generating_multi_stage.py, '
-            "or name a file, a folder or a quoted pattern"
-        )
-    return paths
-
-
-def reported(folder, paths):
-    """Return those of a folder's files that the report of the run that wrote there lists; all where there is none."""
-    report = os.path.join(folder, "report.json")
-    files = storage.load_json(report).get("files") if os.path.exists(report) else None
-    if not isinstance(files, list):
-        return paths
-    if others := [path for path in paths if os.path.basename(path) not in files]:
-        print(f"left out, not of the run that {report} is of: {', '.join(map(os.path.basename, others))}")
-    return [path for path in paths if path not in others]
-
-
 def check_all(s, paths, critical):
     """Return (one result a configuration, one dict of curves for the picture a lattice size)."""
     n_expected, results, curves = len(paths), [], {}
@@ -183,7 +151,7 @@ def check_all(s, paths, critical):
         print(
             f"{results[0]['file']}: {results[0]['L']} x {results[0]['L']}, m = {results[0]['m']:+.6f}, beta = {s.BETA:.10g}"
         )
-        print_rows(results[0]["rows"])
+        reports.print_rows(results[0]["rows"])
         for row in results[0]["dimensions"]:
             print(
                 f"{row['name']:>24} {row['measured']:12.4f} {row['exact']:12.4f} {row['measured'] - row['exact']:+12.4f} "
@@ -210,20 +178,6 @@ def warn_about_beta(s, path):
     beta = storage.described_beta(path)
     if beta is not None and abs(beta - s.BETA) > 1e-6:
         print(f"note: {storage.sidecar(path)} says beta = {beta}; it is checked against BETA = {s.BETA}")
-
-
-def print_rows(rows):
-    print(f"{'':>24} {'measured':>12} {'exact':>12} {'difference':>12} {'+-':>10} {'z':>7}")
-    for row in rows:
-        mark = "  <--" if row["far"] else ""
-        print(
-            f"{row['name']:>24} {row['measured']:12.6f} {row['exact']:12.6f} {row['measured'] - row['exact']:+12.6f} "
-            f"{_error(row['error'])} {row['z']:+7.2f}{mark}"
-        )
-
-
-def _error(value):
-    return f"{value:10.6f}" if value == 0 or 1e-6 <= value < 1e3 else f"{value:10.2e}"
 
 
 def print_mean_dimensions(group):

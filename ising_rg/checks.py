@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from ising_rg import bitmap as bitmaps
-from ising_rg import deviates, exact, fluctuations, local_equilibrium, observables, reasons, spectra, walls
+from ising_rg import deviates, exact, exact_flow, fluctuations, local_equilibrium, observables, reasons, spectra, walls
 
 THRESHOLD = 4.5  # standard deviations; one good lattice in 3,000 has a row beyond it (some 50 rows a lattice)
 SMALLEST_ENSEMBLE = 10  # configurations of one size from which their means are tested too
@@ -157,7 +157,7 @@ def _too_small(L, beta):
     below = beta > exact.BETA_CRITICAL
     needed = fluctuations.LENGTHS_BELOW if below else fluctuations.LENGTHS_ABOVE
     return (
-        f"the magnetization cannot be judged: L = {L} is {L / exact.correlation_length(beta):.1f} correlation lengths, "
+        f"the magnetization cannot be judged: L = {L} is {L / exact_flow.correlation_length(beta):.1f} correlation lengths, "
         f"and what it should be is known from {needed} on"
         + (": domains of both signs may or may not belong to it" if below else "")
     )

@@ -79,31 +79,6 @@ def spontaneous_magnetization(beta):
     return (1 - math.sinh(2 * beta) ** -4) ** 0.125 if beta > BETA_CRITICAL else 0.0
 
 
-def correlation_length(beta):
-    """Return the true correlation length along the axes (Onsager 1944), lattice spacings; inf at criticality.
-
-    1 / (ln coth K - 2K) above the critical temperature, half of that of the dual temperature, 1 / (4K - 2 ln coth K), below it.
-    """
-    inverse = -math.log(math.tanh(beta)) - 2 * beta
-    return 1 / inverse if inverse > 0 else (-1 / (2 * inverse) if inverse < 0 else math.inf)
-
-
-def susceptibility(beta):
-    """Return n_sites var(m) of the infinite lattice in one phase, beta != critical, to 0.1 %.
-
-    The leading terms of the expansion in numbers of particles (Wu, McCoy, Tracy, Barouch 1976), as written by Boukraa et al.
-    (2005): s = sinh 2K, w = s / (2 (1 + s^2)); above the critical temperature (1 - s^4)^(1/4) / s * 2w / (1 - 4w), below it
-    (1 - s^-4)^(1/4) * 4 w^4 2F1(3/2, 5/2; 3; 16 w^2).
-    """
-    import mpmath  # slow to import
-
-    s = math.sinh(2 * beta)
-    w = s / (2 * (1 + s * s))
-    if beta < BETA_CRITICAL:
-        return (1 - s**4) ** 0.25 / s * 2 * w / (1 - 4 * w)
-    return float((1 - s**-4) ** 0.25 * 4 * w**4 * mpmath.hyp2f1(1.5, 2.5, 3, 16 * w * w))
-
-
 def _kaufman(L, beta):
     """Return (ln Z, d ln Z / d beta, d^2 ln Z / d beta^2) of the L x L torus, Kaufman's four products."""
     if not (isinstance(L, (int, np.integer)) and L >= 2):

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from ising_rg import deviates, exact
+from ising_rg import deviates, exact, exact_correlations, exact_flow
 
 # g(r/L), from Swendsen-Wang ensembles at L = 32 ... 1024 (2,500 to 16,000 configurations up to L = 256), to about 3 %. It holds
 # down to r = 2 to 5 % and for any direction, C(r) averaged over the images of the displacement under the square's group.
@@ -72,9 +72,9 @@ def magnetization_row(m, L, beta):
     Exact for L many correlation lengths (Yang's magnetization, the exact susceptibility); None where L is too few.
     """
     ordered = beta > exact.BETA_CRITICAL
-    if L < (LENGTHS_BELOW if ordered else LENGTHS_ABOVE) * exact.correlation_length(beta):
+    if L < (LENGTHS_BELOW if ordered else LENGTHS_ABOVE) * exact_flow.correlation_length(beta):
         return None
-    susceptibility, expected = exact.susceptibility(beta), exact.spontaneous_magnetization(beta)
+    susceptibility, expected = exact_correlations.susceptibility(beta), exact.spontaneous_magnetization(beta)
     error = math.sqrt(susceptibility) / L
     if not ordered or abs(m) >= expected:
         return deviates.row("|m|" if ordered else "m", abs(m) if ordered else m, expected, error)

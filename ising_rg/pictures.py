@@ -283,6 +283,47 @@ def training(path, kernel_name, maps, map_titles, history):
     _save(figure, path)
 
 
+def flow(path, levels, previews, title):
+    """Draw the couplings of every level beside those of the nearest-neighbour model, and one configuration through the levels.
+
+    Args:
+        levels: list of dicts: level, L, couplings (rows: name, measured, exact, error), correlations (rows).
+        previews: block averages of one configuration, 2D, one a level.
+    """
+    figure = _figure(max(12, 3.4 * len(levels)), 8.2)
+    grid = figure.add_gridspec(2, 1, height_ratios=(1.25, 1))
+    nearest, others = (figure.add_subplot(part) for part in grid[0].subgridspec(1, 2, width_ratios=(1, 1.8)))
+    known = [level for level in levels if level["couplings"]]
+    colours = (BLUE, VERMILION, ORANGE, GREEN, "#56B4E9", "#CC79A7", "black", GREY)
+    for index, name in enumerate(row["name"] for row in (known[0]["couplings"] if known else [])):
+        rows = [level["couplings"][index] for level in known]
+        axis, shade = (others, colours[(index - 1) % len(colours)]) if index else (nearest, BLUE)
+        at = [level["level"] + 0.03 * (index - 4) * (index > 0) for level in known]
+        values, errors = ([row[key] for row in rows] for key in ("measured", "error"))
+        axis.errorbar(at, values, errors, fmt="o-", color=shade, markersize=4, linewidth=1, capsize=2, label=name)
+        if index < 2:
+            axis.plot(at, [row["exact"] for row in rows], "k--", linewidth=1, label="nearest-neighbour model")
+    for axis in (nearest, others):
+        axis.set_xticks(
+            [level["level"] for level in levels], [f"{level['level']}\nL = {level['L']}" for level in levels]
+        )
+        axis.set_xlabel("level")
+        axis.set_ylabel("coupling K")
+        if known:
+            axis.legend(fontsize=8, ncols=2)
+    nearest.set_title("nearest neighbours", fontsize=10)
+    others.set_title("all others", fontsize=10)
+    below = grid[1].subgridspec(1, len(levels))
+    for part, level, preview_of in zip(below, levels, previews, strict=True):
+        axis = figure.add_subplot(part)
+        _show(axis, preview_of)
+        c10 = level["correlations"][0]
+        axis.set_title(f"level {level['level']}, L = {level['L']}", fontsize=10)
+        axis.set_xlabel(f"c10 = {c10['measured']:.5f} (exact {c10['exact']:.5f})", fontsize=9)
+    figure.suptitle(title, fontsize=12)
+    _save(figure, path)
+
+
 def _figure(width, height):
     # Half a second to import: growing starts without it.
     from matplotlib.backends.backend_agg import FigureCanvasAgg

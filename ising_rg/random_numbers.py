@@ -39,6 +39,7 @@ class Purpose(IntEnum):
     TRAINING = 9
     CALIBRATION = 10
     CHAIN = 11
+    BLOCK = 12
 
 
 def philox4x32(c0, c1, c2, c3, key0, key1, rounds):

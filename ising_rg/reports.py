@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from ising_rg import checks, deviates, exact, fluctuations, metropolis, observables
+from ising_rg import checks, deviates, exact, exact_flow, fluctuations, metropolis, observables
 
 WEAK_COUPLING = 0.05  # beta below which Metropolis sweeps are the slower to forget the nearer to 0 it is
 
@@ -105,6 +105,21 @@ def print_ensemble(rows, beta=exact.BETA_CRITICAL):
     )
 
 
+def print_rows(rows, beside="exact"):
+    """Print rows (name, measured, exact, error, z) as a table; `far` ones, if told, with a mark."""
+    print(f"{'':>24} {'measured':>12} {beside:>12} {'difference':>12} {'+-':>10} {'z':>7}")
+    for row in rows:
+        mark = "  <--" if row.get("far") else ""
+        print(
+            f"{row['name']:>24} {row['measured']:12.6f} {row['exact']:12.6f} {row['measured'] - row['exact']:+12.6f} "
+            f"{_error(row['error'])} {row['z']:+7.2f}{mark}"
+        )
+
+
+def _error(value):
+    return f"{value:10.6f}" if value == 0 or 1e-6 <= value < 1e3 else f"{value:10.2e}"
+
+
 def check(bitmap, beta, n_configurations=1):
     """Return `checks.configuration` of a `bitmap.Bitmap`, with what is known at this beta."""
     return checks.configuration(bitmap, beta, n_configurations)
@@ -150,9 +165,9 @@ def start_remembered(L, beta, update):
             "near beta = 0 Metropolis accepts nearly every flip, so that the sublattices turn over in step and the start is "
             f"forgotten after ~0.3 / beta = {0.3 / beta:.0f} sweeps only; --update=swendsen_wang forgets it at once"
         )
-    if beta > exact.BETA_CRITICAL and L > fluctuations.LENGTHS_BELOW * exact.correlation_length(beta):
+    if beta > exact.BETA_CRITICAL and L > fluctuations.LENGTHS_BELOW * exact_flow.correlation_length(beta):
         return "below the critical temperature domains left by a random start outlive the run; --start=cold has none"
-    if update == "metropolis" and L > exact.correlation_length(beta):
+    if update == "metropolis" and L > exact_flow.correlation_length(beta):
         return "a local update needs ~xi^2.17 sweeps, xi the correlation length, for equilibrium"
     return "the run is too short; a local update needs ~L^2.17 sweeps at criticality, Swendsen-Wang some hundred"
 

@@ -26,6 +26,7 @@ SCRIPTS = [
     "normal_fast_2d_Ising",
     "checking",
     "viewing",
+    "renormalizing",
 ]
 
 

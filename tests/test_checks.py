@@ -6,7 +6,18 @@ import os
 import numpy as np
 import pytest
 
-from ising_rg import bitmap, checks, deviates, exact, fluctuations, kernels, metropolis, swendsen_wang, upsampling
+from ising_rg import (
+    bitmap,
+    checks,
+    deviates,
+    exact,
+    exact_flow,
+    fluctuations,
+    kernels,
+    metropolis,
+    swendsen_wang,
+    upsampling,
+)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BETA = exact.BETA_CRITICAL
@@ -136,7 +147,7 @@ def test_equilibrated_ones_at_other_temperatures_are_good(beta, L):
     results = [check(spins, beta) for spins in equilibrated(L, beta, n)]
     assert [reason for result in results for reason in result["reasons"]] == []
     names = [row["name"] for row in results[0]["rows"]]
-    judged = L > (20 if beta > BETA else 8) * exact.correlation_length(beta)
+    judged = L > (20 if beta > BETA else 8) * exact_flow.correlation_length(beta)
     assert judged == (("|m|" if beta > BETA else "m") in names) == (not results[0]["notes"])
     for name in {"c10", "|m|", "m"} & set(names):
         z = np.array([result["rows"][names.index(name)]["z"] for result in results])

@@ -199,22 +199,6 @@ def test_structure_amplitude_is_the_transform_of_the_bulk_law():
     assert 2 * math.pi * exact.BULK_AMPLITUDE * float(integral) == pytest.approx(exact.STRUCTURE_AMPLITUDE, rel=0.02)
 
 
-def test_susceptibility_and_correlation_length():
-    """Limits: chi = 1 and xi = 1 / ln coth K at high temperature, chi = 4 e^-8K at low (one reversed spin); amplitudes at criticality.
-
-    chi -> 0.9625817 |t|^(-7/4) above and 0.0255369 |t|^(-7/4) below, t = |T / T_c - 1| (Barouch, McCoy, Wu 1973), to the next order in t.
-    """
-    assert exact.susceptibility(1e-4) == pytest.approx(1 + 4e-4, rel=1e-6)
-    assert exact.susceptibility(2.5) == pytest.approx(4 * math.exp(-20), rel=1e-3)
-    for sign, amplitude in ((1, 0.9625817), (-1, 0.0255369)):
-        t = 1e-4 * sign
-        chi = exact.susceptibility(BETA / (1 + t))
-        assert chi * abs(t) ** 1.75 == pytest.approx(amplitude, rel=2e-3)
-    assert exact.correlation_length(0.01) == pytest.approx(1 / (math.log(1 / math.tanh(0.01)) - 0.02))
-    assert exact.correlation_length(0.5) == pytest.approx(1 / (2 * (1.0 - math.log(1 / math.tanh(0.5)))))
-    assert exact.correlation_length(BETA) > 1e12
-
-
 def test_energy_step():
     """8 at low temperature, where each reversed spin costs 8; the third cumulant at L = 4 from all states."""
     assert exact.energy_step(64, 3.0) == pytest.approx(8, rel=1e-3)

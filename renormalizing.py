@@ -1,0 +1,207 @@
+"""Block configurations by a block-spin rule, L -> L/3 -> L/9 -> ...: couplings of every level, their flow, exponents.
+
+    python renormalizing.py
+    python renormalizing.py --input="results/multi_stage/spins_*_stage3_L13824.npy" --compare="results/multi_stage/*stage0*.npy"
+    python renormalizing.py --input=results/normal --beta=0.43 --levels=1
+    python renormalizing.py --rule_file=majority
+    python renormalizing.py --num_configs=200000 --lattice_size=108 --levels=2
+
+The inverse of the generating scripts: a configuration (collected, grown or your own) is blocked LEVELS times. For each level the
+couplings of its Hamiltonian are measured, beside those of the nearest-neighbour model, with a verdict in words; c10, c11 and
+c20 beside exact values; and the stage gain beside 3^(-1/8). With NUM_CONFIGS, equilibrated lattices of LATTICE_SIZE are made
+instead and the exponents y_t and y_h measured; 100 or more configurations of INPUT give exponents, too. Writes the coarse
+configurations, report.json and flow.png into OUTPUT_DIR.
+"""
+
+import os
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+from ising_rg import (
+    blocking,
+    exact,
+    exact_flow,
+    exponents,
+    flow,
+    folders,
+    pictures,
+    reports,
+    settings,
+    spin_files,
+    storage,
+)
+from ising_rg.errors import UserError
+
+# fmt: off
+# ---------------------------------------------------------------------------------------------------------------------
+INPUT = "results/multi_stage"        # a file, a folder or a pattern (quoted) of .npy configurations of one size
+RULE_FILE = "models/block_spin_rule_k9_s3.pt"  # from kernel_training_pixel_shuffle.py; or "majority", of 3 x 3 spins
+LEVELS = 3                           # how often to block; L must be divisible by 3 as often
+BETA = exact.BETA_CRITICAL           # inverse temperature of the configurations
+COMPARE = ""                         # configurations (as INPUT) of the last level's size to compare it with
+NUM_CONFIGS = 0                      # instead of INPUT: lattices to make for exponents; y_h takes 10^3, y_t 10^5
+LATTICE_SIZE = 324                   # of NUM_CONFIGS: sites per side, even, divisible by 3 as often as LEVELS says
+SAVE_LEVELS = "all"                  # coarse configurations to write: "all", "last" or "none"
+FILE_FORMAT = "auto"                 # "int8", a byte a spin; "bits", numpy.packbits, an eighth; "auto": bits beyond 2^30 spins
+PICTURES = True                      # draw flow.png
+PREVIEW_SIZE = 512                   # pixels per side of each lattice in it
+SEED = 1                             # names the coarse configurations: the same SEED gives the same spins
+OUTPUT_DIR = "results/renormalizing"  # where everything goes
+# ---------------------------------------------------------------------------------------------------------------------
+# fmt: on
+
+_CHAINS = 200  # of NUM_CONFIGS; blocks of the jackknife
+_SMALLEST = 12  # sites per side of the coarsest lattice: operators reach four
+_ENSEMBLE = 100  # configurations of INPUT from which on exponents are measured
+
+
+def main(s):
+    settings.check_beta(s.BETA)
+    settings.check_positive(s, "LEVELS", "PREVIEW_SIZE")
+    settings.check_positive(s, "NUM_CONFIGS", at_least=0)
+    settings.check_choice(s, "SAVE_LEVELS", ("all", "last", "none"))
+    settings.check_choice(s, "FILE_FORMAT", ("auto", "int8", "bits"))
+    start, rule = time.perf_counter(), blocking.program(blocking.load(s.RULE_FILE))
+    if s.NUM_CONFIGS:
+        report = {"exponents": measure_exponents(s, rule)}
+    else:
+        names, lattices = read(s.INPUT)
+        blocking.check_size(lattices[0].width, s.LEVELS, _SMALLEST, s.INPUT)
+        others = read(s.COMPARE)[1] if s.COMPARE else []
+        last = lattices[0].width // 3**s.LEVELS
+        if others and others[0].width != last:
+            raise UserError(
+                f"COMPARE: found {others[0].width} x {others[0].width}, needed the last level's {last} x {last}"
+            )
+        folders.claim(s.OUTPUT_DIR)
+        report = renormalize(s, rule, names, lattices, others)
+    path = os.path.join(s.OUTPUT_DIR, "report.json")
+    storage.save_json(path, settings.provenance(s, **report))
+    print(f"report.json in {s.OUTPUT_DIR}, in {time.perf_counter() - start:.1f} s")
+
+
+def read(pattern):
+    """Return (names, lattices) of the configurations of a file, folder or pattern: those of the largest size."""
+    found = {}
+    for path in spin_files.find(pattern):
+        for name, lattice in storage.open_configurations(path):
+            found.setdefault(lattice.width, []).append((name, lattice))
+    L = max(found)
+    if len(found) > 1:
+        print(f"{pattern}: found sizes {', '.join(map(str, sorted(found)))}; only those of {L} x {L} are taken")
+    return tuple(map(list, zip(*found[L], strict=True)))
+
+
+def renormalize(s, rule, names, lattices, others):
+    """Block all lattices, print and draw what every level is; return the report."""
+    beta, levels, previews, sums = s.BETA, [], [], []
+    for level in range(s.LEVELS + 1):
+        fine = lattices
+        if level:
+            beta = exact_flow.coarser(s.BETA, level)
+            bar = tqdm(fine, desc=f"level {level}", unit="lattice", leave=False, disable=None)
+            lattices = [blocking.block(lattice, rule, s.SEED, level, number) for number, lattice in enumerate(bar)]
+            if s.SAVE_LEVELS == "all" or (s.SAVE_LEVELS == "last" and level == s.LEVELS):
+                save(s, names, lattices, level, beta)
+        levels.append(measure_level(s, level, fine, lattices, beta))
+        if s.PICTURES:
+            previews.append(pictures.bitmap_preview(lattices[0], s.PREVIEW_SIZE))
+        if len(names) >= _ENSEMBLE:
+            sums.append(exponents.sums_of(lattices))
+    report = {"levels": levels, "nearest_neighbour": all(one["nearest_neighbour"] for one in levels[1:])}
+    if sums:
+        report["exponents"] = print_exponents(sums, np.arange(len(names)))
+    if others:
+        rows = flow.comparison_rows(lattices, others, beta)
+        print(f"\nlevel {s.LEVELS} beside {s.COMPARE} ({len(lattices)} and {len(others)} configurations)")
+        reports.print_rows(rows, "there")
+        report["comparison"] = rows
+    print("\nverdict:")
+    for one in levels:
+        print(f"  level {one['level']}, L = {one['L']}: {one['verdict']}")
+    if s.PICTURES:
+        path = os.path.join(s.OUTPUT_DIR, "flow.png")
+        pictures.flow(path, levels, previews, f"{len(names)} of {levels[0]['L']} x {levels[0]['L']}, {s.RULE_FILE}")
+        print(f"written: {path}")
+    return report
+
+
+def measure_level(s, level, fine, lattices, beta):
+    """Print and return one level of the flow; level 0 is what was given."""
+    L = lattices[0].width
+    print(f"\nlevel {level}: {len(lattices)} of {L} x {L}, nearest-neighbour model at K = {beta:.6f}")
+    critical = exact.is_critical(s.BETA)
+    result = {"level": level, "L": L, "n": len(lattices), "beta_exact": beta, "couplings": [], "left_out": []}
+    try:
+        result["couplings"], result["left_out"] = flow.coupling_rows(lattices, beta)
+        result["nearest_neighbour"], result["verdict"] = flow.verdict(result["couplings"])
+    except UserError as error:  # a flow to low temperatures ends in order; what can be told is told
+        result["nearest_neighbour"], result["verdict"] = False, f"couplings not determined: {error}"
+    result["correlations"] = flow.correlation_rows(lattices, beta, critical)
+    if level and critical:
+        result["correlations"].append(flow.gain_row(fine, lattices))
+    reports.print_rows(result["couplings"] + result["correlations"])
+    if result["left_out"]:
+        told = ", ".join(f"{one['name']} {one['measured']:+.4f} (z {one['z']:+.1f})" for one in result["left_out"])
+        print(f"terms left out, were each to join: {told}")
+    return result
+
+
+def save(s, names, lattices, level, beta):
+    """Write the coarse configurations of one level."""
+    L = lattices[0].width
+    file_format = ("bits" if L * L > 2**30 else "int8") if s.FILE_FORMAT == "auto" else s.FILE_FORMAT
+    settings.check_disk(len(lattices) * L * L // (8 if file_format == "bits" else 1), s.OUTPUT_DIR, f"level {level}")
+    for number, (name, lattice) in enumerate(zip(names, lattices, strict=True)):
+        path = os.path.join(s.OUTPUT_DIR, f"spins_{number:04d}_level{level}_L{L}.npy")
+        about = settings.provenance(s, L=L, beta=beta, seed=s.SEED, level=level, source=name)
+        storage.save_bitmap(path, lattice, about, file_format)
+
+
+def measure_exponents(s, rule):
+    """Make equilibrated lattices, block them, print and return the exponents of every level."""
+    settings.check_even_size("LATTICE_SIZE", s.LATTICE_SIZE)
+    settings.check_seed_size("LATTICE_SIZE", s.LATTICE_SIZE)
+    blocking.check_size(s.LATTICE_SIZE, s.LEVELS, _SMALLEST, "LATTICE_SIZE")
+    if s.NUM_CONFIGS < _ENSEMBLE:
+        raise UserError(f"NUM_CONFIGS: found {s.NUM_CONFIGS}, needed at least {_ENSEMBLE} for exponents")
+    n_chains = min(_CHAINS, s.NUM_CONFIGS)
+    n_samples = -(-s.NUM_CONFIGS // n_chains)
+    settings.check_memory(12 * n_chains * s.LATTICE_SIZE**2, f"{n_chains} lattices of {s.LATTICE_SIZE}^2")
+    folders.claim(s.OUTPUT_DIR)
+    print(f"{n_chains * n_samples} lattices of {s.LATTICE_SIZE} x {s.LATTICE_SIZE}, {n_chains} chains, {s.RULE_FILE}")
+    with tqdm(total=n_chains * n_samples, unit="lattice", leave=False, disable=None) as bar:
+        sums, groups = exponents.equilibrated(
+            s.LATTICE_SIZE, s.BETA, rule, s.LEVELS, n_chains, n_samples, s.SEED, bar.update
+        )
+    return print_exponents(sums, groups)
+
+
+def print_exponents(sums, groups):
+    """Print and return the exponents of every level for a growing number of operators."""
+    print(f"\n{'level':>5} {'':>5} {'operators':>9} {'exponent':>9} {'+-':>8} {'exact':>7} {'z':>6}   subleading")
+    rows = []
+    for level in range(1, len(sums)):
+        for sector, (names, expected) in exponents.SECTORS.items():
+            for n in range(1, len(names) + 1):
+                y, errors = exponents.measure(sums[level - 1][sector], sums[level][sector], groups, sector, n)
+                rows.append(
+                    {
+                        "level": level,
+                        "sector": sector,
+                        "operators": names[:n],
+                        **flow.row("y", y[0], expected, errors[0]),
+                    }
+                )
+                rows[-1] |= {"exponents": y.tolist(), "errors": errors.tolist()}
+                told = ", ".join(f"{a:.2f}({b:.2f})" for a, b in zip(y[1:3], errors[1:3], strict=True))
+                print(
+                    f"{level:5d} {sector:>5} {n:9d} {y[0]:9.5f} {errors[0]:8.5f} {expected:7.4f} {rows[-1]['z']:+6.2f}   {told}"
+                )
+    return rows
+
+
+if __name__ == "__main__":
+    settings.run(main, globals())
