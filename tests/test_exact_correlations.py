@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg import exact, exact_correlations, exact_flow, observables, swendsen_wang
+from ising_rg import exact, exact_correlations, exact_flow, massive_fluctuations, observables, swendsen_wang
 
 BETA = exact.BETA_CRITICAL
 BETAS = [0.01, 0.1, 0.3, 0.43, 0.4406, BETA, 0.4408, 0.45, 0.6, 1.0, 3.0]
@@ -129,24 +129,22 @@ def test_susceptibility_ratio():
 
 
 @pytest.mark.parametrize("xi", [5, -5])
-def test_correlations_are_those_of_swendsen_wang(xi):
-    """200 configurations of L = 128, 40 sweeps from random starts: |z| < 4 at every distance, errors from their own scatter.
+def test_correlations_and_their_scatter_are_those_of_swendsen_wang(xi):
+    """200 configurations of L = 128, 40 sweeps from random starts: |z| < 4 at every distance.
 
-    L / xi = 26: the torus differs by e^-26. Sweeps decorrelate within a few at xi = 5.
+    L / xi = 26: the torus differs by e^-26; sweeps decorrelate within a few at xi = 5. Errors of the means from their own scatter,
+    which has an error of 1 / sqrt(400) = 5 % itself; it is known exactly at r = 1 and tabulated to 4 % beyond.
     """
-    beta, n = exact_flow.beta_of_xi(xi), 200
-    spins = swendsen_wang.sample(128, beta, n, seed=3, n_thermalization=40)
+    beta, L, n = exact_flow.beta_of_xi(xi), 128, 200
+    spins = swendsen_wang.sample(L, beta, n, seed=3, n_thermalization=40)
     axis, diagonal = exact_correlations.axis_correlation(beta, 15), exact_correlations.diagonal_correlation(beta, 10)
+    expected = {(r, 0): axis[r] for r in (1, 2, 5, 15)} | {(10, 10): diagonal[10]}
     near = exact_correlations.near_correlation(beta, 3)
-    for (x, y), expected in {
-        (1, 0): axis[1],
-        (2, 0): axis[2],
-        (5, 0): axis[5],
-        (15, 0): axis[15],
-        (1, 1): near[1, 1],
-        (2, 1): near[2, 1],
-        (3, 2): near[3, 2],
-        (10, 10): diagonal[10],
-    }.items():
+    for (x, y), value in (expected | {place: near[place] for place in ((1, 1), (2, 1), (3, 2))}).items():
         found = observables.correlation(spins, x, y)
-        assert abs(found.mean() - expected) < 4 * found.std() / math.sqrt(n)
+        assert abs(found.mean() - value) < 4 * found.std() / math.sqrt(n)
+        if y == 0:
+            noise = massive_fluctuations.correlation_noise(x, beta, L)
+            assert found.std() == pytest.approx(noise, rel=0.2 if x == 1 else 0.24)
+    with pytest.raises(ValueError, match="the critical one"):
+        massive_fluctuations.correlation_noise(3, BETA, L)
