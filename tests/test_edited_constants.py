@@ -47,7 +47,7 @@ REFUSED = [
     ("data_collecting", "SEED", [None, 1.5, -1, 2**64, "1", True, math.nan]),
     ("data_collecting", "CHAINS", [10**30, 0, 2.5, "2"]),
     ("data_collecting", "SAVE_DIR", [None, "", "  ", 5, b"data", ["data"], "a\0b", "a\nb"]),
-    ("data_collecting", "UPDATE", ["Metropolis", None, 0, "", ["metropolis"]]),
+    ("data_collecting", "UPDATE", ["Metropolis", None, 0, "", ["metropolis"], "wolff"]),
     ("data_collecting", "WARMUP_SWEEPS", [-1, 10**9, None, 1.5]),
     ("batching", "SAMPLES_PER_BATCH", [1e20, 0, None, "20", 2.5]),
     ("kernel_training_pixel_shuffle", "LEARNING_RATE", ["0.01", 0, 1, -0.01, math.nan, None]),
