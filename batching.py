@@ -26,7 +26,6 @@ SAMPLES_PER_BATCH = 20               # configurations a file; that many are in m
 
 
 def main(s):
-    settings.check_positive(s, "SAMPLES_PER_BATCH")
     if not os.path.isdir(s.SOURCE_DIR):
         raise UserError(f"SOURCE_DIR: no folder {s.SOURCE_DIR}; run data_collecting.py first")
     samples = sorted(glob.glob(os.path.join(glob.escape(s.SOURCE_DIR), "sample_*.npy")))
@@ -43,7 +42,10 @@ def main(s):
 
     beta = common_beta(samples)
     L = len(storage.load_spins(samples[0]))
-    settings.check_memory(s.SAMPLES_PER_BATCH * L * L, f"a batch of {s.SAMPLES_PER_BATCH} samples of {L} x {L}")
+    n_largest = len(groups[0])
+    settings.check_memory(
+        n_largest * L * L, f"a batch of {n_largest} samples of {L} x {L}", "choose fewer SAMPLES_PER_BATCH"
+    )
     for target, group in zip(targets, tqdm(groups, desc="batches", leave=False, disable=None), strict=True):
         batch = np.empty((len(group), L, L), np.int8)
         for spins, path in zip(batch, group, strict=True):

@@ -47,7 +47,6 @@ def main(s):
     if s.KERNEL_FILE:
         measure_kernel(s)
         return
-    settings.check_beta(s.BETA)
     paths = spin_files.find(s.INPUT)
     folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
@@ -82,7 +81,8 @@ def main(s):
     )
     storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), report)
     if s.PICTURES:
-        draw(s, curves, results)
+        with pictures.attempt():
+            draw(s, curves, results)
     conclude(verdict, reasons, results, ensembles)
     print(f"{len(results)} checked in {time.perf_counter() - start:.1f} s; report.json in {s.OUTPUT_DIR}")
     if verdict == "bad":
@@ -93,9 +93,12 @@ def measure_kernel(s):
     """Print and write how far what a kernel grows is from the critical model."""
     from ising_rg import kernels, quality  # torch takes seconds to import, and configurations do without
 
-    settings.check_even_size("START_SIZE", s.START_SIZE)
     settings.check_positive(s, "NUM_CONFIGS", at_least=4)
-    settings.check_memory(100 * s.NUM_CONFIGS * s.START_SIZE**2, f"{s.NUM_CONFIGS} lattices of {3 * s.START_SIZE}^2")
+    settings.check_memory(
+        100 * s.NUM_CONFIGS * s.START_SIZE**2,
+        f"{s.NUM_CONFIGS} lattices of {3 * s.START_SIZE}^2",
+        "choose fewer NUM_CONFIGS or a smaller START_SIZE",
+    )
     kernel = kernels.load(s.KERNEL_FILE)
     folders.claim(s.OUTPUT_DIR)
     print(f"{s.KERNEL_FILE}: {s.START_SIZE} -> {3 * s.START_SIZE}, {s.NUM_CONFIGS} configurations")

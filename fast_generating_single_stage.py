@@ -80,19 +80,19 @@ def main(s):
     report = settings.provenance(s, files=folders.listed(s.OUTPUT_DIR, files), rows=rows)
     storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), report)
     if s.PICTURES:
-        draw(os.path.join(s.OUTPUT_DIR, "single_stage.png"), configurations, rows)
+        with pictures.attempt():
+            draw(os.path.join(s.OUTPUT_DIR, "single_stage.png"), configurations, rows)
     print(f"{len(seed)} -> {3 * len(seed)} in {time.perf_counter() - start:.1f} s; files in {s.OUTPUT_DIR}")
 
 
 def check(s):
-    settings.check_beta(s.BETA)
-    settings.check_sweeps("REFINE_SWEEPS", s.REFINE_SWEEPS)
+    if isinstance(s.REFINE_SWEEPS, tuple):
+        raise UserError(f"REFINE_SWEEPS: found {s.REFINE_SWEEPS}, needed one number: there is one stage")
     if not exact.is_critical(s.BETA):
         print(
             f"note: BETA = {s.BETA} is not critical: the inverse step does not hold there; C(r) is compared with the critical one"
         )
     if not s.SEED_FILE:
-        settings.check_even_size("LOW_RES_SIZE", s.LOW_RES_SIZE)
         settings.check_seed_size("LOW_RES_SIZE", s.LOW_RES_SIZE)
         settings.check_memory(
             60 * s.LOW_RES_SIZE**2, f"a stage to {3 * s.LOW_RES_SIZE} x {3 * s.LOW_RES_SIZE} and four copies"

@@ -4,11 +4,11 @@
     python renormalizing.py --input="results/multi_stage/spins_*_stage3_L13824.npy" --compare="results/multi_stage/*stage0*.npy"
     python renormalizing.py --input=results/normal --beta=0.43 --levels=1
     python renormalizing.py --rule_file=majority
-    python renormalizing.py --num_configs=200000 --lattice_size=108 --levels=2
+    python renormalizing.py --num_lattices=200000 --lattice_size=108 --levels=2
 
 The inverse of the generating scripts: a configuration (collected, grown or your own) is blocked LEVELS times. For each level the
 couplings of its Hamiltonian are measured, beside those of the nearest-neighbour model, with a verdict in words; c10, c11 and
-c20 beside exact values; and the stage gain beside 3^(-1/8). With NUM_CONFIGS, equilibrated lattices of LATTICE_SIZE are made
+c20 beside exact values; and the stage gain beside 3^(-1/8). With NUM_LATTICES, equilibrated lattices of LATTICE_SIZE are made
 instead and the exponents y_t and y_h measured; 100 or more configurations of INPUT give exponents, too. Writes the coarse
 configurations, report.json and flow.png into OUTPUT_DIR.
 """
@@ -41,8 +41,8 @@ RULE_FILE = "models/block_spin_rule_k9_s3.pt"  # from kernel_training_pixel_shuf
 LEVELS = 3                           # how often to block; L must be divisible by 3 as often
 BETA = exact.BETA_CRITICAL           # inverse temperature of the configurations
 COMPARE = ""                         # configurations (as INPUT) of the last level's size to compare it with
-NUM_CONFIGS = 0                      # instead of INPUT: lattices to make for exponents; y_h takes 10^3, y_t 10^5
-LATTICE_SIZE = 324                   # of NUM_CONFIGS: sites per side, even, divisible by 3 as often as LEVELS says
+NUM_LATTICES = 0                     # instead of INPUT: lattices to make for exponents; y_h takes 10^3, y_t 10^5
+LATTICE_SIZE = 324                   # of NUM_LATTICES: sites per side, even, divisible by 3 as often as LEVELS says
 SAVE_LEVELS = "all"                  # coarse configurations to write: "all", "last" or "none"
 FILE_FORMAT = "auto"                 # "int8", a byte a spin; "bits", numpy.packbits, an eighth; "auto": bits beyond 2^30 spins
 PICTURES = True                      # draw flow.png
@@ -52,19 +52,14 @@ OUTPUT_DIR = "results/renormalizing"  # where everything goes
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
 
-_CHAINS = 200  # of NUM_CONFIGS; blocks of the jackknife
+_CHAINS = 200  # of NUM_LATTICES; blocks of the jackknife
 _SMALLEST = 12  # sites per side of the coarsest lattice: operators reach four
 _ENSEMBLE = 100  # configurations of INPUT from which on exponents are measured
 
 
 def main(s):
-    settings.check_beta(s.BETA)
-    settings.check_positive(s, "LEVELS", "PREVIEW_SIZE")
-    settings.check_positive(s, "NUM_CONFIGS", at_least=0)
-    settings.check_choice(s, "SAVE_LEVELS", ("all", "last", "none"))
-    settings.check_choice(s, "FILE_FORMAT", ("auto", "int8", "bits"))
     start, rule = time.perf_counter(), blocking.program(blocking.load(s.RULE_FILE))
-    if s.NUM_CONFIGS:
+    if s.NUM_LATTICES:
         report = {"exponents": measure_exponents(s, rule)}
     else:
         names, lattices = read(s.INPUT)
@@ -162,13 +157,12 @@ def save(s, names, lattices, level, beta):
 
 def measure_exponents(s, rule):
     """Make equilibrated lattices, block them, print and return the exponents of every level."""
-    settings.check_even_size("LATTICE_SIZE", s.LATTICE_SIZE)
     settings.check_seed_size("LATTICE_SIZE", s.LATTICE_SIZE)
     blocking.check_size(s.LATTICE_SIZE, s.LEVELS, _SMALLEST, "LATTICE_SIZE")
-    if s.NUM_CONFIGS < _ENSEMBLE:
-        raise UserError(f"NUM_CONFIGS: found {s.NUM_CONFIGS}, needed at least {_ENSEMBLE} for exponents")
-    n_chains = min(_CHAINS, s.NUM_CONFIGS)
-    n_samples = -(-s.NUM_CONFIGS // n_chains)
+    if s.NUM_LATTICES < _ENSEMBLE:
+        raise UserError(f"NUM_LATTICES: found {s.NUM_LATTICES}, needed at least {_ENSEMBLE} for exponents")
+    n_chains = min(_CHAINS, s.NUM_LATTICES)
+    n_samples = -(-s.NUM_LATTICES // n_chains)
     settings.check_memory(12 * n_chains * s.LATTICE_SIZE**2, f"{n_chains} lattices of {s.LATTICE_SIZE}^2")
     folders.claim(s.OUTPUT_DIR)
     print(f"{n_chains * n_samples} lattices of {s.LATTICE_SIZE} x {s.LATTICE_SIZE}, {n_chains} chains, {s.RULE_FILE}")

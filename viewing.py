@@ -28,10 +28,6 @@ OUTPUT_DIR = "results/viewing"       # where the page and the tiles go
 
 
 def main(s):
-    if not 64 <= s.TILE_SIZE <= 4096:
-        raise UserError(f"TILE_SIZE: found {s.TILE_SIZE}, needed 64 ... 4096 pixels")
-    if not 2 <= s.COMPRESSION <= 9:
-        raise UserError(f"COMPRESSION: found {s.COMPRESSION}, needed 2 ... 9")
     if not os.path.exists(s.INPUT):
         raise UserError(
             f'INPUT: found no file "{s.INPUT}", needed a .npy configuration; run fast_generating_multi_stage.py, or name one'

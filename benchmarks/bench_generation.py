@@ -27,7 +27,7 @@ from ising_rg import exact, kernels, lattice, metropolis, settings, storage, swe
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
-STARTS: int | tuple = (64, 512)      # seeds, each grown stage by stage
+STARTS = (64, 512)                   # seeds, each grown stage by stage
 LARGEST = 41472                      # sites per side at which growing stops
 KERNEL_FILE = "models/conditional_k5_s3.pt"  # kernel
 INDEPENDENT_FILE = "models/full_conn_proj_k9_s3_2048_26_2_3.pt"  # kernel of the original's form

@@ -23,7 +23,7 @@ from ising_rg import exact, lattice, metropolis, settings  # noqa: E402
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
-SIZES: int | tuple = (64, 512, 1024, 4096, 16384)  # lattice sizes
+SIZES = (64, 512, 1024, 4096, 16384)  # lattice sizes
 SECONDS = 1.0                        # least time of one measurement; the best of three counts
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on

@@ -34,7 +34,7 @@ START_SIZE = 64                      # sites per side of the seeds, even
 NUM_CONFIGS = 1000                   # seeds
 CONDITIONAL_FILE = "models/conditional_k5_s3.pt"
 INDEPENDENT_FILE = "models/full_conn_proj_k9_s3_2048_26_2_3.pt"
-SWEEPS: int | tuple = (0, 1, 2, 5, 10, 20, 35)  # Metropolis sweeps after which C(r) is measured
+SWEEPS = (0, 1, 2, 5, 10, 20, 35)    # Metropolis sweeps after which C(r) is measured
 SEED = 2000                          # names the seeds
 PICTURE = "gallery/kernel_comparison.png"  # where the picture goes; empty: none
 # ---------------------------------------------------------------------------------------------------------------------
@@ -44,7 +44,6 @@ _WANTED = 0.002  # relative deviation that no scale may exceed
 
 
 def main(s):
-    settings.check_even_size("START_SIZE", s.START_SIZE)
     settings.check_positive(s, "NUM_CONFIGS", at_least=10)
     seeds = swendsen_wang.sample(s.START_SIZE, exact.BETA_CRITICAL, s.NUM_CONFIGS, s.SEED)
     methods = {

@@ -21,7 +21,7 @@ from ising_rg import checks, exact, fluctuations, local_equilibrium, settings, s
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
-SIZES: int | tuple = (64, 128, 256)  # lattice sizes of the correlations
+SIZES = (64, 128, 256)               # lattice sizes of the correlations
 CONFIGS = 2000                       # configurations of each size
 WALL_SIZE = 1536                     # lattice size of the straight walls
 WALL_CONFIGS = 40                    # configurations of that size

@@ -33,8 +33,6 @@ _DISTANCES = ((1, 0), (1, 1), (2, 0), (3, 0), (4, 0), (6, 0), (8, 0), (12, 0), (
 
 
 def main(s):
-    settings.check_even_size("START_SIZE", s.START_SIZE)
-    settings.check_positive(s, "STAGES", "NUM_CONFIGS")
     kernel = kernels.load(s.KERNEL_FILE)
     start = time.perf_counter()
     seeds = swendsen_wang.sample(s.START_SIZE, exact.BETA_CRITICAL, s.NUM_CONFIGS, upsampling.seed_lattice_seed(s.SEED))

@@ -11,25 +11,12 @@ Conventions, the same in every module:
 Importing this package imports nothing heavy.
 """
 
-import hashlib
 import os
-from pathlib import Path
+
+from ising_rg import environment
 
 # torch and numba may each bring an OpenMP runtime; on some platforms the second one aborts the process without this.
 os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")
-
-
-def _compilation_cache():
-    """Return a folder for Numba's compiled functions that changes with any source of the package.
-
-    Numba itself looks at one file only: without this, a function compiled before an edit to a module it inlines from
-    would still be run after it.
-    """
-    here = Path(__file__).parent
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(here.glob("*.py")))).hexdigest()
-    return str(here / "__pycache__" / f"numba-{digest[:16]}")
-
-
-os.environ.setdefault("NUMBA_CACHE_DIR", _compilation_cache())
+environment.prepare()
 
 __version__ = "0.1.0"

@@ -4,6 +4,9 @@ Spins are drawn black (up) and white (down), block averages in between. Curves u
 distinct for colour-blind readers.
 """
 
+import contextlib
+import os
+
 import numpy as np
 
 from ising_rg import bitmap as bitmaps
@@ -324,10 +327,25 @@ def flow(path, levels, previews, title):
     _save(figure, path)
 
 
+@contextlib.contextmanager
+def attempt():
+    """Print a note if the block fails: what was computed is worth more than its picture."""
+    try:
+        yield
+    except Exception as error:
+        print(f"note: no picture was drawn ({type(error).__name__}: {' '.join(str(error).split())})")
+
+
 def _figure(width, height):
-    # Half a second to import: growing starts without it.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    # A notebook's backend, inherited by what is started from it, fails at import where its package is missing; none is needed.
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        # Half a second to import: growing starts without it.
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)

@@ -6,11 +6,12 @@ and ends with
     if __name__ == "__main__":
         settings.run(main, globals())
 
-`run` turns `--name=value` arguments (the constant's name in lower case) into overrides, refuses unknown and ill-typed
-ones, prints what was overridden, and calls main(s) with a namespace of all settings. The type of a setting is that of its
-default; a default annotated `int | tuple` takes one number or several (--refine_sweeps=5,3,2).
+`run` turns `--name=value` arguments (the constant's name in lower case) into overrides, refuses unknown names, checks
+constants and arguments alike by `kinds.KINDS`, prints what was overridden, and calls main(s) with a namespace of all settings.
 """
 
+import ast
+import contextlib
 import os
 import platform
 import re
@@ -21,7 +22,7 @@ import tokenize
 from functools import lru_cache
 from types import SimpleNamespace
 
-from ising_rg import folders, processes
+from ising_rg import environment, folders, kinds, memory, processes
 from ising_rg.errors import UserError
 
 
@@ -31,24 +32,21 @@ def run(main, script):
     Exit status: 0 done, 2 a user's mistake (one message, no traceback), 130 interrupted.
     """
     name = os.path.basename(script["__file__"])
-    defaults = {key: value for key, value in script.items() if key.isupper() and not key.startswith("_")}
-    annotations = script.get("__annotations__", {})
-    sys.stdout.reconfigure(line_buffering=True)
+    _mend_streams()
     if processes.is_quiet_one():
         processes.keep_quiet()
     try:
         if any(argument in ("-h", "--help") for argument in sys.argv[1:]):
-            print(script["__doc__"].strip(), "\n\nSettings (--name=value), with their defaults:")
-            for key, comment in _comments(script["__file__"], defaults).items():
-                print(f"  --{key.lower()}={_shown(defaults[key])}".ljust(44), comment)
+            print(_help(script))
             return
-        values = dict(defaults)
-        for argument in sys.argv[1:]:
-            key, value = _override(argument, defaults, annotations)
-            values[key] = value
-            print(f"override: {key} = {_shown(value)}")
-        if not 0 <= values.get("SEED", 0) < 2**64:
-            raise UserError(f"SEED: found {values['SEED']}, needed a whole number from 0 to 2^64 - 1")
+        values, overridden = collect(script, sys.argv[1:])
+        for key in overridden:
+            print(f"override: {key} = {_shown(values[key])}")
+        if "numba" in sys.modules:
+            environment.use_a_threading_layer()
+            environment.mend_damaged_cache()
+        for note in environment.notes:
+            print(f"note: {note}")
         main(SimpleNamespace(**values))
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,6 +59,32 @@ def run(main, script):
         sys.exit(130)
     finally:
         folders.release()
+
+
+def collect(script, arguments):
+    """Return (all settings, names of the overridden ones) of a script's globals and its command line.
+
+    Raises:
+        UserError: a constant or an argument that is not of its kind, a name that is none, or a constant that is missing.
+    """
+    values = {key: _taken(key, value, kinds.kind(key, value)) for key, value in _constants(script).items()}
+    for key in re.findall(r"\bs\.([A-Z][A-Z0-9_]*)\b", _source(script)):
+        if key not in values:
+            raise UserError(
+                f"{key}: found no such constant at the top of the script, needed {key} = a value; put it back"
+            )
+    overridden = []
+    names = "settings are " + ", ".join(f"--{key.lower()}" for key in values)
+    for argument in arguments:
+        if not argument.startswith("--") or "=" not in argument:
+            raise UserError(f"found argument {_quoted(argument)}, needed --name=value; {names}")
+        name, text = argument[2:].split("=", 1)
+        key = name.upper()
+        if key not in values or name != name.lower():
+            raise UserError(f"unknown setting {_quoted('--' + name)}; {names}")
+        values[key] = _taken(key, text, kinds.kind(key, values[key]), read=True)
+        overridden.append(key)
+    return values, overridden
 
 
 def provenance(s, **more):
@@ -87,12 +111,6 @@ def provenance(s, **more):
         "versions": versions,
         "commit": _commit(),
     }
-
-
-def check_beta(beta):
-    """Raise UserError unless beta is a number from 1e-6 to 50: positive, finite, and within reach of the exact formulas."""
-    if not 1e-6 <= beta <= 50:
-        raise UserError(f"BETA: found {beta}, needed an inverse temperature from 1e-6 to 50; critical is 0.4406867935")
 
 
 def check_even_size(name, L, smallest=4):
@@ -123,27 +141,11 @@ def check_positive(s, *names, at_least=1):
             raise UserError(f"{name}: found {getattr(s, name)}, needed at least {at_least}")
 
 
-def check_sweeps(name, n_sweeps):
-    """Raise UserError unless n_sweeps fits the sweep counter of the random numbers."""
-    if not 0 <= n_sweeps < 2**31:
-        raise UserError(f"{name}: found {n_sweeps}, needed 0 ... 2^31 - 1 sweeps")
-
-
-def check_choice(s, name, choices):
-    """Raise UserError unless the named setting is one of `choices`."""
-    if getattr(s, name) not in choices:
-        raise UserError(f'{name}: found "{getattr(s, name)}", needed one of {", ".join(choices)}')
-
-
-def check_memory(n_bytes, what):
-    """Raise UserError if `n_bytes` is more memory than is free."""
-    import psutil
-
-    free = psutil.virtual_memory().available
+def check_memory(n_bytes, what, remedy="choose a smaller lattice"):
+    """Raise UserError if `n_bytes` is more memory than is free; `remedy` says what to change."""
+    free = memory.available()
     if n_bytes > free:
-        raise UserError(
-            f"{what} needs {in_units(n_bytes)} of memory, found {in_units(free)} free; choose a smaller lattice"
-        )
+        raise UserError(f"{what} needs {in_units(n_bytes)} of memory, found {in_units(free)} free; {remedy}")
 
 
 def memory_budget(text, n_processes=1):
@@ -155,14 +157,12 @@ def memory_budget(text, n_processes=1):
     Raises:
         UserError: none of these, or more than is free.
     """
-    import psutil
-
-    free = psutil.virtual_memory().available
+    free = memory.available()
     if text == "auto":
         return free // 2 // n_processes
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]i?B?|B)?", text, re.IGNORECASE)
+    match = kinds.MEMORY.fullmatch(text)
     if not match:
-        raise UserError(f'MAX_MEMORY: found "{text}", needed auto, or bytes such as 512MiB or 2GiB')
+        raise UserError(f'MAX_MEMORY: found "{text}", needed {kinds.Memory.needed}')
     n_bytes = int(float(match[1]) * 1024 ** "BKMGT".index((match[2] or "B")[0].upper()))
     if n_bytes * n_processes > free:
         raise UserError(
@@ -187,36 +187,59 @@ def in_units(n_bytes):
     return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
 
-def _override(argument, defaults, annotations):
-    names = "settings are " + ", ".join(f"--{key.lower()}" for key in defaults)
-    if not argument.startswith("--") or "=" not in argument:
-        raise UserError(f'found argument "{argument}", needed --name=value; {names}')
-    name, text = argument[2:].split("=", 1)
-    key = name.upper()
-    if key not in defaults or name != name.lower():
-        raise UserError(f'unknown setting "--{name}"; {names}')
-    default = defaults[key]
+def _constants(script):
+    """Return {name: value} of a script's upper-case globals that are settings."""
+    names = (key for key in script if key.isupper() and not key.startswith("_"))
+    return {key: script[key] for key in names if kinds.kind(key, script[key])}
+
+
+def _taken(key, value, kind, read=False):
+    """Return a value as the scripts use it; with `read`, from the text after --name=."""
     try:
-        if isinstance(default, bool):
-            value = {"true": True, "false": False}[text.lower()]
-        elif isinstance(default, tuple) or "tuple" in str(annotations.get(key)):
-            parts = tuple(int(part) for part in text.split(","))
-            value = parts[0] if len(parts) == 1 else parts
-        elif isinstance(default, (int, float)):
-            value = type(default)(text)
-        else:
-            value = text
-    except (ValueError, KeyError):
-        raise UserError(
-            f'--{name}: found "{text}", needed {_type_name(key, default, annotations)}, such as --{name}={_shown(default)}'
-        ) from None
-    return key, value
+        if read:
+            return kind.take(kind.read(value))
+        return kind.take(value.tolist() if hasattr(value, "tolist") else value)  # numpy's numbers and arrays
+    except (ValueError, TypeError, OverflowError):
+        raise UserError(f"{key}: found {_quoted(value)}, needed {kind.needed}") from None
 
 
-def _type_name(key, default, annotations):
-    if "tuple" in str(annotations.get(key)):
-        return "one whole number or several with commas between"
-    return {bool: "true or false", int: "a whole number", float: "a number"}.get(type(default), "text")
+def _quoted(value):
+    """Return a value as it would be typed in a script, on one line of at most some 100 characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int of thousands of digits
+        text = "a very large number"
+    if isinstance(value, str):
+        text = '"' + text[1:-1] + '"'
+    return text if len(text) <= 100 else f"{text[:60]}...{text[-20:]}"
+
+
+def _mend_streams():
+    """Make print work whatever the standard streams are: closed, a notebook's, or of an encoding that lacks some letter."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.fstat(number)
+                continue
+            os.open(os.devnull, os.O_RDWR)  # takes the number, which the next file to be written would have had
+            setattr(sys, name, open(number, "w" if number else "r"))  # noqa: SIM115 - open until the end
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+
+
+def _help(script):
+    """Return the script's docstring and its settings with their defaults and comments."""
+    defaults = _constants(script)
+    lines = [ast.get_docstring(ast.parse(_source(script))), "\nSettings (--name=value), with their defaults:"]
+    for key, comment in _comments(script["__file__"], defaults).items():
+        lines.append(f"  --{key.lower()}={_shown(defaults[key])}".ljust(44) + " " + comment)
+    return "\n".join(lines)
+
+
+def _source(script):
+    with tokenize.open(script["__file__"]) as file:
+        return file.read()
 
 
 def _shown(value):
@@ -249,7 +272,7 @@ def _message(error):
 @lru_cache(maxsize=1)
 def _commit():
     """Return the commit of the source, marked if a Python file differs from it; None outside a git checkout of its own."""
-    here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    here = str(environment.HERE.parent)
 
     def git(*arguments):
         command = ["git", "-C", here, *arguments]

@@ -45,7 +45,7 @@ class StagePictures:
                 self.taken[stage, kind] = content["preview"], content["spins"], row
 
     def draw(self):
-        """Write both pictures; return their names."""
+        """Write both pictures; return their names, or none if they cannot be drawn."""
         paths = [os.path.join(self.folder, name) for name in ("full_comparison.png", "tracking.png")]
         columns, panels = {}, []
         for (stage, kind), (preview, spins, row) in sorted(self.taken.items(), key=lambda item: item[0][0]):
@@ -62,6 +62,8 @@ class StagePictures:
                         "note": f"c10 = {row['c10']:.5f} (exact {row['c10_exact']:.5f})",
                     }
                 )
-        pictures.full_comparison(paths[0], list(columns.values()))
-        pictures.tracking(paths[1], panels, min(_WINDOW, self.start_size))
-        return paths
+        with pictures.attempt():
+            pictures.full_comparison(paths[0], list(columns.values()))
+            pictures.tracking(paths[1], panels, min(_WINDOW, self.start_size))
+            return paths
+        return []

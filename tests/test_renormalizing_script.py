@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ising_rg import exact_flow, swendsen_wang
+from ising_rg import exact, exact_flow, swendsen_wang
 from tests.test_scripts import fail, succeed
 
 
@@ -86,7 +86,7 @@ def test_another_temperature_flows_away(folder, tmp_path):
 
 def test_exponents_of_lattices_made_for_it(tmp_path):
     output = succeed(
-        "renormalizing.py", "--num_configs=200", "--lattice_size=36", "--levels=1", f"--output_dir={tmp_path}"
+        "renormalizing.py", "--num_lattices=200", "--lattice_size=36", "--levels=1", f"--output_dir={tmp_path}"
     )
     assert "subleading" in output
     rows = report(tmp_path)["exponents"]
@@ -112,5 +112,5 @@ def test_mistakes(folder, tmp_path):
     fail("renormalizing.py", small, "--levels=1", "--rule_file=none.pt", out, says=("none.pt", "kernel_training"))
     fail("renormalizing.py", small, "--levels=1", f"--compare={folder}/small.npy", out, says="COMPARE")
     fail("renormalizing.py", small, "--levels=1", "--save_levels=some", out, says="SAVE_LEVELS")
-    fail("renormalizing.py", "--num_configs=5", out, says="NUM_CONFIGS")
-    fail("renormalizing.py", "--num_configs=500", "--lattice_size=64", out, says="divisible by 3")
+    fail("renormalizing.py", "--num_lattices=5", out, says="NUM_LATTICES")
+    fail("renormalizing.py", "--num_lattices=500", "--lattice_size=64", out, says="divisible by 3")

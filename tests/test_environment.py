@@ -1,0 +1,297 @@
+"""Machines as people have them: read-only checkouts, broken variables, damaged caches, odd standard streams, limited memory."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ising_rg import environment, memory, pictures
+from tests import children
+
+NOBODY = 65534
+SCRIPT = '''"""A script that compiles one function."""
+import numpy as np
+from ising_rg import bitmap, pictures, settings
+
+OUTPUT_DIR = "out"  # a folder
+
+
+def main(s):
+    print("width", bitmap.from_spins(np.ones((4, 4), np.int8)).width, s.OUTPUT_DIR)
+    figure = pictures._figure(1, 1)
+    pictures._save(figure, "picture.png")
+
+
+if __name__ == "__main__":
+    settings.run(main, globals())
+'''
+
+
+@pytest.fixture
+def open_folder():
+    """A folder in which everybody may write; pytest's own are closed to other users."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)
+
+
+@pytest.fixture
+def checkout(open_folder):
+    """A copy of the package, with a script that uses it."""
+    folder = open_folder / "checkout"
+    shutil.copytree(environment.HERE, folder / "ising_rg", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "script.py").write_text(SCRIPT)
+    for name in ("work", "home", "temporary"):
+        (open_folder / name).mkdir()
+        (open_folder / name).chmod(0o777)
+    return folder
+
+
+def run(checkout, *arguments, python=(), prefix=(), stdout=subprocess.PIPE, **variables):
+    """Run the checkout's script in the folder "work" beside it."""
+    dropped = ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "PYTHONPATH")
+    base = {name: value for name, value in os.environ.items() if name not in dropped}
+    return subprocess.run(
+        [*prefix, sys.executable, *python, str(checkout / "script.py"), *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=checkout.parent / "work",
+        env={**base, "PYTHONDONTWRITEBYTECODE": "1", **variables},
+    )
+
+
+def unprivileged():
+    """Return the command before a command that runs it as nobody, who may read everything; skip where that cannot be had."""
+    capabilities = (
+        "--inh-caps=+dac_read_search",
+        "--ambient-caps=+dac_read_search",
+    )  # the interpreter may be root's own
+    prefix = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *capabilities)
+    if not hasattr(os, "getuid") or os.getuid() or not shutil.which("setpriv"):
+        pytest.skip("needs root and setpriv")
+    if subprocess.run([*prefix, "true"], capture_output=True).returncode:
+        pytest.skip("privileges cannot be dropped here")
+    return prefix
+
+
+def test_a_read_only_checkout_without_a_home_runs_and_says_where_it_compiles(checkout, open_folder):
+    temporary = open_folder / "temporary"
+    prefix, variables = unprivileged(), {"HOME": "/nonexistent", "TMPDIR": str(temporary)}
+    for _ in range(2):
+        done = run(checkout, prefix=prefix, **variables)
+        assert done.returncode == 0 and done.stderr == ""
+        assert "width 4" in done.stdout and done.stdout.count("compiled functions go into") == 1
+    (cache,) = temporary.glob("ising_rg-*/numba-*")
+    assert list(cache.rglob("*.nbc")) and cache.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_compiled_code_of_an_earlier_version_never_runs(checkout, open_folder):
+    """The checkout cannot be written to, the home folder can: an edit with the old time stamp and size changes what runs."""
+    home = open_folder / "home"
+    module = checkout / "ising_rg" / "extra" / "compiled.py"
+    module.parent.mkdir()
+    script = SCRIPT.replace("bitmap.from_spins(np.ones((4, 4), np.int8)).width", "two()")
+    (checkout / "script.py").write_text(
+        script.replace("import numpy as np", "from ising_rg.extra.compiled import two", 1)
+    )
+    source = "import numba\nfrom ising_rg.extra.inlined import one\n\n@numba.njit(cache=True)\ndef two():\n    return one() * 2\n"
+    module.write_text(source)
+    for number in (1, 2):
+        inlined = "import numba\n\n@numba.njit(inline='always')\ndef one():\n    return " + str(number) + "\n"
+        (module.parent / "inlined.py").write_text(inlined)
+        done = run(checkout, prefix=unprivileged(), HOME=str(home))
+        assert done.returncode == 0, done.stderr
+        assert f"width {2 * number}" in done.stdout
+    assert len(list(home.glob(".cache/ising_rg/numba-*"))) == 2
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_damaged_compiled_files_are_made_anew_and_that_is_said_once(checkout, kind):
+    assert run(checkout).returncode == 0
+    for number, path in enumerate((checkout / "ising_rg" / "__pycache__").rglob(f"*.{kind}")):
+        path.write_bytes(path.read_bytes()[: 40 * (number % 2)])
+    done = run(checkout)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.count("damaged") == 1
+    assert "damaged" not in run(checkout).stdout
+
+
+def test_broken_variables_are_named_and_left_out(checkout):
+    """None of these is able to end the run; what NUMBA_THREADING_LAYER asks for is there on some machines."""
+    variables = {
+        "NUMBA_NUM_THREADS": "0",
+        "NUMBA_OPT": "best",
+        "NUMBA_CPU_FEATURES": "rubbish",
+        "NUMBA_DISABLE_JIT": "1",
+        "NUMBA_THREADING_LAYER_PRIORITY": "tbb",
+    }
+    done = run(
+        checkout, NUMBA_THREADING_LAYER="tbb", MPLBACKEND="module://matplotlib_inline.backend_inline", **variables
+    )
+    assert done.returncode == 0 and done.stderr == "" and "width 4" in done.stdout
+    for name in variables:
+        assert done.stdout.count(f"note: {name}: found") == 1
+    assert (checkout.parent / "work" / "picture.png").exists()
+
+
+def test_an_unknown_threading_layer_is_left_out(monkeypatch):
+    monkeypatch.setattr(environment, "notes", [])
+    for value in ("xyz", ""):
+        monkeypatch.setenv("NUMBA_THREADING_LAYER", value)
+        monkeypatch.setenv("NUMBA_CACHE_DIR", os.environ["NUMBA_CACHE_DIR"])
+        environment.prepare()
+        assert "NUMBA_THREADING_LAYER" not in os.environ
+    assert len(environment.notes) == 2 and "one of tbb, omp, workqueue" in environment.notes[0]
+
+
+def test_a_threading_layer_that_cannot_be_loaded_is_replaced(monkeypatch):
+    from numba import config
+    from numba.np.ufunc import parallel
+
+    monkeypatch.setattr(environment, "notes", [])
+    monkeypatch.setattr(config, "THREADING_LAYER", "tbb")
+    launched = []
+
+    def launch():
+        launched.append(config.THREADING_LAYER)
+        if config.THREADING_LAYER == "tbb":
+            raise ValueError("No threading layer could be loaded.")
+
+    monkeypatch.setattr(parallel, "_launch_threads", launch)
+    monkeypatch.setattr(parallel, "threading_layer", lambda: "omp")
+    environment.use_a_threading_layer()
+    assert launched == ["tbb", "default"] and "omp is used instead" in environment.notes[0]
+
+
+def test_the_compilation_cache_is_named_by_all_sources_wherever_it_lies(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "HERE", tmp_path / "package")
+    monkeypatch.setattr(environment, "notes", [])
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    inner = tmp_path / "package" / "part"
+    inner.mkdir(parents=True)
+    (inner / "module.py").write_text("a = 1")
+    first = environment.compilation_cache()
+    assert first.parent == tmp_path / "package" / "__pycache__"
+    (inner / "module.py").write_text("a = 2")
+    second = environment.compilation_cache()
+    assert second != first
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "own"))
+    assert environment.compilation_cache() == tmp_path / "own" / second.name
+    monkeypatch.setenv(
+        "NUMBA_CACHE_DIR", str(tmp_path / "own" / first.name)
+    )  # inherited from another version's process
+    assert environment.compilation_cache() == tmp_path / "own" / second.name
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    assert environment.compilation_cache() == second and "NUMBA_CACHE_DIR" in environment.notes[0]
+
+
+def test_a_temporary_folder_of_another_user_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment.tempfile, "tempdir", str(tmp_path))
+    own = environment._temporary_folder()
+    assert own == tmp_path / f"ising_rg-{os.getuid()}" == environment._temporary_folder()
+    own.chmod(0o777)
+    assert environment._temporary_folder() != own
+
+
+@pytest.mark.parametrize("how", ["closed", "-OO", "cp1252"])
+def test_any_standard_output_will_do(checkout, how):
+    if how == "closed":
+        command = f'exec "{sys.executable}" "{checkout / "script.py"}" >&-'
+        done = subprocess.run(["sh", "-c", command], cwd=checkout.parent / "work", capture_output=True, text=True)
+        assert done.returncode == 0 and done.stderr == ""
+        return
+    options = {"python": ("-OO",)} if how == "-OO" else {"PYTHONIOENCODING": "cp1252"}
+    done = run(checkout, "--output_dir=\u0434\u0430\u043d\u043d\u044b\u0435", **options)
+    assert done.returncode == 0 and done.stderr == "" and "override: OUTPUT_DIR" in done.stdout
+    done = run(checkout, "--help", **options)
+    assert done.returncode == 0 and "A script that compiles" in done.stdout and "a folder" in done.stdout
+
+
+def test_a_notebook_runs_scripts(checkout):
+    """IPython's standard output has no `reconfigure`, and its %run executes a script in the notebook's process."""
+    (checkout / "notebook.py").write_text(
+        "import io, runpy, sys\n"
+        "class Output(io.StringIO):\n    reconfigure = property()\n"
+        "sys.argv, real, sys.stdout = ['script.py', '--output_dir=o'], sys.stdout, Output()\n"
+        f"runpy.run_path({str(checkout / 'script.py')!r}, run_name='__main__')\n"
+        "real.write(sys.stdout.getvalue())\n"
+    )
+    done = subprocess.run([sys.executable, "notebook.py"], cwd=checkout, capture_output=True, text=True)
+    assert done.returncode == 0 and "width 4 o" in done.stdout, done.stderr
+
+
+def test_a_failing_picture_is_a_note(capsys):
+    with pictures.attempt():
+        raise RuntimeError("no\nfont")
+    assert capsys.readouterr().out == "note: no picture was drawn (RuntimeError: no font)\n"
+
+
+def _no_pictures():
+    def fail(*_):
+        raise RuntimeError("no font")
+
+    pictures._figure = fail
+
+
+@pytest.mark.parametrize(
+    "script, arguments, files",
+    [
+        ("normal_fast_2d_Ising", ("--lattice_size=16", "--num_sweeps=40"), ("spins_L16.npy", "series.npy")),
+        ("fast_generating_single_stage", ("--low_res_size=16",), ("seed_L16.npy",)),
+        ("fast_generating_multi_stage", ("--start_size=16", "--stages=1"), ("spins_0000_stage1_L48.npy",)),
+    ],
+)
+def test_what_was_computed_is_written_where_no_picture_can_be(tmp_path, script, arguments, files):
+    done = children.run(script, *arguments, f"--output_dir={tmp_path}", patch=_no_pictures)
+    assert done.returncode == 0 and "no picture was drawn" in done.stdout
+    for name in (*files, "report.json"):
+        assert (tmp_path / name).exists()
+    done = children.run("checking", f"--input={tmp_path / files[0]}", f"--output_dir={tmp_path}", patch=_no_pictures)
+    assert done.returncode == ("verdict: bad" in done.stdout) and "no picture was drawn" in done.stdout
+
+
+def write(folder, **contents):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        (folder / name.replace("__", ".")).write_text(content)
+
+
+def test_a_containers_limit_counts(tmp_path):
+    """Of nested limits the narrowest; the cache of files is given back; no limit, or no control groups, leave the machine's."""
+    host = psutil.virtual_memory().available
+    membership = tmp_path / "membership"
+    membership.write_text("0::/outer/inner\n")
+    two = tmp_path / "two"
+    write(two, **{"memory__stat": "inactive_file 7\n"})
+    write(
+        two / "outer",
+        memory__max="5000000\n",
+        memory__current="3000000\n",
+        memory__stat="inactive_file 500000\nactive_file 500000\nanon 1\n",
+    )
+    write(two / "outer" / "inner", memory__max="max\n", memory__current="1000\n", memory__stat="")
+    assert memory.available(two, membership) == 3000000
+    membership.write_text("3:cpu:/x\n4:hugetlb,memory:/docker/abc\n0::/\n")
+    one = tmp_path / "one"
+    stat = "cache 9\ntotal_inactive_file 100000\ntotal_active_file 0\n"
+    # In the container the mount begins at its own group: the path that the host knows is not there.
+    write(one / "memory", memory__limit_in_bytes="2000000", memory__usage_in_bytes="500000", memory__stat=stat)
+    assert memory.available(one, membership) == 1600000
+    write(one / "memory", memory__limit_in_bytes=str(2**63 - 4096))
+    assert memory.available(one, membership) == pytest.approx(host, rel=0.2)
+    assert memory.available(tmp_path / "none", tmp_path / "missing") == pytest.approx(host, rel=0.2)
+
+
+def test_provenance_and_help_from_another_folder(tmp_path):
+    from ising_rg import settings
+
+    done = children.run("checking", "--help", cwd=str(tmp_path))
+    assert done.returncode == 0 and "--input=" in done.stdout
+    here = Path(settings.environment.HERE)
+    assert here.name == "ising_rg" and (here.parent / "checking.py").exists()
