@@ -174,7 +174,7 @@ def test_domains_below_the_critical_temperature_are_named(beta, L):
 
 
 def test_what_cannot_be_judged_is_said():
-    """Stripes at few correlation lengths: what m should be is not known there, and the result says so; a straight wall still tells."""
+    """Stripes at few correlation lengths: what m should be is not known there, which is said; a straight wall still tells."""
     result = check(equilibrated(128, 0.45, 1)[0], 0.45)
     assert "cannot be judged: L = 128 is 9.5 correlation lengths" in result["notes"][0]
     stripes = equilibrated(128, 0.45, 1)[0]
@@ -184,7 +184,7 @@ def test_what_cannot_be_judged_is_said():
 
 @pytest.mark.parametrize("beta", [0.2, 0.3, 0.4, 0.5, 0.7])
 def test_one_percent_of_beta_is_seen(beta):
-    """At L = 512 c10 moves by d c10 / d beta 0.01 beta; where that is 10 standard deviations or more, the verdict is bad, by its c10."""
+    """At L = 512 c10 moves by d c10 / d beta 0.01 beta; where that is 10 standard deviations or more, c10 makes the verdict bad."""
     L = 512
     (spins,) = equilibrated(L, 1.01 * beta, 1)
     expected = (exact.torus_c10(L, 1.01 * beta) - exact.torus_c10(L, beta)) / exact.c10_noise(L, beta)
