@@ -27,7 +27,7 @@ from ising_rg.errors import UserError
 _BEAT = 1.0  # s
 _LOST_AFTER = 20.0  # s; a band of rows, during which no beat may come, takes some 5 s
 _POLL = 0.02  # s
-_START = 25.0  # s, for all to come where no torchrun is there that would end those that wait
+_START = 20.0  # s, for all to come where no torchrun is there that would end those that wait
 _START_TORCHRUN = 300.0  # s; machines read Python's libraries at different speeds
 
 
@@ -83,12 +83,13 @@ class Processes:
             try:
                 content["made"] = make()
             finally:
+                if not content:
+                    self._ask("set", "failed", "")
                 self._ask("set", key, json.dumps(content))
         self._wait(lambda: self._ask("check", [key]))
         content = json.loads(self._ask("get", key))
         _hand_over_delay()
-        if "made" not in content:  # process 0 says why; torchrun ends this one
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if not content:  # torchrun, which ends all once one has failed, should first hear of process 0
             time.sleep(_PATIENCE)
             sys.exit(2)
         return content["made"]
@@ -191,6 +192,8 @@ class Processes:
                     self._give_up(_STORE_LOST)
 
     def _told_to_end(self, *_):
+        if self.store.check(["failed"]):  # process 0 says why
+            sys.exit(2)
         lost = self._lost_ones()
         raise UserError(
             f"process {self.rank} ends because {f'{lost} was lost' if lost else 'it was told to'}; {_GO_ON}"
@@ -232,7 +235,7 @@ _STORE_LOST = "the process that started the others was lost"
 _HOW_TO_START = (
     "unset RANK and WORLD_SIZE to run one process, or start several: torchrun --standalone --nproc-per-node=2 SCRIPT"
 )
-_PATIENCE = 5.0  # s; so that the process that has a message is heard before one that has none ends
+_PATIENCE = 5.0  # s
 
 
 def _hand_over_delay():

@@ -93,7 +93,7 @@ def run_together(n, script, *arguments, patch=None, timeout=120, agent=True):
     from torch.distributed import TCPStore
 
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if agent else None
-    port = store.port if agent else _free_port()
+    port = store.port if agent else free_port()
     shared = {"WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     if agent:
         shared |= {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RUN_ID": "test"}
@@ -126,7 +126,8 @@ def run_together(n, script, *arguments, patch=None, timeout=120, agent=True):
     return subprocess.CompletedProcess([script, *arguments], status, text)
 
 
-def _free_port():
+def free_port():
+    """Return a port that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
