@@ -200,9 +200,10 @@ def test_structure_amplitude_is_the_transform_of_the_bulk_law():
 
 
 def test_susceptibility_and_correlation_length():
-    """Limits: chi = 1 and xi = 1 / ln coth K at high temperature, chi = 4 e^-8K at low (one reversed spin); amplitudes at criticality.
+    """Limits: chi = 1 + 4K at high temperature, 4 e^-8K at low (one reversed spin), amplitudes at criticality.
 
-    chi -> 0.9625817 |t|^(-7/4) above and 0.0255369 |t|^(-7/4) below, t = |T / T_c - 1| (Barouch, McCoy, Wu 1973), to the next order in t.
+    chi -> 0.9625817 |t|^(-7/4) above and 0.0255369 |t|^(-7/4) below, t = T / T_c - 1 (Barouch, McCoy, Wu, Phys. Rev. Lett. 31,
+    1409 (1973)), to the next order in t and the 0.1 % of the leading terms.
     """
     assert exact.susceptibility(1e-4) == pytest.approx(1 + 4e-4, rel=1e-6)
     assert exact.susceptibility(2.5) == pytest.approx(4 * math.exp(-20), rel=1e-3)
