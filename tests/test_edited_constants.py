@@ -123,12 +123,3 @@ def test_an_edited_script_exits_with_2(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": children.ROOT})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == 'edited.py: error: NUM_SAMPLES: found "many", needed a whole number from 1 to 10^6\n'
-
-
-def test_of_torchruns_processes_the_first_says_what_was_overridden(tmp_path, monkeypatch, capsys):
-    module = vars(importlib.import_module("viewing"))
-    for rank, expected in (("0", 1), ("1", 0)):
-        monkeypatch.setenv("RANK", rank)
-        monkeypatch.setattr(sys, "argv", ["viewing.py", "--tile_size=256"])
-        settings.run(lambda s: None, module)
-        assert capsys.readouterr().out.count("override: TILE_SIZE = 256") == expected
