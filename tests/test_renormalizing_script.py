@@ -53,6 +53,22 @@ def test_levels_are_measured_written_and_drawn(folder, tmp_path):
     assert report(tmp_path / "b")["levels"][0]["couplings"] == content["levels"][1]["couplings"]
 
 
+def keep_files_on_disk():
+    from ising_rg import storage
+
+    storage.IN_MEMORY_BYTES = 0
+
+
+def test_a_lattice_that_stays_on_disk_gives_the_same(folder, tmp_path):
+    one = (f"--input={folder}/spins_03.npy", "--levels=1", "--pictures=false")
+    reports = []
+    for name, patch in (("memory", None), ("disk", keep_files_on_disk)):
+        succeed("renormalizing.py", *one, f"--output_dir={tmp_path}/{name}", patch=patch)
+        reports.append(report(tmp_path / name)["levels"])
+        reports.append((tmp_path / name / "spins_0000_level1_L72.npy").read_bytes())
+    assert reports[:2] == reports[2:]
+
+
 def test_a_planted_rule_is_called_by_its_couplings(folder, tmp_path):
     """Majority of 3 x 3: (1,1) +0.066 and tee +0.013 at errors of 0.006 and 0.003."""
     output = succeed(
