@@ -52,7 +52,7 @@ def diagonal_correlation(beta, n):
 def near_correlation(beta, reach=4):
     """Return C(x, y), 0 <= x, y <= reach, float64 (reach + 1, reach + 1), exact to rounding, read-only: the quadratic recurrence.
 
-    In more digits than it loses, about 2 + 2 |lg sinh 2K| a step. 0.3 s at reach = 4 and 1e-3 < beta < 10, more far outside.
+    In more digits than it loses, about 2 + 2 |lg sinh 2K| a step. About 0.3 s at reach = 4 and 0.1 < beta < 3, minutes far outside.
 
     Raises:
         ValueError: as `axis_correlation`.
