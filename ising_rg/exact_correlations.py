@@ -52,7 +52,7 @@ def diagonal_correlation(beta, n):
 def near_correlation(beta, reach=4):
     """Return C(x, y), 0 <= x, y <= reach, float64 (reach + 1, reach + 1), exact to rounding, read-only: the quadratic recurrence.
 
-    In more digits than it loses, about 2 + 2 |lg sinh 2K| a step. 0.3 s at reach = 4, 1 s next to the critical point.
+    In more digits than it loses, about 2 + 2 |lg sinh 2K| a step. About 0.3 s at reach = 4 and 0.1 < beta < 3, minutes far outside.
 
     Raises:
         ValueError: as `axis_correlation`.
@@ -90,13 +90,12 @@ def susceptibility(beta):
     mu = exact_flow.mass(beta)
     if mu == 0:
         return math.inf
-    s = math.sinh(2 * beta)
     amplitude = exact_flow.magnetization_of_mass(-abs(mu)) ** 2  # above the critical temperature M^2 of the dual one
     if mu > 0:
-        return amplitude / (2 * s * math.sinh(mu / 2) ** 2)
+        return amplitude / (2 * math.sinh(2 * beta) * math.sinh(mu / 2) ** 2)
     import mpmath  # slow to import
 
-    w = s / (2 * (1 + s * s))
+    w = math.exp(mu) / (1 + math.exp(mu)) ** 2  # 1 / w = 4 cosh(mu / 2)^2, without overflow
     return amplitude * 4 * w**4 * float(mpmath.hyp2f1(1.5, 2.5, 3, 16 * w * w))
 
 

@@ -119,6 +119,9 @@ def test_susceptibility_is_the_sum_of_correlations():
         )  # C(x, y), x > 0, y >= 0: a quarter of the plane without the origin
         assert exact_correlations.susceptibility(beta) == pytest.approx(total, rel=1e-3)
     assert exact_correlations.susceptibility(BETA) == math.inf
+    assert exact_correlations.susceptibility(1e3) == 0 and exact_correlations.susceptibility(1e-9) == pytest.approx(
+        1 + 4e-9
+    )
 
 
 def test_susceptibility_ratio():
