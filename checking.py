@@ -21,10 +21,12 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import bitmap as bitmaps
-from ising_rg import checks, clusters, exact, folders, pictures, reports, settings, spin_files, storage
-from ising_rg.curves import CheckCurves
+from ising_rg import folders, pictures, reports, settings, storage
+from ising_rg.checks import clusters, comparison
+from ising_rg.checks.curves import CheckCurves
 from ising_rg.errors import UserError
+from ising_rg.spins import bitmaps, spin_files
+from ising_rg.theory import exact
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -61,7 +63,9 @@ def main(s):
     for result in results:
         groups.setdefault(result["L"], []).append(result)
     ensembles = [
-        checks.ensemble(group, s.BETA) for L, group in sorted(groups.items()) if len(group) >= checks.SMALLEST_ENSEMBLE
+        comparison.ensemble(group, s.BETA)
+        for L, group in sorted(groups.items())
+        if len(group) >= comparison.SMALLEST_ENSEMBLE
     ]
     for ensemble in ensembles:
         print(f"\nensemble: {ensemble['n']} configurations of {ensemble['L']} x {ensemble['L']} ({ensemble['note']})")
@@ -91,7 +95,10 @@ def main(s):
 
 def measure_kernel(s):
     """Print and write how far what a kernel grows is from the critical model."""
-    from ising_rg import kernels, quality  # torch takes seconds to import, and configurations do without
+    from ising_rg.kernels import (
+        models,  # torch takes seconds to import, and configurations do without
+        quality,
+    )
 
     settings.check_positive(s, "NUM_CONFIGS", at_least=4)
     settings.check_memory(
@@ -99,14 +106,14 @@ def measure_kernel(s):
         f"{s.NUM_CONFIGS} lattices of {3 * s.START_SIZE}^2",
         "choose fewer NUM_CONFIGS or a smaller START_SIZE",
     )
-    kernel = kernels.load(s.KERNEL_FILE)
+    kernel = models.load(s.KERNEL_FILE)
     folders.claim(s.OUTPUT_DIR)
     print(f"{s.KERNEL_FILE}: {s.START_SIZE} -> {3 * s.START_SIZE}, {s.NUM_CONFIGS} configurations")
     kl, error, coarse, fine = quality.kl_generated(kernel, s.START_SIZE, s.NUM_CONFIGS, s.SEED)
     print(f"KL(generated || true) per site {kl:.6f} +- {error:.6f} nats")
     rows = quality.correlation_rows(coarse, fine)
     for row in rows:
-        row["far"] = abs(row["z"]) > checks.THRESHOLD
+        row["far"] = abs(row["z"]) > comparison.THRESHOLD
     reports.print_rows(rows)
     forward, forward_error = quality.kl_true(kernel, s.START_SIZE, max(s.NUM_CONFIGS // 4, 4), s.SEED)
     print(f"KL(true || generated) per site {forward:.6f} +- {forward_error:.6f} nats")
@@ -141,11 +148,11 @@ def check_all(s, paths, critical):
         for name, bitmap in storage.open_configurations(path):
             if bitmap.width % 2 or bitmap.width < 4:
                 raise UserError(f"{name}: found {bitmap.width} x {bitmap.width}, needed an even size of at least 4")
-            result = checks.configuration(bitmap, s.BETA, n_expected)
+            result = comparison.configuration(bitmap, s.BETA, n_expected)
             results.append({"file": name, **result, "dimensions": dimensions(bitmap, critical)})
             if s.PICTURES:
                 if bitmap.width not in curves:
-                    curves[bitmap.width] = CheckCurves(bitmap.width, critical and bitmap.width >= checks.SMALLEST)
+                    curves[bitmap.width] = CheckCurves(bitmap.width, critical and bitmap.width >= comparison.SMALLEST)
                 curves[bitmap.width].add(bitmap)
             if len(paths) > 1:
                 with bar.external_write_mode():

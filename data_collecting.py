@@ -14,21 +14,12 @@ import os
 
 from tqdm import tqdm
 
-from ising_rg import (
-    devices,
-    exact,
-    folders,
-    lattice,
-    metropolis,
-    processes,
-    random_numbers,
-    reports,
-    settings,
-    storage,
-    swendsen_wang,
-)
+from ising_rg import devices, folders, processes, random_numbers, reports, settings, storage
 from ising_rg.errors import UserError
 from ising_rg.random_numbers import Purpose
+from ising_rg.spins import lattice
+from ising_rg.theory import exact
+from ising_rg.updates import metropolis, swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------

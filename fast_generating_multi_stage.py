@@ -16,21 +16,13 @@ import contextlib
 import glob
 import os
 
-from ising_rg import (
-    devices,
-    exact,
-    folders,
-    growing,
-    kernels,
-    manifest,
-    processes,
-    reports,
-    settings,
-    storage,
-)
+from ising_rg import devices, folders, processes, reports, settings, storage
 from ising_rg.errors import UserError
-from ising_rg.growing_streamed import Streamed
-from ising_rg.stage_pictures import StagePictures
+from ising_rg.growth import growing, manifest
+from ising_rg.growth.growing_streamed import Streamed
+from ising_rg.growth.stage_pictures import StagePictures
+from ising_rg.kernels import models
+from ising_rg.theory import exact
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -59,7 +51,7 @@ def main(s):
     sweeps = check(s)
     group = processes.start()
     device = devices.choose(s.DEVICE, "growth")
-    kernel = kernels.load(s.KERNEL_FILE)
+    kernel = models.load(s.KERNEL_FILE)
     folders.claim(s.OUTPUT_DIR, processes=group)
     timings = reports.Timings("seed", "raw", "refine", "observables", "files", "pictures")
     record = manifest.Manifest(s.OUTPUT_DIR, deciding(s, sweeps, kernel), group)

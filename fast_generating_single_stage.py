@@ -15,23 +15,13 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import (
-    bitmap,
-    devices,
-    exact,
-    folders,
-    kernels,
-    lattice,
-    metropolis,
-    observables,
-    pictures,
-    reports,
-    settings,
-    storage,
-    swendsen_wang,
-    upsampling,
-)
+from ising_rg import devices, folders, pictures, reports, settings, storage
 from ising_rg.errors import UserError
+from ising_rg.growth import upsampling
+from ising_rg.kernels import models
+from ising_rg.spins import bitmaps, lattice, observables
+from ising_rg.theory import exact
+from ising_rg.updates import metropolis, swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -54,7 +44,7 @@ _GAIN_DISTANCE = 8  # coarse sites at which C(3r) of the fine lattice is compare
 def main(s):
     check(s)
     device = devices.choose(s.DEVICE, "growth")
-    kernel = kernels.load(s.KERNEL_FILE)
+    kernel = models.load(s.KERNEL_FILE)
     folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
     configurations = generate(s, kernel, device)
@@ -66,7 +56,7 @@ def main(s):
             "name": name,
             **reports.measure(lattice.pack(spins), s.BETA)[0],
             **compare_scales(spins, seed, exact.is_critical(s.BETA)),
-            "check": reports.check(bitmap.from_spins(spins), s.BETA),
+            "check": reports.check(bitmaps.from_spins(spins), s.BETA),
         }
         rows.append(row)
         path = os.path.join(s.OUTPUT_DIR, f"{name.replace(' ', '_')}_L{len(spins)}.npy")

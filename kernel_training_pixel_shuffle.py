@@ -16,21 +16,12 @@ import zlib
 
 from tqdm import tqdm
 
-from ising_rg import (
-    bound,
-    calibration,
-    devices,
-    exact,
-    folders,
-    kernels,
-    pictures,
-    processes,
-    settings,
-    storage,
-    training,
-)
-from ising_rg.checkpoints import Checkpoint
+from ising_rg import devices, folders, pictures, processes, settings, storage
 from ising_rg.errors import UserError
+from ising_rg.kernels import models
+from ising_rg.theory import exact
+from ising_rg.training import bound, calibration, objectives
+from ising_rg.training.checkpoints import Checkpoint
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -62,7 +53,7 @@ _PARAM_FILES = {
     "conditional": "models/conditional_k5_s3.pt",
     "independent": "models/full_conn_proj_k9_s3_2048_26_2_3.pt",
 }
-_KERNELS = {"conditional": (kernels.ConditionalKernel, 5), "independent": (kernels.IndependentKernel, 9)}
+_KERNELS = {"conditional": (models.ConditionalKernel, 5), "independent": (models.IndependentKernel, 9)}
 # What does not change the weights.
 _OUTPUT_SETTINGS = {"PARAM_FILE", "DEVICE", "PICTURES", "PICTURE_DIR", "CHECKPOINT_DIR", "CHECKPOINT_SECONDS"}
 _GAIN_FITS = 3  # the secant method has then met the gain within its error
@@ -93,11 +84,11 @@ def main(s):
         finish(s, checkpoint, kernel, history, targets, f"{n_samples} x {L}^2", start, calibrated)
         group.close()
         return
-    rule, rule_history = kernels.BlockSpinRule(), None
+    rule, rule_history = models.BlockSpinRule(), None
     if s.BLOCK_RULE == "load":
-        rule = kernels.load_rule(s.BLOCK_RULE_FILE)
+        rule = models.load_rule(s.BLOCK_RULE_FILE)
     else:
-        objective = training.RuleObjective(batches, s.SEED, device, window_blocks=min(256, L // 3 - 2))
+        objective = objectives.RuleObjective(batches, s.SEED, device, window_blocks=min(256, L // 3 - 2))
         rule_exact = {
             "c10": float(objective.exact_coarse[0]),
             "r21": float(objective.exact_coarse[1] / objective.exact_coarse[0]),
@@ -115,7 +106,7 @@ def main(s):
     kernel_class, default_size = _KERNELS[s.KERNEL]
     kernel = kernel_class(s.KERNEL_SIZE or default_size).to(device)
     kernel.rule = rule.to(device).requires_grad_(False)
-    objective = training.KernelObjective(batches, rule, s.SEED, device, window_blocks=window_blocks(batches))
+    objective = objectives.KernelObjective(batches, rule, s.SEED, device, window_blocks=window_blocks(batches))
     targets = announce(s, objective)
     history = optimize(s, checkpoint, s.KERNEL, kernel, objective, s.STEPS)
     if s.KERNEL == "independent":
@@ -126,7 +117,7 @@ def main(s):
 
 def train_together(s, checkpoint, batches, device):
     """Train rule and kernel by the bound, then set the gain and calibrate; return (kernel, history, exact values, calibration)."""
-    kernel = kernels.ConditionalKernel(s.KERNEL_SIZE or _KERNELS["conditional"][1]).to(device)
+    kernel = models.ConditionalKernel(s.KERNEL_SIZE or _KERNELS["conditional"][1]).to(device)
     objective = bound.BoundObjective(batches, s.SEED, device, window_blocks=window_blocks(batches))
     targets = announce(s, objective)
     history = optimize(s, checkpoint, "bound", kernel, objective, s.STEPS)
@@ -137,7 +128,9 @@ def train_together(s, checkpoint, batches, device):
         if number:
             scales.append(bound.sharper(scales, gains))
         kernel.rule.weight.copy_(scales[-1] * weight)
-        objective = training.KernelObjective(batches, kernel.rule, s.SEED, device, window_blocks=window_blocks(batches))
+        objective = objectives.KernelObjective(
+            batches, kernel.rule, s.SEED, device, window_blocks=window_blocks(batches)
+        )
         print(f"\ngain: rule times {scales[-1]:.5f}, kernel fitted anew")
         history += optimize(s, checkpoint, f"gain {number}", kernel, objective, s.GAIN_STEPS, _GAIN_LEARNING_RATE)
         gain, error = meter(kernel)
@@ -212,7 +205,7 @@ def finish(s, checkpoint, kernel, history, targets, trained_on, start, calibrate
 def save(group, path, module, description):
     """Write weights, from process 0."""
     if group.first:
-        kernels.save(path, module, description)
+        models.save(path, module, description)
         print(f"written: {path}")
 
 
@@ -271,13 +264,13 @@ def fingerprint(s, batches):
     """Return what a checkpoint compares beside the settings: check sums of the data and of a rule that is loaded."""
     sums = {"data": zlib.crc32(b"".join(zlib.crc32(batch).to_bytes(4, "big") for batch in batches))}
     if s.BLOCK_RULE == "load":
-        sums["rule"] = kernels.load_rule(s.BLOCK_RULE_FILE).digest
+        sums["rule"] = models.load_rule(s.BLOCK_RULE_FILE).digest
     return sums
 
 
 def optimize(s, checkpoint, phase, module, objective, n_steps, learning_rate=None):
     """Run or go on with one optimization; return its history."""
-    optimization = training.Optimization(
+    optimization = objectives.Optimization(
         module, objective, n_steps, learning_rate or s.LEARNING_RATE, checkpoint.processes
     )
     print(f"{'step':>6} {'loss':>10} {'c10':>9} {'r21':>9} {'gain':>9} {'lr':>9}")
@@ -303,13 +296,13 @@ def print_row(row):
 
 
 def draw(s, rule, kernel, history):
-    maps, titles = [kernels.symmetrized(rule.weight).detach().cpu().numpy()[0, 0]], ["block-spin rule w"]
+    maps, titles = [models.symmetrized(rule.weight).detach().cpu().numpy()[0, 0]], ["block-spin rule w"]
     if s.KERNEL == "independent":
         maps += list((kernel.w1 * kernel.proj.weight).detach().cpu().numpy()[:, 0])
         titles += [f"sub-pixel ({p // 3}, {p % 3})" for p in range(9)]
     else:
         maps += [weight.detach().cpu().numpy()[0, 0] for weight in kernel.weights]
-        titles += [f"drawn {i + 1}: sub-pixel ({p // 3}, {p % 3})" for i, p in enumerate(kernels.DRAWING_ORDER)]
+        titles += [f"drawn {i + 1}: sub-pixel ({p // 3}, {p % 3})" for i, p in enumerate(models.DRAWING_ORDER)]
     path = picture_file(s)
     pictures.training(path, f"{s.KERNEL} kernel", maps, titles, history)
     print(f"written: {path}")

@@ -15,22 +15,12 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import (
-    bitmap,
-    checks,
-    devices,
-    exact,
-    folders,
-    lattice,
-    metropolis,
-    observables,
-    pictures,
-    reports,
-    settings,
-    storage,
-    swendsen_wang,
-)
+from ising_rg import devices, folders, pictures, reports, settings, storage
+from ising_rg.checks import comparison
 from ising_rg.errors import UserError
+from ising_rg.spins import bitmaps, lattice, observables
+from ising_rg.theory import exact
+from ising_rg.updates import metropolis, swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -61,7 +51,7 @@ def main(s):
     )
     series, spins, seconds = simulate(s, spins, device)
     report, against = summarize(s, L, series, seconds)
-    report["check"] = checks.with_reasons(checks.configuration(bitmap.from_spins(spins), s.BETA), against)
+    report["check"] = comparison.with_reasons(comparison.configuration(bitmaps.from_spins(spins), s.BETA), against)
     reports.print_checks([report["check"]], s.BETA)
 
     storage.save_array(
@@ -168,7 +158,7 @@ def summarize(s, L, series, seconds):
             f"note: {len(kept)} samples are {len(kept) / tau:.0f} autocorrelation times; below 50 the error is itself uncertain"
         )
     against = []
-    if abs(z) > checks.THRESHOLD:
+    if abs(z) > comparison.THRESHOLD:
         against.append(
             f"the run is not in equilibrium: its mean energy is {energy:.6f}, exact {exact_energy:.6f} (z = {z:+.1f}); "
             + reports.start_remembered(L, s.BETA, s.UPDATE)

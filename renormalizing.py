@@ -19,20 +19,11 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import (
-    blocking,
-    exact,
-    exact_flow,
-    exponents,
-    flow,
-    folders,
-    pictures,
-    reports,
-    settings,
-    spin_files,
-    storage,
-)
+from ising_rg import folders, pictures, reports, settings, storage
 from ising_rg.errors import UserError
+from ising_rg.renormalization import blocking, exponents, flow
+from ising_rg.spins import spin_files
+from ising_rg.theory import exact, temperature
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -95,7 +86,7 @@ def renormalize(s, rule, names, lattices, others):
     for level in range(s.LEVELS + 1):
         fine = lattices
         if level:
-            beta = exact_flow.coarser(s.BETA, level)
+            beta = temperature.coarser(s.BETA, level)
             bar = tqdm(fine, desc=f"level {level}", unit="lattice", leave=False, disable=None)
             lattices = [blocking.block(lattice, rule, s.SEED, level, number) for number, lattice in enumerate(bar)]
             if s.SAVE_LEVELS == "all" or (s.SAVE_LEVELS == "last" and level == s.LEVELS):

@@ -23,7 +23,12 @@ import torch.nn.functional as F
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from benchmarks.bench_metropolis import TorchLoop  # noqa: E402
-from ising_rg import exact, kernels, lattice, metropolis, settings, storage, swendsen_wang, upsampling  # noqa: E402
+from ising_rg import settings, storage  # noqa: E402
+from ising_rg.growth import upsampling  # noqa: E402
+from ising_rg.kernels import models  # noqa: E402
+from ising_rg.spins import lattice  # noqa: E402
+from ising_rg.theory import exact  # noqa: E402
+from ising_rg.updates import metropolis, swendsen_wang  # noqa: E402
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -46,7 +51,7 @@ _RUN_SITES = 13824**2
 
 def main(s):
     starts = s.STARTS if isinstance(s.STARTS, tuple) else (s.STARTS,)
-    kernel = kernels.load(s.KERNEL_FILE)
+    kernel = models.load(s.KERNEL_FILE)
     print(f"{numba.get_num_threads()} threads, device {s.DEVICE}; ns per spin, best of three (one above L = 10000)")
     print(
         f"{'L':>6} {'lattices':>8} {'raw':>8} {f'refine({s.REFINE_SWEEPS})':>10} {'stage':>8} {'c10 dev %':>10} {'+-':>6}"
@@ -165,7 +170,7 @@ def time_runs():
 @torch.no_grad()
 def time_original(s):
     """Return ns per spin of one stage as the original does it: float lattices, a convolution, 35 roll-and-where sweeps."""
-    kernel, L = kernels.load(s.INDEPENDENT_FILE), 3 * s.ORIGINAL_SIZE
+    kernel, L = models.load(s.INDEPENDENT_FILE), 3 * s.ORIGINAL_SIZE
     torch.set_num_threads(numba.get_num_threads())
     seed = torch.from_numpy(swendsen_wang.sample(s.ORIGINAL_SIZE, exact.BETA_CRITICAL, 1, s.SEED)).float()[None]
     reach = kernel.proj.weight.shape[-1] // 2

@@ -19,7 +19,10 @@ import torch
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from ising_rg import exact, lattice, metropolis, settings  # noqa: E402
+from ising_rg import settings  # noqa: E402
+from ising_rg.spins import lattice  # noqa: E402
+from ising_rg.theory import exact  # noqa: E402
+from ising_rg.updates import metropolis  # noqa: E402
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -55,7 +58,7 @@ class ThisProjectOnCuda:
     LARGEST = 2**20
 
     def __init__(self, L, beta, threads):
-        from ising_rg import metropolis_cuda
+        from ising_rg.updates import metropolis_cuda
 
         if metropolis_cuda.simulated() or metropolis_cuda.unavailable():
             raise ImportError("no GPU")

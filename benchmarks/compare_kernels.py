@@ -15,18 +15,12 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from ising_rg import (  # noqa: E402
-    checks,
-    exact,
-    fluctuations,
-    kernels,
-    metropolis,
-    pictures,
-    quality,
-    settings,
-    swendsen_wang,
-    upsampling,
-)
+from ising_rg import pictures, settings
+from ising_rg.checks import comparison
+from ising_rg.growth import upsampling
+from ising_rg.kernels import models, quality
+from ising_rg.theory import exact, fluctuations
+from ising_rg.updates import metropolis, swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -47,8 +41,8 @@ def main(s):
     settings.check_positive(s, "NUM_CONFIGS", at_least=10)
     seeds = swendsen_wang.sample(s.START_SIZE, exact.BETA_CRITICAL, s.NUM_CONFIGS, s.SEED)
     methods = {
-        "conditional": lambda: kernels.load(s.CONDITIONAL_FILE).sample(seeds, s.SEED),
-        "independent": lambda: kernels.load(s.INDEPENDENT_FILE).sample(seeds, s.SEED),
+        "conditional": lambda: models.load(s.CONDITIONAL_FILE).sample(seeds, s.SEED),
+        "independent": lambda: models.load(s.INDEPENDENT_FILE).sample(seeds, s.SEED),
         "naive copy": lambda: upsampling.naive_copy(seeds),
     }
     L, table, curves = 3 * s.START_SIZE, [], {}
@@ -68,7 +62,7 @@ def main(s):
 def refine(s, method, seeds, fine, table):
     """Sweep `fine` in place, printing and recording deviations; return dict n_sweeps -> (r, deviation, error)."""
     L, curves, done = fine.shape[-1], {}, 0
-    distances = [(r, 0) for r in checks.scales(L)]
+    distances = [(r, 0) for r in comparison.scales(L)]
     print(f"\n{method}, {s.START_SIZE} -> {L}: deviation of C(r) from exact in % (error), worst scale, its N*, gain")
     for n_sweeps in s.SWEEPS if isinstance(s.SWEEPS, tuple) else (s.SWEEPS,):
         metropolis.sweep(fine, exact.BETA_CRITICAL, n_sweeps - done, s.SEED, first_sweep=done)

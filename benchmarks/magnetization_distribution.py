@@ -18,7 +18,12 @@ from tqdm import tqdm
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from ising_rg import exact, kernels, observables, settings, swendsen_wang, upsampling  # noqa: E402
+from ising_rg import settings  # noqa: E402
+from ising_rg.growth import upsampling  # noqa: E402
+from ising_rg.kernels import models  # noqa: E402
+from ising_rg.spins import observables  # noqa: E402
+from ising_rg.theory import exact  # noqa: E402
+from ising_rg.updates import swendsen_wang  # noqa: E402
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -38,7 +43,7 @@ _BATCH = 1000
 
 def main(s):
     settings.check_positive(s, "NUM_CHAINS")
-    kernel, start = kernels.load(s.KERNEL_FILE), time.perf_counter()
+    kernel, start = models.load(s.KERNEL_FILE), time.perf_counter()
     L = s.START_SIZE * 3**s.STAGES
     sweeps = s.REFINE_SWEEPS if isinstance(s.REFINE_SWEEPS, tuple) else (s.REFINE_SWEEPS,)
     ensembles = {

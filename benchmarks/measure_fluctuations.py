@@ -16,8 +16,15 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from ising_rg import bitmap as bitmaps  # noqa: E402
-from ising_rg import checks, exact, fluctuations, local_equilibrium, settings, swendsen_wang, walls  # noqa: E402
+from ising_rg import settings  # noqa: E402
+from ising_rg.checks import (
+    comparison,  # noqa: E402
+    local_equilibrium,
+    walls,
+)
+from ising_rg.spins import bitmaps  # noqa: E402
+from ising_rg.theory import exact, fluctuations  # noqa: E402
+from ising_rg.updates import swendsen_wang  # noqa: E402
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -56,7 +63,7 @@ def samples(L, n, seed):
 
 
 def correlations(s, L):
-    distances = checks.scales(L)
+    distances = comparison.scales(L)
     displacements = [d for r in distances for d in ((r, 0), (0, r), (r, r), (r, -r))]
     values = np.array([bitmaps.correlations(b, displacements) for b in samples(L, s.CONFIGS, s.SEED + L)])
     across, down, right, left = np.moveaxis(values.reshape(s.CONFIGS, len(distances), 4), 2, 0)

@@ -16,7 +16,14 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from ising_rg import exact_correlations, exact_flow, massive_fluctuations, observables, settings, swendsen_wang  # noqa: E402
+from ising_rg import settings  # noqa: E402
+from ising_rg.spins import observables  # noqa: E402
+from ising_rg.theory import (
+    correlations,  # noqa: E402
+    massive_fluctuations,
+    temperature,
+)
+from ising_rg.updates import swendsen_wang  # noqa: E402
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -38,14 +45,14 @@ def main(s):
 
 def measure(xi, n, seed):
     """Print and return one row for each distance: xi, r, z of the mean, var C(r) L^2 / xi^(3/2) measured, its error, tabulated."""
-    beta, L = exact_flow.beta_of_xi(xi), 12 * abs(xi)
+    beta, L = temperature.beta_of_xi(xi), 12 * abs(xi)
     distances = sorted({max(1, round(abs(xi) * u)) for u in (0, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1, 3 / 2, 2, 3, 4)})
     values = []
     for first in range(0, n, _AT_ONCE):
         spins = swendsen_wang.sample(L, beta, min(_AT_ONCE, n - first), seed, _SWEEPS, first)
         values.append([observables.correlation(spins, r, 0) for r in distances])
     unit = L * L / abs(xi) ** 1.5
-    exact = exact_correlations.axis_correlation(beta, distances[-1])
+    exact = correlations.axis_correlation(beta, distances[-1])
     rows = []
     for r, c in zip(distances, np.concatenate(values, 1), strict=True):
         squares = (c - exact[r]) ** 2

@@ -16,7 +16,12 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from ising_rg import exact, kernels, observables, settings, swendsen_wang, upsampling  # noqa: E402
+from ising_rg import settings  # noqa: E402
+from ising_rg.growth import upsampling  # noqa: E402
+from ising_rg.kernels import models  # noqa: E402
+from ising_rg.spins import observables  # noqa: E402
+from ising_rg.theory import exact  # noqa: E402
+from ising_rg.updates import swendsen_wang  # noqa: E402
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -33,7 +38,7 @@ _DISTANCES = ((1, 0), (1, 1), (2, 0), (3, 0), (4, 0), (6, 0), (8, 0), (12, 0), (
 
 
 def main(s):
-    kernel = kernels.load(s.KERNEL_FILE)
+    kernel = models.load(s.KERNEL_FILE)
     start = time.perf_counter()
     seeds = swendsen_wang.sample(s.START_SIZE, exact.BETA_CRITICAL, s.NUM_CONFIGS, upsampling.seed_lattice_seed(s.SEED))
     results = [

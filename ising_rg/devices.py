@@ -34,13 +34,13 @@ def _training_obstacle():
 
 
 def _sweep_obstacle():
-    from ising_rg import metropolis_cuda
+    from ising_rg.updates import metropolis_cuda
 
     return metropolis_cuda.unavailable()
 
 
 def _growth_obstacle():
-    from ising_rg import sampling_cuda
+    from ising_rg.kernels import sampling_cuda
 
     return _sweep_obstacle() or sampling_cuda.unlike_the_cpu()
 

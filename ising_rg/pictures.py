@@ -9,8 +9,9 @@ import os
 
 import numpy as np
 
-from ising_rg import bitmap as bitmaps
-from ising_rg import exact, storage
+from ising_rg import storage
+from ising_rg.spins import bitmaps
+from ising_rg.theory import exact
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 

@@ -6,7 +6,10 @@ import time
 
 import numpy as np
 
-from ising_rg import checks, deviates, exact, exact_flow, fluctuations, metropolis, observables
+from ising_rg.checks import comparison
+from ising_rg.spins import observables
+from ising_rg.theory import deviates, exact, fluctuations, temperature
+from ising_rg.updates import metropolis
 
 WEAK_COUPLING = 0.05  # beta below which Metropolis sweeps are the slower to forget the nearer to 0 it is
 
@@ -122,7 +125,7 @@ def _error(value):
 
 def check(bitmap, beta, n_configurations=1):
     """Return `checks.configuration` of a `bitmap.Bitmap`, with what is known at this beta."""
-    return checks.configuration(bitmap, beta, n_configurations)
+    return comparison.configuration(bitmap, beta, n_configurations)
 
 
 def print_checks(results, beta):
@@ -134,8 +137,8 @@ def print_checks(results, beta):
     else:
         print(f"checked against exact theory, each by itself: {len(results) - len(bad)} good, {len(bad)} bad")
     reasons = [reason for result in bad for reason in result["reasons"]]
-    if len(results) >= checks.SMALLEST_ENSEMBLE:
-        ensemble = checks.ensemble(results, beta)
+    if len(results) >= comparison.SMALLEST_ENSEMBLE:
+        ensemble = comparison.ensemble(results, beta)
         print(f"means of all against exact theory ({len(ensemble['rows'])} observables): {ensemble['verdict']}")
         reasons += ensemble["reasons"]
     for reason in reasons[:6]:
@@ -165,9 +168,9 @@ def start_remembered(L, beta, update):
             "near beta = 0 Metropolis accepts nearly every flip, so that the sublattices turn over in step and the start is "
             f"forgotten after ~0.3 / beta = {0.3 / beta:.0f} sweeps only; --update=swendsen_wang forgets it at once"
         )
-    if beta > exact.BETA_CRITICAL and L > fluctuations.LENGTHS_BELOW * exact_flow.correlation_length(beta):
+    if beta > exact.BETA_CRITICAL and L > fluctuations.LENGTHS_BELOW * temperature.correlation_length(beta):
         return "below the critical temperature domains left by a random start outlive the run; --start=cold has none"
-    if update == "metropolis" and L > exact_flow.correlation_length(beta):
+    if update == "metropolis" and L > temperature.correlation_length(beta):
         return "a local update needs ~xi^2.17 sweeps, xi the correlation length, for equilibrium"
     return "the run is too short; a local update needs ~L^2.17 sweeps at criticality, Swendsen-Wang some hundred"
 

@@ -125,7 +125,7 @@ def check_even_size(name, L, smallest=4):
 
 def check_seed_size(name, L):
     """Raise UserError if Swendsen-Wang cannot number the sites of an L x L lattice, or has no memory for them."""
-    from ising_rg.swendsen_wang import MAX_SITES
+    from ising_rg.updates.swendsen_wang import MAX_SITES
 
     if L * L > MAX_SITES:
         raise UserError(

@@ -14,8 +14,8 @@ import os
 
 import numpy as np
 
-from ising_rg import foreign
 from ising_rg.errors import UserError
+from ising_rg.spins import foreign
 
 PIECE_BYTES = 2**26  # written at a time
 IN_MEMORY_BYTES = 2**30  # of one configuration's bits, when it is opened to be measured
@@ -133,7 +133,7 @@ def save_bitmap(path, bitmap, description, file_format="int8"):
     Args:
         file_format: "int8", (L, L) of +1 and -1; or "bits", bit-packed uint8 (L, ceil(L / 8)).
     """
-    from ising_rg import bitmap as bitmaps
+    from ising_rg.spins import bitmaps
 
     part = {"int8": bitmaps.to_spins, "bits": bitmaps.to_bytes}[file_format]
     first = part(bitmap, 0, 1)
@@ -153,7 +153,7 @@ def load_spins(path):
     Raises:
         UserError: no such file, a damaged one, or no spins in it; see `spin_files`.
     """
-    from ising_rg import bitmap as bitmaps
+    from ising_rg.spins import bitmaps
 
     return bitmaps.to_spins(_first_configuration(path))
 
@@ -166,7 +166,7 @@ def open_packed_rows(path):
     Raises:
         UserError: as `load_spins`; for values other than +1 and -1 by rows(), once it meets them.
     """
-    from ising_rg import bitmap as bitmaps
+    from ising_rg.spins import bitmaps
 
     configuration = _first_configuration(path)
     return configuration.width, lambda first, n: bitmaps.to_bytes(configuration, first, n)
@@ -180,8 +180,7 @@ def open_configurations(path):
     Raises:
         UserError: as `load_spins`.
     """
-    from ising_rg import bitmap as bitmaps
-    from ising_rg import spin_files
+    from ising_rg.spins import bitmaps, spin_files
 
     file = spin_files.open_file(path)
     for index in range(len(file)):
@@ -191,7 +190,7 @@ def open_configurations(path):
 
 
 def _first_configuration(path):
-    from ising_rg import spin_files
+    from ising_rg.spins import spin_files
 
     file = spin_files.open_file(path)
     if len(file) > 1:

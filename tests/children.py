@@ -31,9 +31,9 @@ SCRIPTS = [
 
 
 _MODULES = [
-    "ising_rg.sampling_cpu",
-    "ising_rg.metropolis_cpu",
-    "ising_rg.quality",
+    "ising_rg.kernels.sampling_cpu",
+    "ising_rg.updates.metropolis_cpu",
+    "ising_rg.kernels.quality",
     "matplotlib.figure",
 ]  # what they import late
 

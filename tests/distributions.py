@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ising_rg import exact
+from ising_rg.theory import exact
 
 
 def boltzmann_probabilities(beta, L=4):

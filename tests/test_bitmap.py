@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from ising_rg import bitmap, clusters, exact, spectra, spin_files, storage, swendsen_wang
+from ising_rg import storage
+from ising_rg.checks import clusters
 from ising_rg.errors import UserError
+from ising_rg.spins import bitmaps, spectra, spin_files
+from ising_rg.theory import exact
+from ising_rg.updates import swendsen_wang
 
 SHAPES = [(4, 4), (10, 62), (6, 124), (6, 126), (8, 128), (66, 130), (6, 300), (64, 64)]
 
@@ -16,17 +20,17 @@ def random_spins(shape, seed=0):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_bits_hold_the_spins(shape):
     spins = random_spins(shape)
-    bits = bitmap.from_spins(spins)
-    assert np.array_equal(bitmap.to_spins(bits), spins)
-    assert np.array_equal(bitmap.to_spins(bits, 1, 2), spins[1:3])
-    packed = bitmap.empty(*shape)
-    bitmap.set_rows(packed, 0, np.packbits(spins > 0, axis=1))
+    bits = bitmaps.from_spins(spins)
+    assert np.array_equal(bitmaps.to_spins(bits), spins)
+    assert np.array_equal(bitmaps.to_spins(bits, 1, 2), spins[1:3])
+    packed = bitmaps.empty(*shape)
+    bitmaps.set_rows(packed, 0, np.packbits(spins > 0, axis=1))
     assert np.array_equal(packed.words, bits.words)
-    assert bitmap.magnetization(bits) == pytest.approx(spins.mean(), abs=1e-14)
+    assert bitmaps.magnetization(bits) == pytest.approx(spins.mean(), abs=1e-14)
     for block in (1, 2, 3):
         n, m = shape[0] // block, shape[1] // block
         expected = spins[: n * block, : m * block].reshape(n, block, m, block).mean((1, 3))
-        assert bitmap.block_averages(bits, block) == pytest.approx(expected, abs=1e-6)
+        assert bitmaps.block_averages(bits, block) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -35,7 +39,7 @@ def test_correlations_of_bits_are_those_of_fourier_transforms(shape):
     spins = random_spins(shape)
     grid = spectra.correlation_grid(spins)[0]
     displacements = [(dx, dy) for dx in range(-5, shape[1]) for dy in range(-3, min(shape[0], 9))]
-    values = bitmap.correlations(bitmap.from_spins(spins), displacements)
+    values = bitmaps.correlations(bitmaps.from_spins(spins), displacements)
     assert values == pytest.approx([grid[dy % shape[0], dx % shape[1]] for dx, dy in displacements], abs=1e-13)
 
 
@@ -44,7 +48,7 @@ def test_other_values_are_refused():
         spins = random_spins((8, 70))
         spins[5, 69] = wrong
         with pytest.raises(ValueError, match="other than"):
-            bitmap.from_spins(spins)
+            bitmaps.from_spins(spins)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -55,10 +59,10 @@ def test_files_of_every_kind_are_read_alike(tmp_path, order):
     np.save(tmp_path / "bits.npy", np.packbits(stack[0] > 0, axis=1))
     names, maps = zip(*storage.open_configurations(str(tmp_path / "stack.npy")), strict=True)
     assert [name[-3:] for name in names] == ["[0]", "[1]", "[2]"]
-    assert all(np.array_equal(bitmap.to_spins(b), s) for b, s in zip(maps, stack, strict=True))
+    assert all(np.array_equal(bitmaps.to_spins(b), s) for b, s in zip(maps, stack, strict=True))
     for name in ("one", "bits"):
         ((_, only),) = storage.open_configurations(str(tmp_path / f"{name}.npy"))
-        assert np.array_equal(bitmap.to_spins(only), stack[0])
+        assert np.array_equal(bitmaps.to_spins(only), stack[0])
     np.save(tmp_path / "series.npy", np.zeros((5, 3)))
     assert not spin_files.is_configuration(str(tmp_path / "series.npy"))
     with pytest.raises(UserError, match="needed spin configurations"):
@@ -72,7 +76,7 @@ def test_structure_factor_of_blocks_is_that_of_spins():
     assert (power * multiplicity).sum() == pytest.approx(spins.size)  # Parseval: the mean of s^2 is 1
     direct = np.abs(np.fft.fft2(spins)) ** 2 / spins.size
     assert power == pytest.approx(direct[:, :97], abs=1e-9)
-    blocked = spectra.structure_factor(bitmap.block_averages(bitmap.from_spins(spins), 3), 3)[1]
+    blocked = spectra.structure_factor(bitmaps.block_averages(bitmaps.from_spins(spins), 3), 3)[1]
     assert blocked[0, 1:4] == pytest.approx(power[0, 1:4], rel=0.1)
     assert blocked[0, 0] == pytest.approx(power[0, 0], rel=1e-5)
 

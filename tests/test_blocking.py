@@ -8,10 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ising_rg import bitmap as bitmaps
-from ising_rg import blocking, exact, kernels, storage, swendsen_wang
-from ising_rg.bitfile import BitFile
+from ising_rg import storage
 from ising_rg.errors import UserError
+from ising_rg.kernels import models
+from ising_rg.renormalization import blocking
+from ising_rg.spins import bitmaps
+from ising_rg.spins.bitfile import BitFile
+from ising_rg.theory import exact
+from ising_rg.updates import swendsen_wang
 
 RULE = "models/block_spin_rule_k9_s3.pt"
 
@@ -23,7 +27,7 @@ def spins():
 
 @pytest.fixture(scope="module")
 def program():
-    return blocking.program(kernels.load_rule(RULE))
+    return blocking.program(models.load_rule(RULE))
 
 
 def test_the_law_is_the_rules(spins, program):
@@ -31,7 +35,7 @@ def test_the_law_is_the_rules(spins, program):
 
     The weights' rounding to 2^-11 shifts a mean by at most 1e-3, times g: below the standard error, 6e-3, of 10,368 spins.
     """
-    rule = kernels.load_rule(RULE)
+    rule = models.load_rule(RULE)
     padded = F.pad(torch.from_numpy(spins).float()[:, None], (rule.margin,) * 4, mode="circular")
     with torch.no_grad():
         t = torch.tanh(rule.field(padded))[:, 0].double().numpy()

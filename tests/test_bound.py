@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from ising_rg import bound, exact, kernels, quality, swendsen_wang
 from ising_rg.errors import UserError
+from ising_rg.kernels import models, quality
+from ising_rg.theory import exact
+from ising_rg.training import bound
+from ising_rg.updates import swendsen_wang
 
 BETA = exact.BETA_CRITICAL
 CONDITIONAL = "models/conditional_k5_s3.pt"
@@ -13,7 +16,7 @@ INDEPENDENT = "models/full_conn_proj_k9_s3_2048_26_2_3.pt"
 
 
 def random_kernel(size):
-    kernel = kernels.ConditionalKernel(size)
+    kernel = models.ConditionalKernel(size)
     generator = torch.Generator().manual_seed(1)
     for weight in kernel.weights:
         weight.data = 0.3 * torch.randn(weight.shape, generator=generator)
@@ -56,7 +59,7 @@ def test_search_for_the_gain_meets_a_linear_law():
 
 def test_objective_learns_and_is_a_function_of_seed_and_step():
     batches = [swendsen_wang.sample(192, BETA, 6, seed=1)]
-    kernel = kernels.ConditionalKernel(3)
+    kernel = models.ConditionalKernel(3)
     objective = bound.BoundObjective(batches, 1, "cpu", n_windows=2, window_blocks=32, seed_size=16, n_seeds=2)
     assert objective(kernel, 5, 1)[0].item() == objective(kernel, 5, 1)[0].item() != objective(kernel, 5, 0)[0].item()
     optimizer = torch.optim.Adam(kernel.parameters(), lr=0.02)
@@ -73,7 +76,7 @@ def test_objective_learns_and_is_a_function_of_seed_and_step():
 
 def test_kl_of_the_shipped_kernel_in_both_directions():
     """16 -> 48: at most 9e-4 nats a site both ways, 4.5 standard errors included; the rule's share is a part of it."""
-    kernel = kernels.load(CONDITIONAL)
+    kernel = models.load(CONDITIONAL)
     for measure, n in ((quality.kl_generated, 400), (quality.kl_true, 100)):
         kl, error, *_ = measure(kernel, 16, n, seed=3)
         assert 0 < kl and kl + 4.5 * error < 9e-4, (kl, error)
@@ -83,13 +86,13 @@ def test_kl_of_the_shipped_kernel_in_both_directions():
 
 def test_kl_of_the_independent_kernel_is_far_larger():
     """Independent spins lack the energy inside blocks: about 0.1 nats a site, both by ln q and by a rule read from its JSON."""
-    kl, error, *_ = quality.kl_generated(kernels.load(INDEPENDENT), 16, 60, seed=3)
+    kl, error, *_ = quality.kl_generated(models.load(INDEPENDENT), 16, 60, seed=3)
     assert 0.02 < kl < 0.5 and error < 0.01
 
 
 def test_a_kernel_that_does_not_tell_its_rule_says_so(tmp_path):
     torch.save(torch.load(INDEPENDENT, weights_only=True), tmp_path / "bare.pt")
-    kernel = kernels.load(str(tmp_path / "bare.pt"))
+    kernel = models.load(str(tmp_path / "bare.pt"))
     spins = swendsen_wang.hot_start((1, 12, 12), 1)
     with pytest.raises(UserError, match="without its block-spin rule"):
         kernel.block_log_prob(spins[:, :4, :4], spins)
@@ -97,7 +100,7 @@ def test_a_kernel_that_does_not_tell_its_rule_says_so(tmp_path):
 
 def test_rule_log_prob_is_a_law():
     """ln P(S | s) of the four states of two blocks, the others fixed, sums to the law of the others: ratios are sigma(2 w*s)."""
-    rule = kernels.load(CONDITIONAL).rule
+    rule = models.load(CONDITIONAL).rule
     fine = swendsen_wang.sample(18, BETA, 1, seed=2)
     coarse = np.ones((1, 6, 6), np.int8)
     padded = torch.nn.functional.pad(torch.from_numpy(fine).float()[:, None], (rule.margin,) * 4, mode="circular")
@@ -112,9 +115,9 @@ def test_generated_ensembles_at_every_scale():
     """64 -> 192, 300 configurations, raw and after 2 sweeps: c10, c11, c20, c30 within 0.2 % of exact (c10 after sweeps
     within 0.05 %), gain within 0.0007, beyond 4.5 standard errors each.
     """
-    from ising_rg import upsampling
+    from ising_rg.growth import upsampling
 
-    kernel, seeds = kernels.load(CONDITIONAL), swendsen_wang.sample(64, BETA, 300, seed=8)
+    kernel, seeds = models.load(CONDITIONAL), swendsen_wang.sample(64, BETA, 300, seed=8)
     for n_sweeps, c10_bias in ((0, 0.002), (2, 0.0005)):
         rows = quality.correlation_rows(seeds, upsampling.upsample(seeds, kernel, BETA, n_sweeps, seed=9))
         assert abs(rows[0]["measured"] - exact.STAGE_GAIN) < 0.0007 + 4.5 * rows[0]["error"]

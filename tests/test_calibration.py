@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from ising_rg import calibration, exact, kernels, storage, swendsen_wang, training
-from ising_rg.kernels import DRAWING_ORDER
-from ising_rg.symmetry import SYMMETRIES, symmetrized_channels, transformed
+from ising_rg import storage
+from ising_rg.kernels import models
+from ising_rg.kernels.models import DRAWING_ORDER
+from ising_rg.kernels.symmetry import SYMMETRIES, symmetrized_channels, transformed
+from ising_rg.theory import exact
+from ising_rg.training import calibration, objectives
+from ising_rg.updates import swendsen_wang
 
 BETA = exact.BETA_CRITICAL
 CONDITIONAL = "models/conditional_k5_s3.pt"
@@ -20,7 +24,7 @@ def batches():
 
 def test_every_tap_belongs_to_one_class():
     for size in (3, 5):
-        kernel = kernels.ConditionalKernel(size)
+        kernel = models.ConditionalKernel(size)
         classes = calibration.tap_classes(kernel)
         for p in range(9):
             assert torch.equal(sum(masks[p] for masks in classes.values()), kernel.taps(p))
@@ -28,7 +32,7 @@ def test_every_tap_belongs_to_one_class():
 
 def test_classes_of_coarse_taps_are_symmetric():
     """The square's group, acting on taps and sub-pixels together, maps every class of coarse taps onto itself."""
-    for name, masks in calibration.tap_classes(kernels.load(CONDITIONAL)).items():
+    for name, masks in calibration.tap_classes(models.load(CONDITIONAL)).items():
         if "coarse" in name:
             channels = torch.zeros(9, 1, 5, 5)
             channels[list(DRAWING_ORDER), 0] = torch.stack([mask[0, 0] for mask in masks])
@@ -36,7 +40,7 @@ def test_classes_of_coarse_taps_are_symmetric():
 
 
 def test_shift_changes_its_class_alone_and_keeps_the_symmetry():
-    kernel = kernels.load(CONDITIONAL)
+    kernel = models.load(CONDITIONAL)
     before = [weight.detach().clone() for weight in kernel.weights]
     classes = calibration.tap_classes(kernel)
     name = "edge, fine 1"
@@ -57,10 +61,10 @@ def test_shift_changes_its_class_alone_and_keeps_the_symmetry():
 
 def test_fisher_information_is_the_cost_of_a_shift(batches):
     """x F x / 2 against the mean divergence of the spins' two Bernoulli laws, small x: equal to third order, 3 % here."""
-    kernel = kernels.load(CONDITIONAL)
+    kernel = models.load(CONDITIONAL)
     classes = calibration.tap_classes(kernel)
-    windows, generator = training.random_windows(batches, 2, 3 * 20 + 2 * kernel.rule.margin, 1, 0)
-    coarse, fine = training.draw_coarse(kernel.rule, windows, generator)
+    windows, generator = objectives.random_windows(batches, 2, 3 * 20 + 2 * kernel.rule.margin, 1, 0)
+    coarse, fine = objectives.draw_coarse(kernel.rule, windows, generator)
     F = calibration.fisher(kernel, classes, coarse, fine)
     x = 0.004 * np.random.default_rng(1).normal(size=len(classes)) / np.sqrt(np.diag(F))
     with torch.no_grad():
@@ -94,7 +98,7 @@ def linear_law(kernel, target, bend=0.0):
 
 
 def test_calibration_of_what_is_right_changes_nothing(batches, monkeypatch):
-    kernel = kernels.load(CONDITIONAL)
+    kernel = models.load(CONDITIONAL)
     monkeypatch.setattr(calibration, "deviations", linear_law(calibration.on_grid(kernel), 0.0))
     result = run(calibration.Calibration(kernel, batches, swendsen_wang.sample(12, BETA, 8, seed=1), 1)).result()
     for new, old in zip(result.weights, calibration.on_grid(kernel).weights, strict=True):
@@ -104,7 +108,7 @@ def test_calibration_of_what_is_right_changes_nothing(batches, monkeypatch):
 @pytest.mark.parametrize("bend", [0.0, 5.0, 10.0])
 def test_search_meets_a_law_of_known_answer(batches, monkeypatch, bend):
     """Deviations that a shift of known, small cost removes: a fifth of the tolerances is met, slopes right or not."""
-    kernel = kernels.load(CONDITIONAL)
+    kernel = models.load(CONDITIONAL)
     target = np.random.default_rng(4).normal(size=len(calibration.tap_classes(kernel))) * 5e-4
     monkeypatch.setattr(calibration, "deviations", linear_law(kernel, target, bend))
     monkeypatch.setattr(calibration, "KL_SCALE", 1.0)
@@ -117,7 +121,7 @@ def test_search_meets_a_law_of_known_answer(batches, monkeypatch, bend):
 
 def test_interrupted_calibration_ends_with_the_same_weights(batches, monkeypatch, tmp_path):
     """Interrupted while slopes are measured, and between two of the last steps (the real deviations: test_scripts.py)."""
-    kernel, seeds = kernels.load(CONDITIONAL), swendsen_wang.sample(12, BETA, 8, seed=1)
+    kernel, seeds = models.load(CONDITIONAL), swendsen_wang.sample(12, BETA, 8, seed=1)
     monkeypatch.setattr(calibration, "deviations", linear_law(kernel, 1e-3, 20.0))
     whole = run(calibration.Calibration(kernel, batches, seeds, 1))
     for n_done in (3, whole.n_steps - 2):
@@ -135,7 +139,7 @@ def test_interrupted_calibration_ends_with_the_same_weights(batches, monkeypatch
 
 def test_weights_on_the_grid_are_what_is_drawn_with():
     """Rounding again changes nothing; every sum of neighbouring weights is kept within one unit, every weight too."""
-    kernel = kernels.load(CONDITIONAL)
+    kernel = models.load(CONDITIONAL)
     result, unit = calibration.on_grid(kernel), 2.0 ** -kernel.fixed_point()[1]
     weights, bits = result.fixed_point()
     assert 2.0**-bits == unit
@@ -147,7 +151,7 @@ def test_weights_on_the_grid_are_what_is_drawn_with():
 
 
 def test_deviations_depend_on_kernel_and_seed_alone():
-    kernel, seeds = kernels.load(CONDITIONAL), swendsen_wang.sample(12, BETA, 8, seed=1)
+    kernel, seeds = models.load(CONDITIONAL), swendsen_wang.sample(12, BETA, 8, seed=1)
     found = calibration.deviations(kernel, seeds, 5)
     assert found.shape == (N_DEVIATIONS,) and np.array_equal(found, calibration.deviations(kernel, seeds, 5))
     assert not np.array_equal(found, calibration.deviations(kernel, seeds, 6))

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from ising_rg import exact, swendsen_wang
+from ising_rg.theory import exact
+from ising_rg.updates import swendsen_wang
 from tests.test_scripts import MULTI, fail, run, succeed
 
 

@@ -6,18 +6,12 @@ import os
 import numpy as np
 import pytest
 
-from ising_rg import (
-    bitmap,
-    checks,
-    deviates,
-    exact,
-    exact_flow,
-    fluctuations,
-    kernels,
-    metropolis,
-    swendsen_wang,
-    upsampling,
-)
+from ising_rg.checks import comparison
+from ising_rg.growth import upsampling
+from ising_rg.kernels import models
+from ising_rg.spins import bitmaps
+from ising_rg.theory import deviates, exact, fluctuations, temperature
+from ising_rg.updates import metropolis, swendsen_wang
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BETA = exact.BETA_CRITICAL
@@ -25,7 +19,7 @@ L = 1536
 
 
 def check(spins, beta=BETA):
-    return checks.configuration(bitmap.from_spins(np.ascontiguousarray(spins)), beta)
+    return comparison.configuration(bitmaps.from_spins(np.ascontiguousarray(spins)), beta)
 
 
 def z_scores(results):
@@ -47,7 +41,7 @@ def assert_good(results):
 def test_z_scores_of_equilibrated_configurations():
     results = [check(spins) for spins in swendsen_wang.sample(256, BETA, 200, seed=5)]
     assert_good(results)
-    ensemble = checks.ensemble(results, BETA)
+    ensemble = comparison.ensemble(results, BETA)
     assert ensemble["verdict"] == "good" and ensemble["n"] == 200
     assert {"U4", "xi/L", "|m| L^(1/8)", "var(E)/L^2", "C(128,0)"} <= {row["name"] for row in ensemble["rows"]}
 
@@ -55,7 +49,7 @@ def test_z_scores_of_equilibrated_configurations():
 @pytest.mark.parametrize("n_sweeps", [2, 5])
 def test_z_scores_of_generated_configurations(n_sweeps):
     """86 -> 258 with the default kernel, refined; of raw lattices local equilibrium fails from L = 576 on (docs/physics.md)."""
-    kernel = kernels.load(os.path.join(ROOT, "models/conditional_k5_s3.pt"))
+    kernel = models.load(os.path.join(ROOT, "models/conditional_k5_s3.pt"))
     seeds = swendsen_wang.sample(86, BETA, 200, seed=3)
     assert_good([check(spins) for spins in upsampling.upsample(seeds, kernel, BETA, n_sweeps, seed=4)])
 
@@ -147,7 +141,7 @@ def test_equilibrated_ones_at_other_temperatures_are_good(beta, L):
     results = [check(spins, beta) for spins in equilibrated(L, beta, n)]
     assert [reason for result in results for reason in result["reasons"]] == []
     names = [row["name"] for row in results[0]["rows"]]
-    judged = L > (20 if beta > BETA else 8) * exact_flow.correlation_length(beta)
+    judged = L > (20 if beta > BETA else 8) * temperature.correlation_length(beta)
     assert judged == (("|m|" if beta > BETA else "m") in names) == (not results[0]["notes"])
     for name in {"c10", "|m|", "m"} & set(names):
         z = np.array([result["rows"][names.index(name)]["z"] for result in results])
@@ -225,8 +219,8 @@ def test_small_lattices_have_rows_and_a_verdict(size):
 
 def test_the_threshold_grows_with_the_number_of_lattices():
     """P(|z| > 4.5) = 6.8e-6; of 1,000 lattices, one is called bad as rarely."""
-    assert checks.threshold(1) == pytest.approx(4.5, abs=1e-6)
-    assert math.erfc(checks.threshold(1000) / math.sqrt(2)) == pytest.approx(
+    assert comparison.threshold(1) == pytest.approx(4.5, abs=1e-6)
+    assert math.erfc(comparison.threshold(1000) / math.sqrt(2)) == pytest.approx(
         math.erfc(4.5 / math.sqrt(2)) / 1000, rel=1e-3
     )
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from numba import njit
 
-from ising_rg import bitmap as bitmaps
-from ising_rg import couplings, exact, operators, swendsen_wang
 from ising_rg.errors import UserError
+from ising_rg.renormalization import couplings, operators
+from ising_rg.spins import bitmaps
+from ising_rg.theory import exact
+from ising_rg.updates import swendsen_wang
 
 MIXED = {"(1,0)": 0.28, "(1,1)": 0.07, "plaquette": 0.05}  # well above the critical temperature
 

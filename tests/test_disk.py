@@ -6,8 +6,10 @@ import subprocess
 import numpy as np
 import pytest
 
-from ising_rg import kernels, settings, storage, streaming
-from ising_rg.bitfile import BitFile
+from ising_rg import settings, storage
+from ising_rg.growth import streaming
+from ising_rg.kernels import models
+from ising_rg.spins.bitfile import BitFile
 from tests import children
 from tests.test_kills import end, manifest_kinds
 
@@ -32,7 +34,7 @@ def forget_the_disk_check():
 
 
 def streamed(folder):
-    rows = 2 * streaming.margin(kernels.load("models/conditional_k5_s3.pt"), 5) + 64
+    rows = 2 * streaming.margin(models.load("models/conditional_k5_s3.pt"), 5) + 64
     return (*GROW, "--file_format=bits", f"--output_dir={folder}", f"--max_memory={streaming.memory(rows, 576)}")
 
 
@@ -88,7 +90,7 @@ def test_a_stage_that_vanished_is_named(tmp_path):
 
 def remove_the_coarse_file():
     """In the child: the file of stage 1 is removed when stage 2 begins."""
-    from ising_rg.growing_streamed import Streamed
+    from ising_rg.growth.growing_streamed import Streamed
 
     plan = Streamed._plan
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg import exact
+from ising_rg.theory import exact
 
 BETA = exact.BETA_CRITICAL
 

@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg import exact, exact_correlations, exact_flow, massive_fluctuations, observables, swendsen_wang
+from ising_rg.spins import observables
+from ising_rg.theory import correlations, exact, massive_fluctuations, temperature
+from ising_rg.updates import swendsen_wang
 
 BETA = exact.BETA_CRITICAL
 BETAS = [0.01, 0.1, 0.3, 0.43, 0.4406, BETA, 0.4408, 0.45, 0.6, 1.0, 3.0]
@@ -13,7 +15,7 @@ BETAS = [0.01, 0.1, 0.3, 0.43, 0.4406, BETA, 0.4408, 0.45, 0.6, 1.0, 3.0]
 
 @pytest.mark.parametrize("beta", BETAS)
 def test_nearest_neighbours_are_onsagers_energy(beta):
-    assert exact_correlations.axis_correlation(beta, 3)[1] == pytest.approx(exact.onsager_c10(beta), abs=1e-14)
+    assert correlations.axis_correlation(beta, 3)[1] == pytest.approx(exact.onsager_c10(beta), abs=1e-14)
 
 
 def test_critical_correlations():
@@ -23,16 +25,12 @@ def test_critical_correlations():
     """
     r = np.arange(exact.MAX_BULK_DISTANCE + 1)
     for beta in (math.nextafter(BETA, 0), math.nextafter(BETA, 1)):
-        assert exact_correlations.axis_correlation(beta, 64) == pytest.approx(exact.bulk_correlation(r, 0), abs=1e-12)
-        assert exact_correlations.diagonal_correlation(beta, 64) == pytest.approx(
-            exact.bulk_correlation(r, r), abs=1e-12
-        )
+        assert correlations.axis_correlation(beta, 64) == pytest.approx(exact.bulk_correlation(r, 0), abs=1e-12)
+        assert correlations.diagonal_correlation(beta, 64) == pytest.approx(exact.bulk_correlation(r, r), abs=1e-12)
     for beta in (BETA,):
-        assert exact_correlations.axis_correlation(beta, 64) == pytest.approx(exact.bulk_correlation(r, 0), abs=5e-14)
-        assert exact_correlations.diagonal_correlation(beta, 64) == pytest.approx(
-            exact.bulk_correlation(r, r), abs=5e-14
-        )
-    assert exact_correlations.near_correlation(BETA, 4) == pytest.approx(
+        assert correlations.axis_correlation(beta, 64) == pytest.approx(exact.bulk_correlation(r, 0), abs=5e-14)
+        assert correlations.diagonal_correlation(beta, 64) == pytest.approx(exact.bulk_correlation(r, r), abs=5e-14)
+    assert correlations.near_correlation(BETA, 4) == pytest.approx(
         exact.bulk_correlation(r[:5, None], r[:5]), abs=5e-14
     )
 
@@ -40,9 +38,9 @@ def test_critical_correlations():
 @pytest.mark.parametrize("beta", [0.1, 0.43, 0.4408, 0.6])
 def test_the_recurrence_leads_from_the_axis_to_the_diagonal(beta):
     """The table starts from determinants on the axis alone; its diagonal is to be those of the diagonal's own symbol."""
-    table = exact_correlations.near_correlation(beta, 4)
-    assert np.diag(table) == pytest.approx(exact_correlations.diagonal_correlation(beta, 4), abs=1e-14)
-    assert table[0] == pytest.approx(exact_correlations.axis_correlation(beta, 4), abs=1e-14)
+    table = correlations.near_correlation(beta, 4)
+    assert np.diag(table) == pytest.approx(correlations.diagonal_correlation(beta, 4), abs=1e-14)
+    assert table[0] == pytest.approx(correlations.axis_correlation(beta, 4), abs=1e-14)
     assert np.array_equal(table, table.T)
 
 
@@ -50,7 +48,7 @@ def test_high_temperature_series():
     """The number of shortest paths, binomial(x + y, x), times v^(x + y), v = tanh K; the next term is about 4 v^2 of it."""
     beta = 1e-3
     v = math.tanh(beta)
-    table = exact_correlations.near_correlation(beta, 3)
+    table = correlations.near_correlation(beta, 3)
     for (x, y), leading in {
         (1, 0): v,
         (1, 1): 2 * v**2,
@@ -70,7 +68,7 @@ def test_low_temperature_series():
     """
     beta = 2.0
     u = math.exp(-8 * beta)
-    table = exact_correlations.near_correlation(beta, 2)
+    table = correlations.near_correlation(beta, 2)
     assert table[1, 0] == pytest.approx(1 - 4 * u - 12 * u**1.5, abs=200 * u**2)
     assert table[1, 1] == pytest.approx(1 - 4 * u - 16 * u**1.5, abs=200 * u**2)
     assert table[2, 2] == pytest.approx(1 - 4 * u - 16 * u**1.5, abs=200 * u**2)
@@ -79,8 +77,8 @@ def test_low_temperature_series():
 @pytest.mark.parametrize("beta", [0.45, 0.6, 1.0])
 def test_far_correlations_are_the_magnetization_squared(beta):
     """Both determinants at 60 correlation lengths, where e^-60 is left: Szego's theorem gives Yang's formula."""
-    n = math.ceil(60 * exact_flow.correlation_length(beta))
-    for function in (exact_correlations.axis_correlation, exact_correlations.diagonal_correlation):
+    n = math.ceil(60 * temperature.correlation_length(beta))
+    for function in (correlations.axis_correlation, correlations.diagonal_correlation):
         assert function(beta, n)[-1] == pytest.approx(exact.spontaneous_magnetization(beta) ** 2, rel=1e-12)
 
 
@@ -92,12 +90,12 @@ def test_long_determinants_by_elimination(xi):
     and a2 = e^(-2K) coth K, z = e^(it);
     its coefficients by Fourier transform alias by a2^(+-2^17), below e^-200. Elimination loses some digits above T_c.
     """
-    beta, n_points = exact_flow.beta_of_xi(xi), 2**17
+    beta, n_points = temperature.beta_of_xi(xi), 2**17
     z = np.exp(2j * np.pi * np.arange(n_points) / n_points)
     a1, a2 = math.exp(-2 * beta) * math.tanh(beta), math.exp(-2 * beta) / math.tanh(beta)
     symbol = (1 - a1 * z) / abs(1 - a1 * z) * (1 - a2 / z) / abs(1 - a2 / z)
     coefficients = np.fft.fft(symbol).real / n_points
-    found = exact_correlations.axis_correlation(beta, 3 * abs(xi))
+    found = correlations.axis_correlation(beta, 3 * abs(xi))
     for n in (1, 2, abs(xi), 3 * abs(xi)):
         i = np.arange(n)
         determinant = np.linalg.det(coefficients[i[:, None] - i])
@@ -111,22 +109,20 @@ def test_susceptibility_is_the_sum_of_correlations():
     """
     v = math.tanh(0.1)
     series = np.polynomial.polynomial.polyval(v, [1, 4, 12, 36, 100, 276, 740, 1972, 5172])
-    assert exact_correlations.susceptibility(0.1) == pytest.approx(series, rel=1e-3)
+    assert correlations.susceptibility(0.1) == pytest.approx(series, rel=1e-3)
     for beta in (0.1, 0.2, 0.6):
-        connected = exact_correlations.near_correlation(beta, 8) - exact.spontaneous_magnetization(beta) ** 2
+        connected = correlations.near_correlation(beta, 8) - exact.spontaneous_magnetization(beta) ** 2
         total = (
             4 * connected[1:, :].sum() + connected[0, 0]
         )  # C(x, y), x > 0, y >= 0: a quarter of the plane without the origin
-        assert exact_correlations.susceptibility(beta) == pytest.approx(total, rel=1e-3)
-    assert exact_correlations.susceptibility(BETA) == math.inf
-    assert exact_correlations.susceptibility(1e3) == 0 and exact_correlations.susceptibility(1e-9) == pytest.approx(
-        1 + 4e-9
-    )
+        assert correlations.susceptibility(beta) == pytest.approx(total, rel=1e-3)
+    assert correlations.susceptibility(BETA) == math.inf
+    assert correlations.susceptibility(1e3) == 0 and correlations.susceptibility(1e-9) == pytest.approx(1 + 4e-9)
 
 
 def test_susceptibility_ratio():
     """chi above over chi below at the same |mu| -> 0: 37.69365 (Barouch, McCoy, Wu 1973), of the leading parts alone 12 pi."""
-    above, below = (exact_correlations.susceptibility(exact_flow.beta_of_mass(mu)) for mu in (1e-5, -1e-5))
+    above, below = (correlations.susceptibility(temperature.beta_of_mass(mu)) for mu in (1e-5, -1e-5))
     assert above / below == pytest.approx(12 * math.pi, rel=1e-3)
     assert above / below == pytest.approx(37.69365, rel=1e-3)
 
@@ -138,11 +134,11 @@ def test_correlations_and_their_scatter_are_those_of_swendsen_wang(xi):
     L / xi = 26: the torus differs by e^-26; sweeps decorrelate within a few at xi = 5. Errors of the means from their own scatter,
     which has an error of 1 / sqrt(400) = 5 % itself; it is known exactly at r = 1 and tabulated to 4 % beyond.
     """
-    beta, L, n = exact_flow.beta_of_xi(xi), 128, 200
+    beta, L, n = temperature.beta_of_xi(xi), 128, 200
     spins = swendsen_wang.sample(L, beta, n, seed=3, n_thermalization=40)
-    axis, diagonal = exact_correlations.axis_correlation(beta, 15), exact_correlations.diagonal_correlation(beta, 10)
+    axis, diagonal = correlations.axis_correlation(beta, 15), correlations.diagonal_correlation(beta, 10)
     expected = {(r, 0): axis[r] for r in (1, 2, 5, 15)} | {(10, 10): diagonal[10]}
-    near = exact_correlations.near_correlation(beta, 3)
+    near = correlations.near_correlation(beta, 3)
     for (x, y), value in (expected | {place: near[place] for place in ((1, 1), (2, 1), (3, 2))}).items():
         found = observables.correlation(spins, x, y)
         assert abs(found.mean() - value) < 4 * found.std() / math.sqrt(n)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg import exact, exact_correlations, exact_flow
+from ising_rg.theory import correlations, exact, temperature
 
 BETA = exact.BETA_CRITICAL
 MASSES = (1e-14, 1e-6, 1e-3, 0.03, 0.5, 4.0, 40.0, 300.0)
@@ -15,7 +15,7 @@ MASSES = (1e-14, 1e-6, 1e-3, 0.03, 0.5, 4.0, 40.0, 300.0)
 @pytest.mark.parametrize("mu", MASSES)
 def test_mass_and_temperature_are_inverse(mu, sign):
     """To the rounding of K: d mu / dK = -2 - 2 / sinh 2K, so K (1 +- 2^-53) is mu within 2 (|mu| + 1) 2^-53, taken four times."""
-    found = exact_flow.mass(exact_flow.beta_of_mass(sign * mu))
+    found = temperature.mass(temperature.beta_of_mass(sign * mu))
     assert abs(found - sign * mu) < 8 * (mu + 1) * 2**-53
 
 
@@ -27,26 +27,26 @@ def test_mass_is_its_formula(beta):
     with mpmath.workdps(250):
         k = mpmath.mpf(beta)
         expected = float(-mpmath.log(mpmath.tanh(k)) - 2 * k)
-    assert exact_flow.mass(beta) == pytest.approx(expected, rel=2e-15, abs=2e-16)
-    assert exact_flow.beta_of_mass(expected) == pytest.approx(beta, rel=1e-13)
+    assert temperature.mass(beta) == pytest.approx(expected, rel=2e-15, abs=2e-16)
+    assert temperature.beta_of_mass(expected) == pytest.approx(beta, rel=1e-13)
 
 
 def test_critical_is_exact():
-    assert exact_flow.mass(BETA) == 0 and exact_flow.beta_of_mass(0) == BETA
-    assert exact_flow.stage_betas(BETA, 3) == [BETA] * 4
-    assert exact_flow.stage_gain(BETA) == exact.STAGE_GAIN
-    assert exact_flow.correlation_length(BETA) == exact_flow.correlation_length(BETA, diagonal=True) == math.inf
-    assert exact_flow.beta_of_xi("critical") == exact_flow.beta_of_xi(math.inf) == BETA
+    assert temperature.mass(BETA) == 0 and temperature.beta_of_mass(0) == BETA
+    assert temperature.stage_betas(BETA, 3) == [BETA] * 4
+    assert temperature.stage_gain(BETA) == exact.STAGE_GAIN
+    assert temperature.correlation_length(BETA) == temperature.correlation_length(BETA, diagonal=True) == math.inf
+    assert temperature.beta_of_xi("critical") == temperature.beta_of_xi(math.inf) == BETA
 
 
 @pytest.mark.parametrize("xi", [10, 300, -10, -300, -1e9])
 def test_stages_multiply_lengths_by_three(xi):
-    betas = exact_flow.stage_betas(exact_flow.beta_of_xi(xi), 3)
-    lengths = [exact_flow.correlation_length(beta) for beta in betas]
+    betas = temperature.stage_betas(temperature.beta_of_xi(xi), 3)
+    lengths = [temperature.correlation_length(beta) for beta in betas]
     assert lengths == pytest.approx([abs(xi) / 27, abs(xi) / 9, abs(xi) / 3, abs(xi)], rel=1e-13 * max(1, abs(xi) / 30))
     assert all((beta < BETA) == (xi > 0) for beta in betas)
-    assert exact_flow.coarser(betas[-1], 3) == betas[0]
-    assert exact_flow.coarser(betas[0], -3) == pytest.approx(betas[-1], rel=1e-14)
+    assert temperature.coarser(betas[-1], 3) == betas[0]
+    assert temperature.coarser(betas[0], -3) == pytest.approx(betas[-1], rel=1e-14)
 
 
 @pytest.mark.parametrize("beta", [0.3, 0.42, 0.46, 0.6])
@@ -56,11 +56,11 @@ def test_lengths_are_those_of_the_correlations(beta):
     r = 8 xi: above, C is e^-8 of its value at 1, below e^-8 / 64 of M^2, of which rounding is 1e-10.
     """
     for diagonal, function in (
-        (False, exact_correlations.axis_correlation),
-        (True, exact_correlations.diagonal_correlation),
+        (False, correlations.axis_correlation),
+        (True, correlations.diagonal_correlation),
     ):
         step = math.sqrt(2) if diagonal else 1
-        length = exact_flow.correlation_length(beta, diagonal) / step
+        length = temperature.correlation_length(beta, diagonal) / step
         r = math.ceil(8 * length)
         connected = function(beta, r + 1)[r:] - exact.spontaneous_magnetization(beta) ** 2
         power = 2 if beta > BETA else 0.5
@@ -71,8 +71,8 @@ def test_lengths_are_those_of_the_correlations(beta):
 def test_diagonal_length_is_shorter():
     """By mu^2 / 48, the next term being of order mu^4: what keeps a stage from being exact in every direction."""
     for mu in (0.02, -0.02):
-        beta = exact_flow.beta_of_mass(mu)
-        ratio = exact_flow.correlation_length(beta, diagonal=True) / exact_flow.correlation_length(beta)
+        beta = temperature.beta_of_mass(mu)
+        ratio = temperature.correlation_length(beta, diagonal=True) / temperature.correlation_length(beta)
         assert ratio == pytest.approx(1 - mu**2 / 48, abs=mu**4)
 
 
@@ -80,9 +80,9 @@ def test_gain_tends_to_the_critical_one():
     """g = 3^(-1/8) (1 + a mu + O(mu^2)) above and below, a = +-1 / (4 sqrt 2): s^4 = 1 -+ 2 sqrt 2 |mu| + 4 mu^2 in M and Z."""
     for mu in (1e-12, 1e-6, 1e-4):
         for sign in (1, -1):
-            relative = exact_flow.gain_of_mass(sign * mu) / exact.STAGE_GAIN - 1
+            relative = temperature.gain_of_mass(sign * mu) / exact.STAGE_GAIN - 1
             assert abs(relative) < mu
-    assert exact_flow.gain_of_mass(-1e-3) > exact.STAGE_GAIN
+    assert temperature.gain_of_mass(-1e-3) > exact.STAGE_GAIN
 
 
 def test_gain_is_the_ratio_of_correlations():
@@ -92,43 +92,43 @@ def test_gain_is_the_ratio_of_correlations():
     that correction: below mu'^2 / (8 * 12) < 1e-3 at mu' = 0.3, r = 12 xi.
     """
     for xi in (10, 100, -10, -100):
-        fine = exact_flow.beta_of_xi(xi)
+        fine = temperature.beta_of_xi(xi)
         r = round(4 * abs(xi))
         c_fine, c_coarse = (
-            exact_correlations.axis_correlation(fine, 3 * r),
-            exact_correlations.axis_correlation(exact_flow.coarser(fine), r),
+            correlations.axis_correlation(fine, 3 * r),
+            correlations.axis_correlation(temperature.coarser(fine), r),
         )
-        g = exact_flow.stage_gain(fine)
+        g = temperature.stage_gain(fine)
         assert c_fine[-1] / c_coarse[-1] == pytest.approx(g * g, rel=1e-3 * (10 / xi) ** 2 if xi > 0 else 1e-8)
 
 
 def test_axis_amplitude():
     """At r = 20 xi, with the next terms of K_0, 1 - 1 / (8 mu r) + 9 / (128 mu^2 r^2) - 225 / (3072 mu^3 r^3): the last is 1e-5."""
     for mu in (0.01, 0.1):
-        beta, r = exact_flow.beta_of_mass(mu), round(20 / mu)
-        leading = exact_flow.axis_amplitude(mu) * math.exp(-mu * r) / math.sqrt(r)
+        beta, r = temperature.beta_of_mass(mu), round(20 / mu)
+        leading = temperature.axis_amplitude(mu) * math.exp(-mu * r) / math.sqrt(r)
         expected = leading * (1 - 1 / 160 + 9 / 128 / 400)
-        assert exact_correlations.axis_correlation(beta, r)[r] == pytest.approx(expected, rel=2e-4)
+        assert correlations.axis_correlation(beta, r)[r] == pytest.approx(expected, rel=2e-4)
 
 
 def test_extreme_temperatures():
     """beta -> 0: C(r) -> K^r; beta -> infinity: M -> 1. Nothing overflows."""
     for beta in (1e-300, 1e-30, 50.0, 1e4):
-        assert exact_flow.coarser(beta) >= 0 and 0 <= exact_flow.stage_gain(beta) <= 1
-    assert exact_flow.stage_gain(1e4) == 1
-    assert exact_flow.mass(1e4) == -2e4
+        assert temperature.coarser(beta) >= 0 and 0 <= temperature.stage_gain(beta) <= 1
+    assert temperature.stage_gain(1e4) == 1
+    assert temperature.mass(1e4) == -2e4
 
 
 @pytest.mark.parametrize("beta", [0, -0.4, math.nan, math.inf])
 def test_bad_temperatures_are_refused(beta):
     with pytest.raises(ValueError, match="beta: found"):
-        exact_flow.mass(beta)
+        temperature.mass(beta)
     with pytest.raises(ValueError, match="beta: found"):
-        exact_correlations.axis_correlation(beta, 3)
+        correlations.axis_correlation(beta, 3)
 
 
 @pytest.mark.parametrize("xi", [0, math.nan, "far", None])
 def test_bad_lengths_are_refused(xi):
     with pytest.raises(ValueError, match="xi: found"):
-        exact_flow.mass_of_xi(xi)
-    assert np.sign(exact_flow.mass_of_xi("-30")) == -1
+        temperature.mass_of_xi(xi)
+    assert np.sign(temperature.mass_of_xi("-30")) == -1

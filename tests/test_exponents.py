@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg import bitmap as bitmaps
-from ising_rg import blocking, exact, exponents, kernels
+from ising_rg.kernels import models
+from ising_rg.renormalization import blocking, exponents
+from ising_rg.spins import bitmaps
+from ising_rg.theory import exact
 
 RULE = "models/block_spin_rule_k9_s3.pt"
 
@@ -25,7 +27,7 @@ def test_a_planted_transformation_is_found():
 
 @pytest.fixture(scope="module")
 def critical():
-    program = blocking.program(kernels.load_rule(RULE))
+    program = blocking.program(models.load_rule(RULE))
     return exponents.equilibrated(108, exact.BETA_CRITICAL, program, 2, 50, 16, seed=8)
 
 

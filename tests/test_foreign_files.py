@@ -9,8 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ising_rg import bitfile, bitmap, checks, foreign, kernels, spin_files, storage, swendsen_wang
+from ising_rg import storage
+from ising_rg.checks import comparison
 from ising_rg.errors import UserError
+from ising_rg.kernels import models
+from ising_rg.spins import bitfile, bitmaps, foreign, spin_files
+from ising_rg.updates import swendsen_wang
 from tests import children
 
 CONDITIONAL, INDEPENDENT = "models/conditional_k5_s3.pt", "models/full_conn_proj_k9_s3_2048_26_2_3.pt"
@@ -85,7 +89,7 @@ def test_every_form_means_the_same_spins(tmp_path, capsys, monkeypatch, L, piece
         assert loaded.dtype == np.int8 and loaded.flags.c_contiguous and np.array_equal(loaded, spins), name
         assert said.count("\n") == noted and (not noted or path in said), said
         _, first = next(iter(storage.open_configurations(path)))
-        assert np.array_equal(bitmap.to_spins(first), spins), name
+        assert np.array_equal(bitmaps.to_spins(first), spins), name
         width, rows = storage.open_packed_rows(path)
         parts = [np.unpackbits(rows(first, 2), axis=1, count=L) for first in range(0, L, 2)]
         assert width == L and np.array_equal(np.concatenate(parts), spins > 0), name
@@ -94,7 +98,7 @@ def test_every_form_means_the_same_spins(tmp_path, capsys, monkeypatch, L, piece
 def test_every_form_is_judged_alike(tmp_path):
     """checking.py, over a folder of forms of one lattice: one verdict and the same numbers to the last bit."""
     names = ("int8.npy", "bits Fortran.npy", ">f8.npy", "grey.png")
-    assert len(names) < checks.SMALLEST_ENSEMBLE  # equal lattices are no ensemble
+    assert len(names) < comparison.SMALLEST_ENSEMBLE  # equal lattices are no ensemble
     write_all(tmp_path, swendsen_wang.sample(64, 0.4406867935, 1, 5)[0])
     (tmp_path / "in").mkdir()
     for name in names:  # told apart by what is in them, not by name
@@ -304,7 +308,7 @@ def test_weights_that_no_training_gives_are_refused(tmp_path, name):
     path = str(tmp_path / "kernel.pt")
     torch.save(make(), path)
     with pytest.raises(UserError) as error:
-        kernels.load(path)
+        models.load(path)
     assert says in str(error.value) and "kernel.pt" in str(error.value), error.value
     assert "kernel_training_pixel_shuffle.py" in str(error.value)
 
@@ -313,7 +317,7 @@ def test_a_safetensors_file_is_named(tmp_path):
     header = json.dumps({"w1": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     (tmp_path / "kernel.pt").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     with pytest.raises(UserError, match=r"safetensors.*torch.save"):
-        kernels.load(str(tmp_path / "kernel.pt"))
+        models.load(str(tmp_path / "kernel.pt"))
 
 
 @pytest.mark.parametrize("name", [CONDITIONAL, INDEPENDENT])
@@ -322,7 +326,7 @@ def test_prefixes_of_wrapped_modules_are_taken_off(tmp_path, name):
     state = content.get("state_dict", content)
     wrapped = {f"module._orig_mod.{key}": tensor for key, tensor in state.items()}
     torch.save(content | {"state_dict": wrapped} if "state_dict" in content else wrapped, tmp_path / "kernel.pt")
-    expected, loaded = (kernels.load(path).state_dict() for path in (name, str(tmp_path / "kernel.pt")))
+    expected, loaded = (models.load(path).state_dict() for path in (name, str(tmp_path / "kernel.pt")))
     assert all(torch.equal(loaded[key], expected[key]) for key in loaded)
 
 
@@ -331,7 +335,7 @@ def test_one_changed_byte_of_a_weight_file_is_noticed(tmp_path):
     path = tmp_path / "kernel.pt"
     for name in sorted(os.listdir(MODELS)):
         if name.endswith(".pt"):
-            load = kernels.load_rule if "rule" in name else kernels.load
+            load = models.load_rule if "rule" in name else models.load
             good = open(os.path.join(MODELS, name), "rb").read()
             shutil.copy(os.path.join(MODELS, name.replace(".pt", ".json")), tmp_path / "kernel.json")
             path.write_bytes(good)

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from ising_rg import kernels, settings, streaming
+from ising_rg import settings
 from ising_rg.errors import UserError
+from ising_rg.growth import streaming
+from ising_rg.kernels import models
 from tests import children
 from tests.test_kills import end
 
@@ -16,7 +18,7 @@ GROW = ("--start_size=32", "--stages=2", "--num_configs=2", "--refine_sweeps=3,2
 @pytest.mark.parametrize("save, file_format", [("last", "int8"), ("none", "int8"), ("all", "bits")])
 def test_both_ways_make_the_same_files(tmp_path, save, file_format):
     """With pictures; of an unfinished run's files none is left. Raw lattices are not pictured from file to file."""
-    rows = 2 * streaming.margin(kernels.load("models/conditional_k5_s3.pt"), 2) + 10
+    rows = 2 * streaming.margin(models.load("models/conditional_k5_s3.pt"), 2) + 10
     check = save != "none"
     arguments = (*GROW, f"--save_stages={save}", f"--file_format={file_format}", f"--check={str(check).lower()}")
     budgets = {"memory": "auto", "files": streaming.memory(rows, 96)}

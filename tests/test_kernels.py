@@ -6,16 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ising_rg import (
-    exact,
-    kernels,
-    metropolis,
-    observables,
-    storage,
-    swendsen_wang,
-    upsampling,
-)
+from ising_rg import storage
 from ising_rg.errors import UserError
+from ising_rg.growth import upsampling
+from ising_rg.kernels import models
+from ising_rg.spins import observables
+from ising_rg.theory import exact
+from ising_rg.updates import metropolis, swendsen_wang
 from tests.distributions import chi_square_sigma
 
 BETA = exact.BETA_CRITICAL
@@ -29,7 +26,7 @@ def random_spins(shape, seed=0):
 
 
 def random_conditional(size, scale=0.3, seed=0):
-    kernel = kernels.ConditionalKernel(size)
+    kernel = models.ConditionalKernel(size)
     generator = torch.Generator().manual_seed(seed)
     for weight in kernel.weights:
         weight.data = scale * torch.randn(weight.shape, generator=generator)
@@ -37,7 +34,7 @@ def random_conditional(size, scale=0.3, seed=0):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: random_conditional(5, 0.1), lambda: kernels.load(CONDITIONAL), lambda: kernels.load(INDEPENDENT)]
+    "make", [lambda: random_conditional(5, 0.1), lambda: models.load(CONDITIONAL), lambda: models.load(INDEPENDENT)]
 )
 def test_sample_is_a_function_of_seed_number_and_coarse_spins(make):
     kernel, coarse = make(), random_spins((5, 20, 20))
@@ -66,22 +63,22 @@ def test_sampler_draws_from_log_prob(coarse_spin):
 def test_conditional_law_has_the_symmetry_of_the_square_and_of_spin_flip():
     kernel, coarse, fine = random_conditional(5), random_spins((2, 6, 6)), random_spins((2, 18, 18), 1)
     log_q = kernel.log_prob(fine, coarse)
-    for symmetry in kernels.SYMMETRIES:
-        turned = [np.ascontiguousarray(kernels.transformed(spins, symmetry)) for spins in (fine, coarse)]
+    for symmetry in models.SYMMETRIES:
+        turned = [np.ascontiguousarray(models.transformed(spins, symmetry)) for spins in (fine, coarse)]
         assert kernel.log_prob(*turned) == pytest.approx(log_q, rel=1e-12)
     assert kernel.log_prob(-fine, -coarse) == pytest.approx(log_q, rel=1e-12)
 
 
 def test_independent_kernel_is_symmetric_with_its_subpixels():
     """Means of the turned coarse lattice are the turned means, exactly (to rounding), after symmetrize()."""
-    kernel = kernels.IndependentKernel()
+    kernel = models.IndependentKernel()
     kernel.proj.weight.data = 0.05 * torch.randn(kernel.proj.weight.shape, generator=torch.Generator().manual_seed(0))
     kernel.symmetrize()
     coarse = torch.from_numpy(random_spins((1, 1, 15, 15))).float()
     means = F.pixel_shuffle(kernel.means(coarse), 3)
-    for symmetry in kernels.SYMMETRIES:
-        turned = F.pixel_shuffle(kernel.means(kernels.transformed(coarse, symmetry).contiguous()), 3)
-        assert torch.allclose(turned, kernels.transformed(means, symmetry), atol=1e-6)
+    for symmetry in models.SYMMETRIES:
+        turned = F.pixel_shuffle(kernel.means(models.transformed(coarse, symmetry).contiguous()), 3)
+        assert torch.allclose(turned, models.transformed(means, symmetry), atol=1e-6)
 
 
 def test_fields_of_a_window_are_those_of_the_sampler():
@@ -90,7 +87,7 @@ def test_fields_of_a_window_are_those_of_the_sampler():
     coarse, fine = random_spins((1, 9, 9)), random_spins((1, 27, 27), 1)
     h = kernel.fields(*(torch.from_numpy(spins).float()[:, None] for spins in (coarse, fine)))[0].detach().numpy()
     weights, bits = kernel.fixed_point()
-    drawn = [fine[0, pixel // 3 :: 3, pixel % 3 :: 3] for pixel in kernels.DRAWING_ORDER]
+    drawn = [fine[0, pixel // 3 :: 3, pixel % 3 :: 3] for pixel in models.DRAWING_ORDER]
     for p in range(9):
         inputs = np.stack([coarse[0], *drawn[:p]])
         sums = (weights[p, : p + 1] * inputs[:, 2:7, 2:7]).sum() / 2**bits
@@ -98,10 +95,10 @@ def test_fields_of_a_window_are_those_of_the_sampler():
 
 
 def test_block_spin_rule_is_symmetric_and_centred_on_its_block():
-    rule = kernels.load_rule(RULE)
-    weight = kernels.symmetrized(rule.weight).detach()
-    for symmetry in kernels.SYMMETRIES:
-        assert torch.allclose(weight, kernels.transformed(weight, symmetry))
+    rule = models.load_rule(RULE)
+    weight = models.symmetrized(rule.weight).detach()
+    for symmetry in models.SYMMETRIES:
+        assert torch.allclose(weight, models.transformed(weight, symmetry))
     assert torch.equal(weight, rule.weight) or torch.allclose(weight, rule.weight, atol=1e-7)
     fine = torch.zeros(1, 1, 15, 15)
     fine[0, 0, 3:12, 3:12] = weight[0, 0]  # the block in the middle of 3 x 3 blocks has its centre at 7
@@ -114,14 +111,14 @@ def test_original_weight_file_loads_and_generates(tmp_path):
     weight[:, 0, 4, 4] = 1.0
     path = tmp_path / "original.pt"
     torch.save({"proj.weight": weight, "w1": torch.tensor([1.0]), "A": torch.tensor([1.0])}, path)
-    kernel, coarse = kernels.load(str(path)), random_spins((2, 10, 10))
-    assert isinstance(kernel, kernels.IndependentKernel)
+    kernel, coarse = models.load(str(path)), random_spins((2, 10, 10))
+    assert isinstance(kernel, models.IndependentKernel)
     assert np.array_equal(kernel.sample(coarse, seed=1), upsampling.naive_copy(coarse))
 
 
 def test_independent_sampler_has_the_means_of_the_kernel():
     """Frequencies of 4,000 draws from one coarse lattice against (1 + mean) / 2: chi^2 over 9 x 36 sites, 4.5 sigma."""
-    kernel, n = kernels.load(INDEPENDENT), 4000
+    kernel, n = models.load(INDEPENDENT), 4000
     coarse = random_spins((6, 6))
     fine = kernel.sample(np.broadcast_to(coarse, (n, 6, 6)), seed=2)
     padded = torch.from_numpy(np.pad(coarse, 4, mode="wrap")).float()[None, None]
@@ -130,14 +127,14 @@ def test_independent_sampler_has_the_means_of_the_kernel():
     assert abs((z**2).sum() - z.size) < 4.5 * np.sqrt(2 * z.size)
 
 
-@pytest.mark.parametrize("make", [kernels.ConditionalKernel, kernels.IndependentKernel])
+@pytest.mark.parametrize("make", [models.ConditionalKernel, models.IndependentKernel])
 def test_save_and_load(tmp_path, make):
     kernel = make()
     for parameter in kernel.parameters():
         parameter.data = 0.1 * torch.rand(parameter.shape)
     path = str(tmp_path / "kernel.pt")
-    kernels.save(path, kernel, {"from": "a test"})
-    again = kernels.load(path)
+    models.save(path, kernel, {"from": "a test"})
+    again = models.load(path)
     assert type(again) is type(kernel)
     assert all(torch.equal(a, b) for a, b in zip(kernel.parameters(), again.parameters(), strict=True))
     assert storage.load_json(str(tmp_path / "kernel.json")) == {"from": "a test", "sha256": again.digest}
@@ -152,20 +149,20 @@ def test_foreign_weight_files_are_refused(tmp_path):
         "size.pt": {
             "kernel": "conditional",
             "kernel_size": 5,
-            "drawing_order": list(kernels.DRAWING_ORDER),
+            "drawing_order": list(models.DRAWING_ORDER),
             "state_dict": {},
         },
     }
     for name, content in cases.items():
         torch.save(content, tmp_path / name)
         with pytest.raises(UserError, match="kernel_training_pixel_shuffle.py"):
-            kernels.load(str(tmp_path / name))
+            models.load(str(tmp_path / name))
     (tmp_path / "truncated.pt").write_bytes(open(CONDITIONAL, "rb").read()[:1000])
     for path in (str(tmp_path / "truncated.pt"), str(tmp_path / "missing.pt"), RULE):
         with pytest.raises(UserError):
-            kernels.load(path)
+            models.load(path)
     with pytest.raises(UserError):
-        kernels.load_rule(CONDITIONAL)
+        models.load_rule(CONDITIONAL)
 
 
 def test_one_stage_of_the_shipped_kernel():
@@ -176,7 +173,7 @@ def test_one_stage_of_the_shipped_kernel():
     seeds = swendsen_wang.sample(64, BETA, 100, seed=12)
     raw = []
     refined = upsampling.upsample(
-        seeds, kernels.load(CONDITIONAL), BETA, 5, seed=13, on_raw=lambda fine: raw.append(fine.copy())
+        seeds, models.load(CONDITIONAL), BETA, 5, seed=13, on_raw=lambda fine: raw.append(fine.copy())
     )
     for fine, tolerance in ((raw[0], 0.005), (refined, 0.0015)):
         m = observables.magnetization(fine)
@@ -199,7 +196,7 @@ def test_kl_per_site_is_positive_and_small():
     ln w = -K E(s) + ln P(S | s) + K E(S) - ln q(s | S), an exact identity whatever the kernel is: a wrong density, energy,
     partition function or sampler would move it by far more (measured: 2e-3).
     """
-    kernel, rule, L, n = kernels.load(CONDITIONAL), kernels.load_rule(RULE), 16, 300
+    kernel, rule, L, n = models.load(CONDITIONAL), models.load_rule(RULE), 16, 300
     coarse = swendsen_wang.sample(L, BETA, n, seed=21)
     fine = kernel.sample(coarse, seed=22)
     padded = F.pad(torch.from_numpy(fine).float()[:, None], (rule.margin,) * 4, mode="circular")

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from ising_rg import kernels, streaming
+from ising_rg.growth import streaming
+from ising_rg.kernels import models
 from tests import children
 
 GROW = (
@@ -25,7 +26,7 @@ COLLECT = ("--lattice_size=132", "--num_samples=9", "--chains=2", "--warmup_swee
 
 def grow(folder):
     """Return the arguments of a run from file to file, in bands of 16 of the last stage's 288 coarse rows."""
-    rows = 2 * streaming.margin(kernels.load("models/conditional_k5_s3.pt"), 5) + 16
+    rows = 2 * streaming.margin(models.load("models/conditional_k5_s3.pt"), 5) + 16
     return (*GROW, f"--output_dir={folder}", f"--max_memory={streaming.memory(rows, 288)}")
 
 

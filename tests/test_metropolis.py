@@ -6,7 +6,9 @@ import numba
 import numpy as np
 import pytest
 
-from ising_rg import exact, lattice, metropolis, observables, swendsen_wang
+from ising_rg.spins import lattice, observables
+from ising_rg.theory import exact
+from ising_rg.updates import metropolis, swendsen_wang
 from tests.distributions import boltzmann_probabilities, chi_square_sigma, state_index, states_to_spins
 
 BETA = exact.BETA_CRITICAL

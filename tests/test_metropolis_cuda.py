@@ -90,7 +90,7 @@ def test_cuda_kernels_give_the_bits_of_the_cpu(program):
 
 def test_a_missing_gpu_is_said():
     """Without a GPU and without the simulator the reason is one line, and sweep() on "cuda" is not reached silently."""
-    from ising_rg import metropolis_cuda
+    from ising_rg.updates import metropolis_cuda
 
     if metropolis_cuda.simulated():
         pytest.skip("the simulator is on")

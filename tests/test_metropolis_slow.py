@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg import exact, lattice, metropolis, swendsen_wang
+from ising_rg.spins import lattice
+from ising_rg.theory import exact
+from ising_rg.updates import metropolis, swendsen_wang
 
 BETA = exact.BETA_CRITICAL
 

@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg import exact, lattice, metropolis, observables
+from ising_rg.spins import lattice, observables
+from ising_rg.theory import exact
+from ising_rg.updates import metropolis
 
 
 def random_spins(shape, seed=0):

@@ -6,7 +6,11 @@ import os
 import numpy as np
 import pytest
 
-from ising_rg import exact, kernels, observables, swendsen_wang, upsampling
+from ising_rg.growth import upsampling
+from ising_rg.kernels import models
+from ising_rg.spins import observables
+from ising_rg.theory import exact
+from ising_rg.updates import swendsen_wang
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 KERNEL = os.path.join(ROOT, "models/conditional_k5_s3.pt")
@@ -34,7 +38,7 @@ def stage_correlations():
 
 def grow(n, n_sweeps, seed):
     """Return the rows of `benchmarks/stage_correlations.py` for both stages."""
-    module, kernel = stage_correlations(), kernels.load(KERNEL)
+    module, kernel = stage_correlations(), models.load(KERNEL)
     lattices, rows = swendsen_wang.sample(64, exact.BETA_CRITICAL, n, seed), []
     for stage in (1, 2):
         fine = upsampling.upsample(lattices, kernel, exact.BETA_CRITICAL, n_sweeps, seed + stage)

@@ -67,8 +67,8 @@ def test_triples_are_independent(bits):
 
 def test_acceptance_masks_have_their_density_and_no_correlation(bits):
     """The mask `u < p1` from the first 8 digits at beta_c: density floor(p1 2^8) / 2^8, white along words and sweeps."""
-    from ising_rg import update_rule
-    from ising_rg.exact import BETA_CRITICAL
+    from ising_rg.theory.exact import BETA_CRITICAL
+    from ising_rg.updates import update_rule
 
     threshold = update_rule.integer_thresholds(BETA_CRITICAL)[0] >> 56
     u = np.zeros(bits[:, :, 0].shape, np.int64)

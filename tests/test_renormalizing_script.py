@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from ising_rg import exact, exact_flow, swendsen_wang
+from ising_rg.theory import exact, temperature
+from ising_rg.updates import swendsen_wang
 from tests.test_scripts import fail, succeed
 
 
@@ -96,7 +97,7 @@ def test_another_temperature_flows_away(folder, tmp_path):
     )
     assert "stage gain" not in output
     level = report(tmp_path / "out")["levels"][1]
-    assert exact_flow.mass(level["beta_exact"]) == pytest.approx(3 * exact_flow.mass(0.42))
+    assert temperature.mass(level["beta_exact"]) == pytest.approx(3 * temperature.mass(0.42))
     assert level["couplings"][0]["exact"] == level["beta_exact"] < 0.42
 
 

@@ -10,8 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ising_rg import exact, kernels, lattice, random_numbers, sampling, swendsen_wang
+from ising_rg import random_numbers
+from ising_rg.kernels import models, sampling
 from ising_rg.random_numbers import Purpose
+from ising_rg.spins import lattice
+from ising_rg.theory import exact
+from ising_rg.updates import swendsen_wang
 from tests.test_kernels import CONDITIONAL, random_conditional, random_spins
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -70,7 +74,7 @@ def test_sampler_equals_the_reference_in_every_tiling(shape, size):
 
 def test_packed_sampler_equals_the_one_of_int8_in_every_tiling_and_batch():
     coarse, key = random_spins((3, 12, 270)), random_numbers.key(5, Purpose.RAW)
-    kernel = kernels.load(CONDITIONAL)
+    kernel = models.load(CONDITIONAL)
     program, variants = kernel.program(), [2, 7, 0]
     expected = lattice.pack(sampling.draw(coarse, program, variants, key, 100))
     for tile in TILES:
@@ -103,7 +107,7 @@ def test_large_weights_get_fewer_fraction_bits():
     kernel = random_conditional(5, 2.0)
     weights, bits = kernel.fixed_point()
     assert 0 <= bits < sampling.MAX_FRACTION_BITS and 2**13 < sampling.largest_sum(weights) < 2**15
-    assert kernels.load(CONDITIONAL).fixed_point()[1] == sampling.MAX_FRACTION_BITS
+    assert models.load(CONDITIONAL).fixed_point()[1] == sampling.MAX_FRACTION_BITS
 
 
 def test_fixed_point_costs_less_than_a_hundredth_of_the_kernels_divergence():
@@ -112,13 +116,13 @@ def test_fixed_point_costs_less_than_a_hundredth_of_the_kernels_divergence():
     The mean over sites of sum_s p ln(p / p'), exact at every site, on equilibrated fine lattices and blocked coarse ones: no
     term is negative, so 10 lattices of 192^2 settle it.
     """
-    kernel = kernels.load(CONDITIONAL)
+    kernel = models.load(CONDITIONAL)
     fine = swendsen_wang.sample(192, exact.BETA_CRITICAL, 10, seed=91)
     with torch.no_grad():
         spins = torch.from_numpy(fine).float()[:, None]
         up = torch.sigmoid(2 * kernel.rule.field(F.pad(spins, (kernel.rule.margin,) * 4, mode="circular")))
         coarse = 2 * torch.bernoulli(up, generator=torch.Generator().manual_seed(1)) - 1
-    known = torch.cat([coarse, F.pixel_unshuffle(spins, 3)[:, kernels.DRAWING_ORDER]], 1).double()
+    known = torch.cat([coarse, F.pixel_unshuffle(spins, 3)[:, models.DRAWING_ORDER]], 1).double()
     known = F.pad(known, (2,) * 4, mode="circular")
     weights, _ = kernel.fixed_point()
     table = torch.from_numpy(sampling.probabilities(kernel.program().thresholds))

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ising_rg import bitmap, settings, storage
+from ising_rg import settings, storage
 from ising_rg.errors import UserError
+from ising_rg.spins import bitmaps
 
 SCRIPT = '''"""A script.
 
@@ -125,7 +126,7 @@ def test_a_bitmap_becomes_the_file_that_numpy_writes(tmp_path, monkeypatch, L):
         for file_format, array in expected.items():
             monkeypatch.setattr(storage, "PIECE_BYTES", -(-array.nbytes // pieces))
             path = tmp_path / f"{file_format}.npy"
-            storage.save_bitmap(str(path), bitmap.from_spins(spins), {}, file_format)
+            storage.save_bitmap(str(path), bitmaps.from_spins(spins), {}, file_format)
             np.save(tmp_path / "numpy.npy", array)
             assert path.read_bytes() == (tmp_path / "numpy.npy").read_bytes()
 

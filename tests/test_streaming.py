@@ -5,10 +5,14 @@ import os
 import numpy as np
 import pytest
 
-from ising_rg import bitmap as bitmaps
-from ising_rg import checks, exact, kernels, lattice, observables, reports, storage, streaming, upsampling
-from ising_rg.bitfile import BitFile
+from ising_rg import reports, storage
+from ising_rg.checks import comparison
 from ising_rg.errors import UserError
+from ising_rg.growth import streaming, upsampling
+from ising_rg.kernels import models
+from ising_rg.spins import bitmaps, lattice, observables
+from ising_rg.spins.bitfile import BitFile
+from ising_rg.theory import exact
 
 BETA = exact.BETA_CRITICAL
 
@@ -29,7 +33,7 @@ def timings():
 @pytest.mark.parametrize("bands", [[(0, 80)], [(30, 50), (0, 30)], [(first, 10) for first in range(0, 80, 10)]])
 @pytest.mark.parametrize("L", [80, 126])
 def test_bands_give_the_bits_and_counts_of_the_whole(tmp_path, bands, L):
-    kernel, spins = kernels.load("models/conditional_k5_s3.pt"), random_spins(L)
+    kernel, spins = models.load("models/conditional_k5_s3.pt"), random_spins(L)
     bands = bands if L == 80 else [*bands, (80, 46)]
     raw_counts = []
     whole = upsampling.grow(
@@ -49,7 +53,7 @@ def test_bands_cover_what_is_left():
     assert streaming.split([], 10, 4) == [(0, 4), (4, 4), (8, 2)]
     assert streaming.split([(4, 4)], 10, 6) == [(0, 4), (8, 2)]
     assert streaming.split([(8, 2), (0, 8)], 10, 6) == []
-    kernel = kernels.load("models/conditional_k5_s3.pt")
+    kernel = models.load("models/conditional_k5_s3.pt")
     assert streaming.margin(kernel, 0) == 16 and streaming.margin(kernel, 5) == 20
 
 
@@ -81,17 +85,17 @@ def test_rows_of_a_file(tmp_path, L):
 
 def test_a_file_is_checked_as_a_bitmap_is(tmp_path, monkeypatch):
     """In bands of 64 rows from disk as in one from memory: the same report."""
-    from ising_rg import swendsen_wang
+    from ising_rg.updates import swendsen_wang
 
     spins = swendsen_wang.sample(256, BETA, 1, 5)[0]
-    expected = checks.configuration(bitmaps.from_spins(spins), BETA)
+    expected = comparison.configuration(bitmaps.from_spins(spins), BETA)
     monkeypatch.setattr(bitmaps, "BAND_BYTES", 64 * 256 // 8)
     with save(str(tmp_path / "a.npy"), spins) as file:
-        assert checks.configuration(file, BETA) == expected
+        assert comparison.configuration(file, BETA) == expected
     monkeypatch.setattr(storage, "IN_MEMORY_BYTES", 0)
     ((name, large),) = storage.open_configurations(str(tmp_path / "a.npy"))
     assert name == str(tmp_path / "a.npy") and not isinstance(large, bitmaps.Bitmap)
-    assert checks.configuration(large, BETA, True) == expected
+    assert comparison.configuration(large, BETA, True) == expected
 
 
 def test_files_that_are_not_what_they_should_be(tmp_path):

@@ -6,7 +6,9 @@ import numba
 import numpy as np
 import pytest
 
-from ising_rg import exact, observables, swendsen_wang
+from ising_rg.spins import observables
+from ising_rg.theory import exact
+from ising_rg.updates import swendsen_wang
 from tests.distributions import boltzmann_probabilities, chi_square_sigma, state_index
 
 BETA = exact.BETA_CRITICAL

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ising_rg import bitmap as bitmaps
-from ising_rg import kernels, lattice, metropolis, observables
+from ising_rg.kernels import models
+from ising_rg.spins import bitmaps, lattice, observables
+from ising_rg.updates import metropolis
 
 BETA, SWEEPS = 0.44, 3
 
@@ -41,7 +42,7 @@ def test_sweeps_of_a_window(first):
 
 @pytest.mark.parametrize("first", [0, 30, 70])
 def test_a_window_of_the_raw_lattice(first):
-    kernel = kernels.load("models/conditional_k5_s3.pt")
+    kernel = models.load("models/conditional_k5_s3.pt")
     margin = int(kernel.program().margins[0])
     spins, n = random_spins(90, 66), 60
     fine = kernel.sample_packed(window_of(spins, first, n, 90), 7, 2)

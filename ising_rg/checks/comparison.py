@@ -1,0 +1,164 @@
+"""One configuration or an ensemble against exact theory: rows of measured and exact values, and a verdict in words.
+
+Rows are those of `deviates`. `configuration` tests one lattice: energy, magnetization and, at criticality, correlations at every
+scale, whose fluctuations are known (`fluctuations`); local equilibrium (`local_equilibrium`), which is exact at any beta; straight
+walls (`walls`). `ensemble` tests means. What rows far off mean is put into words by `reasons`.
+"""
+
+import math
+
+import numpy as np
+
+from ising_rg.checks import local_equilibrium, reasons, walls
+from ising_rg.spins import bitmaps, observables, spectra
+from ising_rg.theory import deviates, exact, fluctuations, temperature
+
+THRESHOLD = 4.5  # standard deviations; one good lattice in 3,000 has a row beyond it (some 50 rows a lattice)
+SMALLEST_ENSEMBLE = 10  # configurations of one size from which their means are tested too
+SMALLEST = 16  # sites per side below which correlations are not compared: the continuum form of the torus fails
+
+
+def scales(L):
+    """Return the distances 1, 2, 3, 4, 6, 8, 12, ... up to L / 2 at which correlations are compared."""
+    return sorted({r for k in range(L.bit_length()) for r in (2**k, 3 * 2**k) if r <= L // 2})
+
+
+def threshold(n_configurations):
+    """Return the |z| beyond which one of n_configurations is called bad: as rarely, for all together, as THRESHOLD for one."""
+    return deviates.deviate(deviates.log_tail(THRESHOLD) - math.log(n_configurations))
+
+
+def configuration(bitmap, beta, n_configurations=1):
+    """Test one square configuration.
+
+    Args:
+        bitmap: `bitmap.Bitmap`, L x L, L even and at least 4.
+        beta: inverse temperature it should be of.
+        n_configurations: how many are tested together; see `threshold`.
+
+    Returns:
+        dict: L, m, s_1 (S at the smallest wave number), rows, reasons (what speaks against it, in words), verdict "good" or
+        "bad", notes (what could not be judged, in words). A row has `far` if it lies beyond the threshold.
+    """
+    L, critical = bitmap.width, exact.is_critical(beta)
+    m, notes = bitmaps.magnetization(bitmap), []
+    measured = _correlations(bitmap, scales(L) if critical and L >= SMALLEST else [1])
+    rows = _correlation_rows(measured, L, beta)
+    if critical and L >= SMALLEST:
+        rows.append(deviates.row("m2", m**2, exact.M2_AMPLITUDE * L**-0.25, fluctuations.m2_noise(L)))
+    elif not critical:
+        magnetization = fluctuations.magnetization_row(m, L, beta)
+        rows += [magnetization] if magnetization else []
+        notes = [] if magnetization else [_too_small(L, beta)]
+    sums = local_equilibrium.count(bitmap, beta, [n for n in walls.LENGTHS if n <= L // 4])
+    rows += local_equilibrium.couplings(sums)
+    extremes = []
+    if L >= 64:
+        extremes = [local_equilibrium.worst_line(sums), local_equilibrium.period_three(sums)]
+        extremes.append(walls.straight_wall(sums.walls.worst, L) if critical or beta > exact.BETA_CRITICAL else None)
+        extremes = [row for row in extremes if row is not None]
+    limit = threshold(n_configurations)
+    for row in rows:
+        row["far"] = abs(row["z"]) > limit
+    for row in extremes:
+        row["far"] = row["z"] > limit  # of an extreme value, only a large one tells
+    rows += extremes
+    found = reasons.of(rows, sums, bitmap, beta)
+    result = {"L": L, "m": m, "s_1": _smallest_mode(bitmap), "rows": rows, "notes": notes}
+    return with_reasons(result, found)
+
+
+def with_reasons(result, more):
+    """Return a copy of a result with `more` reasons (words) against it, and its verdict."""
+    found = result.get("reasons", []) + more
+    return {**result, "reasons": found, "verdict": "bad" if found else "good"}
+
+
+def ensemble(results, beta):
+    """Test the means of `configuration` results of one lattice size, at least SMALLEST_ENSEMBLE of them.
+
+    Errors come from the known fluctuations of single configurations. From 50 on, in the order given, the integrated
+    autocorrelation time of c10 and m^2 widens them, as for successive samples of a Markov chain.
+
+    Returns:
+        dict: n, L, note, rows, reasons, verdict.
+    """
+    n, L, critical = len(results), results[0]["L"], exact.is_critical(beta)
+    m = np.array([result["m"] for result in results])
+    c10 = np.array([result["rows"][0]["measured"] for result in results])
+    tau = 1.0
+    if n >= 50:
+        taus = [observables.mean_of_series(series)[2] for series in (c10, m**2)]
+        tau = max([1.0, *(value for value in taus if value == value)])
+    note = f"autocorrelation time {tau:.1f} samples" if n >= 50 else "taken as independent"
+    rows = []
+    for index, first in enumerate(results[0]["rows"]):
+        if "r" in first or "-C(0," in first["name"] or first["name"] in ("m2", "|m|", "m"):
+            mean = np.mean([result["rows"][index]["measured"] for result in results])
+            more = {"r": first["r"]} if "r" in first else {}
+            rows.append(deviates.row(first["name"], mean, first["exact"], first["error"] * math.sqrt(tau / n), **more))
+    variance = observables.energy_variance(c10, L)
+    exact_variance = exact.energy_variance(L, beta)
+    rows.append(deviates.row("var(E)/L^2", variance, exact_variance, exact_variance * math.sqrt(2 * tau / (n - 1))))
+    if critical and L >= SMALLEST:
+        s_0, s_1 = L * L * m**2, np.array([result["s_1"] for result in results])
+        for name, function, expected in (
+            ("|m| L^(1/8)", lambda m, *_: np.mean(np.abs(m)) * L**0.125, exact.ABS_M_AMPLITUDE),
+            ("U4", lambda m, *_: observables.binder_cumulant(m), exact.BINDER_CRITICAL),
+            ("xi/L", lambda _, a, b: observables.second_moment_correlation_length(a, b, L) / L, exact.XI_AMPLITUDE),
+        ):
+            value, error = observables.jackknife(function, m, s_0, s_1)
+            rows.append(deviates.row(name, value, expected, error * math.sqrt(tau)))
+    found = []
+    for row in rows:
+        row["far"] = abs(row["z"]) > THRESHOLD
+        if row["far"]:
+            found.append(
+                f"ensemble of {n} at L = {L}: {row['name']} = {row['measured']:.6f}, exact {row['exact']:.6f} (z = {row['z']:+.1f})"
+            )
+    return with_reasons({"n": n, "L": L, "note": note, "rows": rows}, found)
+
+
+def _correlations(bitmap, distances):
+    """Return dict r -> (C(r, 0), C(0, r), mean of C(r, r) and C(r, -r))."""
+    displacements = [d for r in distances for d in ((r, 0), (0, r), (r, r), (r, -r))]
+    values = bitmaps.correlations(bitmap, displacements).reshape(-1, 4)
+    return {r: (float(a), float(b), float(c + d) / 2) for r, (a, b, c, d) in zip(distances, values, strict=True)}
+
+
+def _correlation_rows(measured, L, beta):
+    c10 = sum(measured[1][:2]) / 2
+    z = None if exact.is_critical(beta) else fluctuations.c10_z(c10, L, beta)
+    rows = [deviates.row("c10", c10, exact.torus_c10(L, beta), exact.c10_noise(L, beta), z, r=1)]
+    if len(measured) == 1:
+        return rows
+    for r, (across, down, diagonal) in measured.items():
+        if r > 1:
+            expected = float(exact.torus_correlation(r, 0, L))
+            rows.append(
+                deviates.row(f"C({r},0)", (across + down) / 2, expected, fluctuations.correlation_noise(r, 0, L), r=r)
+            )
+        expected = float(exact.torus_correlation(r, r, L))
+        name = "c11" if r == 1 else f"C({r},{r})"
+        rows.append(deviates.row(name, diagonal, expected, fluctuations.correlation_noise(r, r, L), r=r * math.sqrt(2)))
+    for r, (across, down, _) in measured.items():
+        if r in (1, 2, 4, 8) and r <= L // 16:  # farther, its distribution has long tails
+            rows.append(deviates.row(f"C({r},0)-C(0,{r})", across - down, 0.0, fluctuations.anisotropy_noise(r, L)))
+    return rows
+
+
+def _smallest_mode(bitmap):
+    """Return S(k) at k = 2 pi / L, the mean of both directions, from block averages of at least L / 64 sites."""
+    block = spectra.block_for(bitmap.width, 64)
+    _, power, _ = spectra.structure_factor(bitmaps.block_averages(bitmap, block), block)
+    return float(power[1, 0] + power[0, 1]) / 2
+
+
+def _too_small(L, beta):
+    below = beta > exact.BETA_CRITICAL
+    needed = fluctuations.LENGTHS_BELOW if below else fluctuations.LENGTHS_ABOVE
+    return (
+        f"the magnetization cannot be judged: L = {L} is {L / temperature.correlation_length(beta):.1f} correlation lengths, "
+        f"and what it should be is known from {needed} on"
+        + (": domains of both signs may or may not belong to it" if below else "")
+    )

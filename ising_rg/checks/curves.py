@@ -1,0 +1,72 @@
+"""What the picture of a check shows, averaged over configurations of one size: G(r), S(k), a thumbnail."""
+
+import numpy as np
+
+from ising_rg.pictures import preview
+from ising_rg.spins import bitmaps, spectra
+from ising_rg.theory import exact, fluctuations
+
+_MAP_MODES = 24  # modes each way in the map of S(k)
+
+
+class CheckCurves:
+    """Curves of one or more bitmaps of size L x L.
+
+    r, correlation, exact, error: (n,) distances along the axes, mean C(r), exact value, standard deviation of the mean.
+    map: S(k) of the modes next to k = 0; radial: (k, S, error) averaged over rings; exact_modes: (k, S).
+    """
+
+    def __init__(self, L, critical):
+        self.L, self.critical, self.n = L, critical, 0
+        self.r = np.unique(np.geomspace(1, L // 2, 60).astype(int))
+        self.block = spectra.block_for(L)
+        self.thumbnail = None
+        self._correlation, self._map, self._rings = 0.0, 0.0, 0.0
+
+    def add(self, bitmap):
+        """Take one more configuration into the means."""
+        displacements = [d for r in self.r for d in ((int(r), 0), (0, int(r)))]
+        self._correlation += bitmaps.correlations(bitmap, displacements).reshape(-1, 2).mean(1)
+        field = bitmaps.block_averages(bitmap, self.block)
+        k, power, multiplicity = spectra.structure_factor(field, self.block)
+        self._rings += np.array(spectra.radial_average(k, power, multiplicity, 2 * np.pi / 3 / self.block))
+        self._map += _centre(power, min(_MAP_MODES, len(power) // 3))
+        if self.thumbnail is None:
+            self.thumbnail = preview(field, 512)
+        self.n += 1
+
+    @property
+    def correlation(self):
+        return self._correlation / self.n
+
+    @property
+    def exact(self):
+        values = np.asarray(exact.torus_correlation(self.r, 0, self.L))
+        return np.r_[exact.torus_c10(self.L), values[1:]]
+
+    @property
+    def error(self):
+        return np.array([fluctuations.correlation_noise(int(r), 0, self.L) for r in self.r]) / np.sqrt(self.n)
+
+    @property
+    def map(self):
+        return self._map / self.n
+
+    @property
+    def radial(self):
+        k, s, error = self._rings / self.n
+        return k, s, error / np.sqrt(self.n)
+
+    @property
+    def exact_modes(self):
+        return spectra.exact_low_modes(self.L)
+
+
+def _centre(power, reach):
+    """Return S(k) of the modes -reach ... reach in both directions from the half plane of a real transform; k = 0 is left out."""
+    rows = np.r_[-reach : reach + 1]
+    right = power[rows][:, : reach + 1]
+    left = power[-rows][:, reach:0:-1]
+    image = np.concatenate([left, right], 1)
+    image[reach, reach] = np.nan
+    return image

@@ -1,0 +1,199 @@
+"""What the rows of a check that are far off mean, in words: which fault a configuration has, the most telling first."""
+
+import math
+
+import numpy as np
+
+from ising_rg.checks import local_equilibrium, walls
+from ising_rg.spins import bitmaps, spectra
+
+
+def of(rows, sums, bitmap, beta):
+    """Return what the rows that are `far` off show, list of words; a fault's mere consequences are left out.
+
+    Args:
+        rows: of `checks.configuration`, each with `far`.
+        sums: `local_equilibrium.LocalSums` of the bitmap.
+    """
+    by_name = {row["name"]: row for row in rows}
+    far = {name: row for name, row in by_name.items() if row["far"]}
+    if not far:
+        return []
+    L = bitmap.width
+    if L % 3 == 0 and L >= 64 and _equal_block_fraction(sums) > 0.99:
+        return ["the spins of every 3 x 3 block are equal: a coarse lattice copied, not grown"]
+    domains = _domains_reason(far, bitmap)
+    reasons = domains or _misplaced_reason(by_name, far, sums)
+    if not reasons:
+        reasons = _period_reason(far) + _seam_reason(far, sums) + _wall_reason(far)
+    if not domains or any(name.startswith("local_beta") for name in far):
+        reasons += _energy_reason(by_name, far, beta)
+    reasons += _distance_reason(rows, far, L)
+    if not domains:
+        reasons += _magnetization_reason(far)
+    if not reasons:  # nothing beyond the threshold goes unsaid
+        worst = max(far.values(), key=lambda row: abs(row["z"]))
+        reasons.append(f"{worst['name']} = {worst['measured']:.6g}, exact {worst['exact']:.6g} (z = {worst['z']:+.1f})")
+    return reasons
+
+
+def _domains_reason(far, bitmap):
+    """Below the critical temperature: both phases side by side, as local updates leave them after a start from random spins."""
+    if "|m|" not in far or far["|m|"]["z"] > 0:
+        return []
+    row = far["|m|"]
+    # Blocks of a sixteenth of the lattice are larger than a correlation length wherever |m| is tested.
+    field = bitmaps.block_averages(bitmap, spectra.block_for(bitmap.width, 16)) / row["exact"]
+    if not (np.mean(field > 0.5) > 0.05 and np.mean(field < -0.5) > 0.05):
+        return []
+    words = f"|m| = {row['measured']:.4f}, exact {row['exact']:.4f} (z = {row['z']:+.1f})"
+    for axis, lines in ((0, "columns"), (1, "rows")):
+        profile = field.mean(axis)
+        if profile.max() > 0.5 and profile.min() < -0.5:
+            return [f"two domains separated by straight walls along {lines}: {words}; local updates do not remove them"]
+    return [f"domains of both signs: {words}; local updates take ~L^2 sweeps or more to remove them"]
+
+
+def _magnetization_reason(far):
+    reasons = []
+    for name, quantity in (("m2", "m^2"), ("|m|", "|m|"), ("m", "m")):
+        if name in far:
+            row = far[name]
+            word = "large" if abs(row["measured"]) > row["exact"] else "small"
+            reasons.append(
+                f"the magnetization is too {word}: {quantity} = {row['measured']:.4f}, exact mean {row['exact']:.4f} "
+                f"(z = {row['z']:+.1f})"
+            )
+    return reasons
+
+
+def _misplaced_reason(by_name, far, sums):
+    """Rows, columns or spins put out of place: neighbours differ in the two directions, or correlate no more than distant spins."""
+    words = []
+    names = [name for name in far if name.startswith("local_anisotropy") or "-C(0," in name]
+    if names:
+        worst = max(names, key=lambda name: abs(far[name]["z"]))
+        in_blocks = len(sums.broken_x) // walls.BLOCK * walls.BLOCK
+        c_x, c_y = (1 - 2 * b.mean() / in_blocks if in_blocks else math.nan for b in (sums.broken_x, sums.broken_y))
+        words.append(
+            f"rows and columns differ: neighbours correlate {c_x:.4f} along rows and {c_y:.4f} along columns ({worst}: "
+            f"z = {far[worst]['z']:+.1f}): {'rows' if c_y < c_x else 'columns'} out of place, or unequal couplings"
+        )
+    near, distant = by_name["c10"], by_name.get("C(4,0)")
+    if near["measured"] < -0.5:
+        words.append(f"neighbours are opposite (c10 = {near['measured']:.4f}): the order of an antiferromagnet")
+    elif distant and near["far"] and near["z"] < 0 and distant["measured"] > 0.9 * near["measured"]:  # exact: 0.704
+        words.append(
+            f"neighbours correlate hardly more than spins four sites apart ({near['measured']:.4f} and {distant['measured']:.4f}): "
+            "spins shuffled among one another"
+        )
+    return words
+
+
+def _period_reason(far):
+    if "period_3" not in far:
+        return []
+    row = far["period_3"]
+    return [
+        f"a pattern of period 3: bonds at {row['direction']} = {row['phase']} modulo 3 couple "
+        f"{'more' if row['measured'] > 0 else 'less'} than the others (z = {row['line_z']:+.1f}): the blocks of a growth step show"
+    ]
+
+
+def _seam_reason(far, sums):
+    """A seam is a few lines that couple otherwise than all the others; where everything is off, no line is singled out."""
+    line = far.get("worst_line")
+    if line is None:
+        return []
+    bad, n_lines = [], 0
+    for direction, z in local_equilibrium.line_z_scores(sums).items():
+        z = z[np.argmax(np.abs(z), 0), np.arange(z.shape[1])]
+        n_lines += z.size
+        bad += [
+            (direction, int(at), float(z[at])) for at in np.flatnonzero(np.abs(z) > max(5.0, abs(line["line_z"]) / 2))
+        ]
+    if any(name.startswith("local") for name in far) and len(bad) > n_lines // 20:
+        return []
+    bad.sort(key=lambda item: -abs(item[2]))
+    shown = ", ".join(
+        f"{'columns' if direction == 'x' else 'rows'} {at} and {(at + 1) % _n_lines(sums, direction)} (z = {z:+.1f})"
+        for direction, at, z in bad[:4]
+    )
+    more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
+    return [f"a seam: the bonds between {shown}{more} do not couple as those of other lines"]
+
+
+def _n_lines(sums, direction):
+    return (sums.column_residuals if direction == "x" else sums.row_residuals).shape[2]
+
+
+def _wall_reason(far):
+    wall = far.get("straight_wall")
+    if wall is None:
+        return []
+    across, along = ("column", "row") if wall["direction"] == "x" else ("row", "column")
+    at, start = (wall["x"], wall["y"]) if wall["direction"] == "x" else (wall["y"], wall["x"])
+    return [
+        f"a straight wall: {wall['broken']} of {wall['length']} bonds side by side are broken, "
+        f"between {across}s {at} and {at + 1} from {along} {start} on: the edge of a flipped or misplaced tile"
+    ]
+
+
+def _energy_reason(by_name, far, beta):
+    c10 = by_name["c10"]
+    local = [by_name[name] for name in ("local_beta_black", "local_beta_white") if name in by_name]
+    local_far = [name for name in far if name.startswith(("local_beta", "local_alignment", "local_field"))]
+    if "c10" not in far and not local_far:
+        return []
+    off = c10["measured"] / c10["exact"] - 1
+    percent = f", {off * 100:+.2f} % from exact" if abs(off) < 10 else f", exact {c10['exact']:.6f}"
+    words = f"c10 = {c10['measured']:.6f}{percent} (z = {c10['z']:+.1f})"
+    if "c10" in far:
+        words = f"too much {'order' if c10['z'] > 0 else 'disorder'} between neighbours: {words}"
+    if not local:
+        return [words]
+    at = sum(row["measured"] for row in local) / len(local)
+    error = math.sqrt(sum(row["error"] ** 2 for row in local)) / len(local)
+    z = max((row["z"] for row in local), key=abs)
+    if not 1e-3 < at / beta < 9.9:  # the estimate's bounds are 0 and 10
+        follow = "do not follow their neighbours at all" if at < beta else "follow their neighbours without exception"
+        return [f"{words}; spins {follow} (z = {z:+.1f})"]
+    words += f"; spins follow their neighbours as at beta = {at:.5f}({round(error * 1e5)})"
+    words += f", {(at / beta - 1) * 100:+.2f} % (z = {z:+.1f})"
+    if not local_far:
+        return [f"{words}: local equilibrium at the right temperature, the disagreement comes from farther away"]
+    if "c10" in far and z * c10["z"] > 0 and abs(at / beta - 1) < 0.5:
+        return [f"{words}: another temperature"]
+    return [f"{words}: not in equilibrium with their neighbours; a few Metropolis sweeps would mend that"]
+
+
+def _distance_reason(rows, far, L):
+    """Which distances correlate too weakly or too strongly, nearest neighbours apart."""
+    reasons = []
+    distant = [row for row in rows if row.get("r", 0) > 1.5]
+    local_far = any(name.startswith("local") for name in far)
+    for sign, word in ((-1, "weak"), (1, "strong")):
+        off = [row for row in distant if row["name"] in far and row["z"] * sign > 0]
+        if not off:
+            continue
+        worst = max(off, key=lambda row: abs(row["measured"] / row["exact"] - 1))
+        words = (
+            f"correlations too {word} from r = {min(row['r'] for row in off):.0f} to {max(row['r'] for row in off):.0f}, "
+            f"{(worst['measured'] / worst['exact'] - 1) * 100:+.0f} % at r = {worst['r']:.0f} (z = {worst['z']:+.1f})"
+        )
+        half = [row["r"] for row in distant if row["measured"] < row["exact"] / 2]
+        if sign < 0 and half and not local_far:
+            words += (
+                f": order reaches only some {min(half):.0f} of {L} sites, as after too few sweeps from a random start"
+            )
+        reasons.append(words)
+    return reasons
+
+
+def _equal_block_fraction(sums):
+    """Return the largest fraction, over the three phases, of unbroken bonds among those that would lie inside 3 x 3 blocks."""
+    fractions = []
+    for broken in (sums.broken_x, sums.broken_y):
+        phases = broken[: len(broken) // 3 * 3].reshape(-1, 3).sum(0)
+        fractions.append(1 - (phases.sum() - phases.max()) / max(phases.sum(), 1))
+    return min(fractions)

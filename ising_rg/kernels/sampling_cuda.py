@@ -1,0 +1,191 @@
+"""The sampler on NVIDIA GPUs: the sums, tables and random numbers of `sampling_cpu`, hence the same spins.
+
+A band of rows of blocks is drawn at a time, in planes of one byte a spin, so that the working memory is the same for every
+lattice: one launch loads the coarse spins, nine draw a sub-lattice each, one collects the bits. One thread draws the eight blocks
+whose uniforms one Philox call holds. Bands overlap by the margin that `sampling.Program` gives; rows close on themselves.
+"""
+
+import numpy as np
+from numba import cuda
+
+from ising_rg import random_numbers
+from ising_rg.random_numbers import ROUNDS
+from ising_rg.updates.metropolis_cuda import ONE, empty, kernel_view, refresh, to_device, to_host
+
+BAND_BYTES = 2**27  # of planes: two bands of which fit the budget of a stage
+THREADS = 128
+_MAX_GRID = 65535  # blocks in y and z
+_MASK16 = np.uint64(0xFFFF)
+
+_philox = cuda.jit(device=True, inline=True)(random_numbers.philox4x32)
+
+
+@cuda.jit
+def _load_kernel(words, first, height, y0, margin, planes):
+    """Unpack the coarse spins of a band, margin included, into plane 0 of each configuration: thread (x, row, configuration)."""
+    x, i, b = cuda.grid(1), cuda.blockIdx.y, cuda.blockIdx.z
+    if x < planes.shape[3]:
+        y = (y0 + i - margin + height) % height
+        word = words[first + b, (x + y) & 1, y + 1, x >> 7]
+        planes[b, 0, i, x] = 1 if (word >> np.uint64((x >> 1) & 63)) & ONE else -1
+
+
+@cuda.jit
+def _draw_kernel(
+    planes,
+    flat,
+    p,
+    rows,
+    columns,
+    weights,
+    first_tap,
+    thresholds,
+    variants,
+    margin,
+    around,
+    y0,
+    height,
+    torus_row,
+    torus_height,
+    key0,
+    key1,
+    numbers,
+):
+    """Draw the p-th sub-lattice of a band into planes[:, p + 1]: thread (Philox call, row, configuration).
+
+    torus_row, torus_height: row of the torus that row 0 is, rows of the torus. flat: the same memory as planes. rows, columns,
+    weights: of the taps of all variants, one after the other; rows as distances in flat. numbers: uint64, of the configurations.
+    """
+    thread, i, b = cuda.grid(1), cuda.blockIdx.y + margin - around, cuda.blockIdx.z
+    width, variant, limit = planes.shape[3], variants[b], thresholds.shape[0] // 2
+    chunk, lane = thread // 8, thread % 8
+    if 64 * chunk >= width:
+        return
+    y = ((y0 + i - margin + height) % height + torus_row) % torus_height
+    u0, u1, u2, u3 = _philox(np.uint64(thread), np.uint64(y), np.uint64(p), numbers[b], key0, key1, ROUNDS)
+    x = 64 * chunk + lane
+    inside = x >= margin and x + 64 + margin <= width
+    totals = cuda.local.array(8, np.int32)
+    for part in range(8):
+        totals[part] = 0
+    here, skip = (b * 10 * planes.shape[2] + i) * width, variant * first_tap[9]
+    for t in range(skip + first_tap[p], skip + first_tap[p + 1]):
+        # Unsigned, from flat arrays: signed indices cost a test for negative ones at every access.
+        tap = np.uint64(t)
+        weight, row = np.int32(weights[tap]), here + rows[tap]
+        if inside:
+            start = np.uint64(row + x + columns[tap])
+            for part in range(8):
+                totals[part] = np.int32(totals[part] + weight * flat[start + np.uint64(8 * part)])
+        else:
+            for part in range(8):
+                place = ((x + columns[tap] + 8 * part) % width + width) % width
+                totals[part] = np.int32(totals[part] + weight * flat[np.uint64(row + place)])
+    for part in range(8):
+        if x + 8 * part < width:
+            word = u0 if part < 2 else u1 if part < 4 else u2 if part < 6 else u3
+            uniform = (word >> np.uint64(16 * (part & 1))) & _MASK16
+            planes[b, p + 1, i, x + 8 * part] = 1 if uniform < np.uint64(thresholds[totals[part] + limit]) else -1
+
+
+@cuda.jit
+def _store_kernel(planes, order, variants, margin, first, y0, half_width, words):
+    """Collect the bits of a band: thread (word of 64 sites, fine row of the band, 2 x configuration + colour)."""
+    w, row, b, colour = cuda.grid(1), cuda.blockIdx.y, cuda.blockIdx.z // 2, cuda.blockIdx.z % 2
+    if 64 * w >= half_width:
+        return
+    y = 3 * y0 + row
+    offset, i, sub_y = (y + colour) & 1, row // 3 + margin, row % 3
+    word = np.uint64(0)
+    for bit in range(min(64, half_width - 64 * w)):
+        x = 2 * (64 * w + bit) + offset
+        if planes[b, order[variants[b], 3 * sub_y + x % 3] + 1, i, x // 3] > 0:
+            word |= ONE << np.uint64(bit)
+    words[first + b, colour, y + 1, w] = word
+
+
+def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None):
+    """Return the fine PackedLattice on the device; arguments as `sampling.draw_packed`. Of a tile only the rows count."""
+    height, width, n = coarse.height, coarse.width, coarse.n_configurations
+    fine = empty(n, 3 * height, 3 * width, 3 * coarse.first_row, 3 * coarse.torus_height)
+    (words, stream), (fine_words, _) = kernel_view(coarse.words), kernel_view(fine.words)
+    margin = int(program.margins[0])
+    band = tile[0] if tile is not None else max(1, BAND_BYTES // (10 * width) - 2 * margin)
+    band = min(int(band), height, _MAX_GRID // 3)
+    together = max(1, min(n, BAND_BYTES // (10 * (band + 2 * margin) * width), _MAX_GRID // 2))
+    planes = cuda.device_array((together, 10, band + 2 * margin, width), np.int8, stream=stream)
+    flat = planes.reshape(planes.size)
+    inputs, dy, columns = program.taps.reshape(-1, 3).astype(np.int64).T
+    tables = (
+        (inputs * planes.shape[2] + dy) * width,
+        columns,
+        program.weights.reshape(-1),
+        program.first,
+        program.thresholds,
+        np.argsort(program.order, 1),  # where in the drawing order each sub-pixel stands
+        np.asarray(variants, np.int64),
+    )
+    rows, columns, weights, first_tap, thresholds, place, variants = (
+        cuda.to_device(np.ascontiguousarray(table), stream=stream) for table in tables
+    )
+    for first in range(0, n, together):
+        count = min(together, n - first)
+        numbers = np.arange(first_configuration + first, first_configuration + first + count, dtype=np.uint64)
+        numbers = cuda.to_device(numbers, stream=stream)
+        mine = variants[first : first + count]
+        for y0 in range(0, height, band):
+            n_rows = min(band, height - y0)
+            grid = -(-width // THREADS), n_rows + 2 * margin, count
+            _load_kernel[grid, THREADS, stream](words, first, height, y0, margin, planes)
+            for p in range(9):
+                around = int(program.margins[p + 1])
+                grid = -(-8 * -(-width // 64) // THREADS), n_rows + 2 * around, count
+                _draw_kernel[grid, THREADS, stream](
+                    planes,
+                    flat,
+                    p,
+                    rows,
+                    columns,
+                    weights,
+                    first_tap,
+                    thresholds,
+                    mine,
+                    margin,
+                    around,
+                    y0,
+                    height,
+                    coarse.first_row,
+                    coarse.torus_height,
+                    *key,
+                    numbers,
+                )
+            half_width = fine.width // 2
+            n_words = -(-half_width // 64)
+            grid = -(-n_words // THREADS), 3 * n_rows, 2 * count
+            _store_kernel[grid, THREADS, stream](planes, place, mine, margin, first, y0, half_width, fine_words)
+    refresh(fine_words, fine.width // 2, stream)
+    return fine
+
+
+def unlike_the_cpu():
+    """Return why the sampler cannot be used on this GPU, or None: it fails, or draws other spins than the CPU's."""
+    from ising_rg.kernels import sampling
+    from ising_rg.spins import lattice
+
+    weights = np.zeros((1, 9, 9, 3, 3), np.int32)
+    for p in range(9):
+        weights[0, p, : p + 1] = np.arange(9 * p + 9).reshape(p + 1, 3, 3) * 37 % 101 - 30
+    limit = sampling.largest_sum(weights)
+    thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), limit)
+    program, key = (
+        sampling.program(weights, np.arange(9)[None], thresholds),
+        random_numbers.key(1, random_numbers.Purpose.RAW),
+    )
+    coarse = lattice.pack(np.ones((6, 140), np.int8))
+    try:
+        there = to_host(draw_packed(to_device(coarse), program, [0], key, 0, (4, 140)))
+        if not np.array_equal(lattice.unpack(there), lattice.unpack(sampling.draw_packed(coarse, program, [0], key))):
+            return "a lattice drawn on the GPU differs from the CPU's"
+    except Exception as error:  # a driver, a compiler or a runtime that fails: the message says which
+        return f"the sampler's CUDA kernels fail here ({type(error).__name__}: {error})".splitlines()[0]
+    return None

@@ -1,0 +1,155 @@
+"""A block-spin rule applied to a configuration: S drawn from P(S = +1 | s) = sigma(2 w*s), the same bits on every machine.
+
+As in `sampling`, weights are fixed-point integers, a probability is a table of 16-bit thresholds, and every coarse spin has its own
+random number: no floating point decides a spin. A lattice is read in bands of rows, so that it may be a `bitfile.BitFile`.
+
+Counter layout (docs/kernels.md): word 0 = 8 (X // 64) + X % 8, word 1 = Y, word 2 = level, word 3 = configuration; the 16 bits
+number X // 8 % 8 of the output are the uniform of the coarse spin (X, Y).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numba import njit, prange
+
+from ising_rg import random_numbers
+from ising_rg.errors import UserError
+from ising_rg.kernels import models, sampling, sampling_cpu
+from ising_rg.kernels.block_spin import BlockSpinRule
+from ising_rg.kernels.sampling import SCALE
+from ising_rg.kernels.symmetry import symmetrized
+from ising_rg.random_numbers import Purpose
+from ising_rg.spins import bitmaps
+
+MAJORITY = "majority"  # of the nine spins of a block: a rule that does not keep the model nearest-neighbour
+_CERTAIN = 8.0  # weight of a majority's spins: sigma(2 * 8) is 1 to the last threshold
+_BAND_SITES = 2**25  # of the fine lattice, in memory at a time
+_STRIP = 8  # coarse rows that one thread draws at a time
+
+
+class Program(NamedTuple):
+    """What the compiled loop draws from.
+
+    Attributes:
+        taps: int64 (n, 2): (dy, dx) of fine sites, counted from the block's first site.
+        weights: int16 (n,), padded with zeros to whole groups.
+        thresholds: uint16 (2 limit + 1,): a coarse spin is up if its 16-bit uniform is below thresholds[limit + sum].
+        margin: fine sites that a window reaches beyond its block.
+    """
+
+    taps: np.ndarray
+    weights: np.ndarray
+    thresholds: np.ndarray
+    margin: int
+
+
+def load(name):
+    """Return the BlockSpinRule of a weight file, or MAJORITY; raises UserError as `kernels.load_rule`."""
+    if name != MAJORITY:
+        return models.load_rule(name)
+    rule = BlockSpinRule(SCALE)
+    with torch.no_grad():
+        rule.weight.fill_(_CERTAIN)
+    return rule
+
+
+def program(rule):
+    """Return the Program of a BlockSpinRule."""
+    weights = symmetrized(rule.weight).detach().double().cpu().numpy()
+    bits = sampling.fraction_bits(weights)
+    integers = np.round(weights * 2**bits).astype(np.int64)
+    thresholds = sampling.threshold_table(
+        lambda a: 1 / (1 + np.exp(-2.0 * a / 2**bits)), sampling.largest_sum(integers)
+    )
+    places = np.argwhere(integers[0, 0])
+    padding = -len(places) % sampling_cpu.GROUP
+    return Program(
+        np.pad(places - rule.margin, ((0, padding), (0, 0))),
+        np.pad(integers[0, 0][tuple(places.T)], (0, padding)).astype(np.int16),
+        thresholds,
+        rule.margin,
+    )
+
+
+def check_size(L, levels, smallest, what):
+    """Raise UserError unless a lattice of L x L can be blocked so many times down to `smallest` or more."""
+    if L % SCALE**levels or L // SCALE**levels < smallest:
+        possible = 0
+        while L % SCALE ** (possible + 1) == 0 and L // SCALE ** (possible + 1) >= smallest:
+            possible += 1
+        advice = (
+            f"take --levels={possible}" if possible else "take lattices that were grown by stages, or of another size"
+        )
+        raise UserError(
+            f"{what}: found {L} x {L}, needed a size divisible by 3^{levels} = {SCALE**levels}, of at least "
+            f"{smallest * SCALE**levels}, for LEVELS = {levels}; {advice}"
+        )
+
+
+def block(lattice, program, seed, level=1, configuration=0):
+    """Return the coarse `bitmap.Bitmap` of a fine lattice, a third of its size.
+
+    Args:
+        lattice: `bitmap.Bitmap` or `bitfile.BitFile`, sizes divisible by three.
+        program: from `program`.
+        seed: names the random numbers, together with
+        level: how often the lattice has been blocked after this time, and
+        configuration: its number, below 2^32.
+
+    Raises:
+        ValueError: sizes not divisible by three.
+    """
+    if lattice.height % SCALE or lattice.width % SCALE:
+        raise ValueError(f"lattice: found {lattice.height} x {lattice.width}, needed sizes divisible by {SCALE}")
+    height, width, margin = lattice.height // SCALE, lattice.width // SCALE, program.margin
+    coarse, key = bitmaps.empty(height, width), random_numbers.key(seed, Purpose.BLOCK)
+    n_rows = max(_STRIP, _BAND_SITES // (SCALE * lattice.width) // _STRIP * _STRIP)
+    for first in range(0, height, n_rows):
+        n = min(n_rows, height - first)
+        fine = bitmaps.to_spins(lattice, SCALE * first - margin, SCALE * n + 2 * margin)
+        rows = np.empty((1, n, width), np.int8)
+        _draw(fine[None], program, key, first, level, np.uint64(configuration), rows)
+        bitmaps.set_rows(coarse, first, rows[0])
+    return coarse
+
+
+def block_batch(spins, program, seed, level=1, first_configuration=0):
+    """Return what `block` makes of each of int8 spins (B, 3h, 3w), numbered from first_configuration: int8 (B, h, w)."""
+    batch, height, width = spins.shape
+    coarse, key = np.empty((batch, height // SCALE, width // SCALE), np.int8), random_numbers.key(seed, Purpose.BLOCK)
+    fine = np.pad(spins, ((0, 0), (program.margin, program.margin), (0, 0)), mode="wrap")
+    _draw(fine, program, key, 0, level, np.uint64(first_configuration), coarse)
+    return coarse
+
+
+@njit(parallel=True, cache=True)
+def _draw(fine, program, key, first_row, level, first_configuration, coarse):
+    """Draw rows first_row ... of coarse lattices, int8 (B, n, w), from their fine rows with the margin above and below."""
+    batch, n_rows, width = coarse.shape
+    taps, weights, thresholds, margin = program
+    side = (margin + 2) // 3  # blocks
+    stride, n_strips = width + 2 * side, (n_rows + _STRIP - 1) // _STRIP
+    for index in prange(batch * n_strips):
+        configuration, strip = index // n_strips, index % n_strips
+        first, last = strip * _STRIP, min((strip + 1) * _STRIP, n_rows)
+        # Column phase by column phase, so that taps are whole shifts: plane[3 y + x % 3, x // 3].
+        plane = np.empty((3 * (3 * (last - first) + 2 * margin), stride), np.int16)
+        for y in range(len(plane) // 3):
+            row = fine[configuration, 3 * first + y]
+            for phase in range(3):
+                for i in range(width):
+                    plane[3 * y + phase, side + i] = row[3 * i + phase]
+                for i in range(side):  # outward, as a lattice may be narrower than its margin
+                    plane[3 * y + phase, side - 1 - i] = plane[3 * y + phase, side - 1 - i + width]
+                    plane[3 * y + phase, side + width + i] = plane[3 * y + phase, side + i]
+        flat, offsets = plane.reshape(-1), np.empty(weights.size, np.int64)
+        for t in range(weights.size):
+            dy, dx = taps[t, 0] + margin, taps[t, 1] + 3 * side
+            offsets[t] = (3 * dy + dx % 3) * stride + dx // 3
+        sums, uniforms = np.empty(width, np.int16), np.empty(width + 2 * sampling_cpu.CHUNK, np.uint16)
+        number = np.uint64(first_configuration + np.uint64(configuration))
+        for y in range(first, last):
+            sampling_cpu._weighted_sums(flat, 9 * (y - first) * stride, offsets, weights, sums)
+            sampling_cpu._row_of_uniforms(uniforms, 0, width, first_row + y, level, number, key, width)
+            sampling_cpu._compare(sums, uniforms, thresholds, width, coarse[configuration, y])

@@ -1,0 +1,138 @@
+"""The couplings of the Hamiltonian that configurations were drawn from, by pseudo-likelihood.
+
+For H = sum_a K_a S_a (weight e^H), a spin given all others is up with P(s_0 | rest) = sigma(2 sum_a K_a u_a), u_a = s_0 f_a
+(`operators`). The sum of ln P over sites is concave in K and is maximized by Newton's method; at its maximum
+
+    <u_a (1 - tanh(K u))> = <f_a (s_0 - tanh(K f))> = 0,
+
+Callen's identities, which hold exactly in any state of equilibrium: no partition function, no finite-size correction.
+
+The terms of the gradient at two sites are uncorrelated, exactly, unless one lies within reach of the other: given all spins but
+s_0 its mean is zero. So strips of rows of one critical lattice are as good as independent, and one lattice has errors.
+
+Sources: Besag, J. Roy. Stat. Soc. B 36, 192 (1974) (pseudo-likelihood); Callen, Phys. Lett. 4, 161 (1963);
+Swendsen, Phys. Rev. Lett. 52, 1165 (1984) (couplings of a Monte Carlo renormalization group from Callen's identities).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ising_rg.errors import UserError
+from ising_rg.renormalization import operators
+from ising_rg.theory import exact
+
+BASIS = ("(1,0)", "(1,1)", "(2,0)", "(2,1)", "(2,2)", "(3,0)", "plaquette", "tee", "zigzag")
+LEFT_OUT = ("(3,1)", "(3,2)", "(4,0)", "ell", "diamond", "six")  # looked at, to see what the basis misses
+_STRIPS = 16  # of one lattice, blocks of the jackknife
+_START_SITES = 2**20  # that Newton's first steps look at
+_LARGEST_STEP = 0.2
+_CLOSE = 1e-3  # Newton's last step: what it leaves is of the order of its square
+
+
+class Couplings(NamedTuple):
+    """The result of a fit.
+
+    Attributes:
+        values, errors: dicts: coupling constants K_a of the basis, and their standard errors.
+        left_out: dict of (value, error): what each of the other operators would have, if it alone joined the basis.
+        covariance: float64 (n, n), of the values of the basis.
+    """
+
+    values: dict
+    errors: dict
+    left_out: dict
+    covariance: np.ndarray
+
+
+def fit(lattices, basis=BASIS, left_out=LEFT_OUT, start=exact.BETA_CRITICAL):
+    """Return the Couplings of a list of configurations of one size.
+
+    Args:
+        lattices: list of `bitmap.Bitmap` or `bitfile.BitFile`, at least operators.SMALLEST_SIZE each way; read several times.
+        basis: names of operators that the Hamiltonian is made of.
+        left_out: names of more, to check the truncation.
+        start: first guess of K_(1,0); the result does not depend on it.
+
+    Raises:
+        UserError: configurations so ordered that they fix no couplings.
+    """
+    n, table = len(basis), operators.terms((*basis, *left_out))
+    part, inner = lattices[: max(1, _START_SITES // lattices[0].n_sites)], operators.terms(basis)
+    k = np.zeros(n)
+    k[0] = start
+    for _ in range(50):
+        gradient, curvature = (moment.sum(0) for moment in _moments(part, inner, k, _START_SITES))
+        step = _solve(curvature, gradient)
+        k += np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
+        if np.abs(step).max() < _CLOSE:
+            break
+    for _ in range(50):
+        gradient, curvature = _moments(lattices, table, k)
+        values = k + _solve(curvature.sum(0)[:n, :n], gradient.sum(0)[:n])
+        close = np.abs(values - k).max() < _CLOSE
+        if close:
+            break
+        k += np.clip(values - k, -_LARGEST_STEP, _LARGEST_STEP)
+    else:
+        raise _undetermined()
+    total = _one_step(gradient.sum(0), curvature.sum(0), n)
+    without = np.array(
+        [_one_step(gradient.sum(0) - g, curvature.sum(0) - h, n) for g, h in zip(gradient, curvature, strict=True)]
+    )
+    covariance = (len(without) - 1) * np.atleast_2d(np.cov(without.T, bias=True))
+    errors = np.sqrt(np.diag(covariance))
+    return Couplings(
+        dict(zip(basis, (k + total[:n]).tolist(), strict=True)),
+        dict(zip(basis, errors[:n].tolist(), strict=True)),
+        {name: (float(a), float(b)) for name, a, b in zip(left_out, total[n:], errors[n:], strict=True)},
+        covariance[:n, :n],
+    )
+
+
+def _one_step(gradient, curvature, n):
+    """Return Newton's step of the n couplings of the basis and, of each further one, the step if it alone joins them."""
+    inside = _solve(curvature[:n, :n], gradient[:n])
+    across = _solve(curvature[:n, :n], curvature[:n, n:])
+    rest = gradient[n:] - curvature[n:, :n] @ inside
+    return np.concatenate([inside, rest / (np.diag(curvature)[n:] - np.einsum("bi,ib->b", curvature[n:, :n], across))])
+
+
+def _moments(lattices, table, k, at_most=None):
+    """Return the gradient and minus the second derivative of ln P, float64 (blocks, n) and (blocks, n, n).
+
+    Args:
+        k: couplings of the first operators of the table; those of the others are zero.
+        at_most: sites of each lattice to look at; all by default.
+    """
+    n, gradients, curvatures = len(table.names), [], []
+    for lattice in lattices:
+        n_strips = min(_STRIPS, max(lattice.height // 16, 2))
+        gradient, curvature = np.zeros((n_strips, n)), np.zeros((n_strips, n, n))
+        for strip, first, n_rows in operators.bands(lattice, n_strips):
+            if at_most is not None and first * lattice.width >= at_most:
+                break
+            u = operators.fields(lattice, table, first, n_rows).reshape(n, -1).astype(np.float32)
+            tanh = np.tanh(k.astype(np.float32) @ u[: len(k)])
+            gradient[strip] += u @ (1 - tanh)
+            curvature[strip] += (u * (1 - tanh * tanh)) @ u.T
+        gradients.append(gradient)
+        curvatures.append(curvature)
+    return np.concatenate(gradients), np.concatenate(curvatures)
+
+
+def _solve(curvature, gradient):
+    try:
+        solution = np.linalg.solve(curvature, gradient)
+    except np.linalg.LinAlgError:
+        raise _undetermined() from None
+    if not np.all(np.isfinite(solution)):
+        raise _undetermined()
+    return solution
+
+
+def _undetermined():
+    return UserError(
+        "found configurations too ordered or too small to fix their couplings, needed some spins of either sign "
+        "in every surrounding; take larger ones, more of them, or a smaller beta"
+    )

@@ -1,0 +1,159 @@
+"""Configurations on disk, read by rows, so that a lattice need never be in memory; and the bit-packed file that is written so.
+
+Rows have what the functions of `bitmap` need of a Bitmap: height, width, n_sites, rows(first, n). A BitFile is `.npy`, uint8
+(L, ceil(L / 8)) in numpy.packbits order, as `storage` writes it; its rows are read into memory of their own, not mapped:
+pages of a map would count as this process's memory.
+"""
+
+import contextlib
+import errno
+import os
+import zlib
+
+import numpy as np
+
+from ising_rg.errors import UserError
+from ising_rg.spins import bitmaps, foreign
+
+_PIECE = 2**26  # spins read, written or summed at a time
+
+
+def is_packed(array):
+    """Tell whether an array is a bit-packed configuration, uint8 (L, ceil(L / 8))."""
+    return array.ndim == 2 and array.dtype == np.uint8 and array.shape[1] == (array.shape[0] + 7) // 8
+
+
+class Rows:
+    """One configuration of L x L spins, of which some rows are read at a time by `_read`."""
+
+    def __init__(self, name, L):
+        self.name = name
+        self.height = self.width = L
+
+    @property
+    def n_sites(self):
+        return self.height * self.width
+
+    def rows(self, first, n):
+        """Return rows first ... first + n - 1, modulo the height, uint64 (n, ceil(L / 64)) as in a Bitmap.
+
+        Raises:
+            UserError: they cannot be read, or are no spins.
+        """
+        bitmap, at = bitmaps.empty(n, self.width), 0
+        while at < n:
+            row = (first + at) % self.height
+            some = min(n - at, self.height - row, self._piece_rows)
+            bitmaps.set_rows(bitmap, at, self._read(row, some))
+            at += some
+        return bitmap.words
+
+    @property
+    def _piece_rows(self):
+        return max(1, _PIECE // self.width)
+
+    def _read(self, row, n):
+        """Return n rows from `row` on, none beyond the last, as `bitmap.set_rows` takes them."""
+        raise NotImplementedError
+
+
+class BitFile(Rows):
+    """A bit-packed configuration of L x L spins on disk.
+
+    Args:
+        path: the file, whole: of the size that its header says.
+        writable: whether rows may be written.
+
+    Raises:
+        UserError: no such file, not a bit-packed configuration, or shorter than its header says.
+    """
+
+    def __init__(self, path, writable=False):
+        try:
+            self._file = open(path, "r+b" if writable else "rb", buffering=0)  # noqa: SIM115 - closed by close()
+        except FileNotFoundError:
+            raise UserError(
+                f"{path}: no such file; it has vanished since it was written, or was never written"
+            ) from None
+        try:
+            array = foreign.read(path)
+            if not is_packed(array) or not isinstance(array, np.memmap) or not array.flags.c_contiguous:
+                raise UserError(f"{path}: found no bit-packed configuration, needed .npy uint8 (L, L/8)")
+        except BaseException:
+            self.close()
+            raise
+        super().__init__(path, len(array))
+        self._row_bytes, self._start = array.shape[1], array.offset
+
+    @classmethod
+    def create(cls, path, L):
+        """Return a writable BitFile of L x L spins, all down, whose bytes on disk are reserved.
+
+        Raises:
+            UserError: no room, or the folder cannot be written into.
+        """
+        row_bytes = (L + 7) // 8
+        try:
+            with open(path, "wb") as file:
+                header = {"descr": np.dtype(np.uint8).str, "fortran_order": False, "shape": (L, row_bytes)}
+                np.lib.format.write_array_header_1_0(file, header)
+                file.flush()
+                os.posix_fallocate(file.fileno(), file.tell(), L * row_bytes)
+                os.fsync(file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.remove(path)
+            raise _unwritable(path, error) from None
+        return cls(path, writable=True)
+
+    def write(self, first, bitmap):
+        """Write the rows of a Bitmap at first ..., within the lattice; they are on disk after `sync`.
+
+        Raises:
+            UserError: the disk is full, or the file cannot be written.
+        """
+        try:
+            for part in range(0, bitmap.height, self._piece_rows):
+                data = bitmaps.to_bytes(bitmap, part, min(self._piece_rows, bitmap.height - part)).tobytes()
+                offset, done = self._start + (first + part) * self._row_bytes, 0
+                while done < len(data):
+                    done += os.pwrite(self._file.fileno(), memoryview(data)[done:], offset + done)
+        except OSError as error:
+            raise _unwritable(self.name, error) from None
+
+    def sync(self):
+        """Wait until what was written is on disk."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _unwritable(self.name, error) from None
+
+    def checksum(self, first, n):
+        """Return the CRC-32 of the bytes of rows first ... first + n - 1, within the lattice."""
+        crc = 0
+        for part in range(0, n, self._piece_rows):
+            crc = zlib.crc32(self._read(first + part, min(self._piece_rows, n - part)), crc)
+        return crc
+
+    def close(self):
+        self._file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _read(self, row, n):
+        data = os.pread(self._file.fileno(), n * self._row_bytes, self._start + row * self._row_bytes)
+        if len(data) < n * self._row_bytes:
+            raise UserError(f"{self.name}: rows from {row} on cannot be read: the file was truncated")
+        return np.frombuffer(data, np.uint8).reshape(n, self._row_bytes)
+
+
+def _unwritable(path, error):
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return UserError(
+        f"{path}: {'the disk is full' if full else f'cannot be written ({error.strerror})'}; make room and run the same command "
+        "again: what was finished stays and is not done twice"
+    )

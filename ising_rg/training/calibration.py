@@ -1,0 +1,201 @@
+"""Calibration of a trained kernel: raw lattices and those after sweeps right at once, at the least cost in KL.
+
+A kernel fitted by maximum likelihood lacks some multi-spin correlations. They relax in the first sweeps, and with them gain and
+short-distance correlations rise by some 0.2 to 0.5 %: scaling the rule (`bound.sharper`) moves raw and refined lattices
+together, so that one or the other can be right. The kernel's own weights move them differently: sweeps undo 35 to 75 % of a
+change of the raw gain, depending on which weights make it (docs/physics.md). So the weights are shifted by x, one number for each
+class of taps (`tap_classes`), so that
+
+    x F x / (2 KL_SCALE) + sum over observables ((deviation of raw or refined lattices) / tolerance)^2 / 2
+
+is least. F is the Fisher information of the classes per site: x F x / 2 is what x costs in KL. Deviations are linear in x with a
+slope measured by shifting one class at a time with the same seeds and random numbers throughout; Gauss-Newton does the rest.
+All is measured on the second stage, whose coarse lattices are themselves grown, as those of all later stages are: a deviation
+that the coarse lattice has already adds to the kernel's own (by slopes of the first stage raw c30 overshoots twofold).
+"""
+
+import copy
+
+import numpy as np
+import torch
+
+from ising_rg import random_numbers
+from ising_rg.growth import upsampling
+from ising_rg.kernels.models import DRAWING_ORDER, SCALE
+from ising_rg.random_numbers import Purpose
+from ising_rg.spins import observables
+from ising_rg.theory import exact
+from ising_rg.training import objectives
+from ising_rg.updates import swendsen_wang
+
+REFINE_SWEEPS = 2  # the fewest that are used; five leave what two have set, but for 0.02 %
+_DISTANCES = ((1, 0), (1, 1), (2, 0), (3, 0))
+# Gain, then C at _DISTANCES, raw and refined: about the standard error of 1,000 configurations of 576^2.
+TOLERANCE = np.array([[2e-4, 3e-4, 4e-4, 5e-4, 5e-4], [2e-4, 2e-4, 3e-4, 4e-4, 5e-4]]).ravel()
+KL_SCALE = 1e-5  # nats a site that one tolerance is worth: level with the standard error of the kernel's KL
+_PROBE_KL = 4e-5  # what shifting one class costs: gains and correlations change by 0.2 to 1 %, nearly linear
+# Squared distances, in sites, from the site drawn to the middle of the coarse block, and to the fine site.
+_COARSE_EDGES = (0, 0.5, 2.5, 6, 13.5, 25, 1000)
+_FINE_EDGES = (0, 1.5, 3, 4.5, 6, 9, 12, 17, 1000)
+_SLOPE_SIZE = 32  # seeds for the slopes: with common random numbers, fewer sites do
+_MEASUREMENTS = 5  # of the whole shift, the first without one; the third meets the goal within its errors
+_CHUNK_SITES = 2**25  # fine sites measured at a time
+
+
+def tap_classes(kernel):
+    """Return {name: nine masks shaped like `kernel.weights`}, 1 at the taps of the class; every tap belongs to one class.
+
+    Classes tell apart what is drawn (centre, corners or edges of blocks), coarse from fine spins, and distances.
+    """
+    drawn = ["centre" if p == 4 else "edge" if p % 2 else "corner" for p in DRAWING_ORDER]
+    offset, classes = SCALE * (np.arange(kernel.kernel_size) - kernel.kernel_size // 2), {}
+    for p, (y, x) in enumerate(divmod(sub_pixel, SCALE) for sub_pixel in DRAWING_ORDER):
+        taps = kernel.taps(p).cpu()
+        for i in range(1 + p):
+            from_y, from_x = divmod(DRAWING_ORDER[i - 1], SCALE) if i else (1, 1)
+            square = (offset + from_y - y)[:, None] ** 2 + (offset + from_x - x) ** 2
+            edges = _FINE_EDGES if i else _COARSE_EDGES
+            for number, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
+                mask = torch.from_numpy((square >= low) & (square < high)) * taps[0, i]
+                if mask.any():
+                    name = f"{drawn[p]}, {'fine' if i else 'coarse'} {number}"
+                    empty = [torch.zeros_like(weight, device="cpu") for weight in kernel.weights]
+                    classes.setdefault(name, empty)[p][0, i] += mask
+    return classes
+
+
+def shifted(kernel, classes, x):
+    """Return a copy of the kernel whose weights in each class are larger by x (one number a class)."""
+    result = copy.deepcopy(kernel)
+    with torch.no_grad():
+        for amount, masks in zip(x, classes.values(), strict=True):
+            for weight, mask in zip(result.weights, masks, strict=True):
+                weight += float(amount) * mask.to(weight)
+    return result
+
+
+def on_grid(kernel):
+    """Return a copy whose weights are multiples of the sampler's unit, their running sums rounded instead of each by itself.
+
+    The gain follows the sum of a site's weights: 61 roundings to 2^-11, each by itself, move it by some 0.05 %, these far less.
+    """
+    result, unit = copy.deepcopy(kernel), 2.0 ** -kernel.fixed_point()[1]
+    with torch.no_grad():
+        for weight in result.weights:
+            sums = torch.round(weight.double().flatten().cumsum(0) / unit)
+            weight.copy_(torch.diff(sums, prepend=sums.new_zeros(1)).reshape(weight.shape) * unit)
+    return result
+
+
+def fisher(kernel, classes, coarse, fine):
+    """Return F, float64 (classes, classes): shifting by x costs x F x / 2 nats a site; arguments as `kernel.fields`."""
+    with torch.no_grad():
+        spread = 1 / torch.cosh(kernel.fields(coarse, fine))  # sqrt of the variance of each spin
+        probe, effects = copy.deepcopy(kernel), []
+        for masks in classes.values():
+            for weight, mask in zip(probe.weights, masks, strict=True):
+                weight.copy_(mask)
+            effects.append((probe.fields(coarse, fine) * spread).double().flatten())
+        effects = torch.stack(effects)
+        return (effects @ effects.T / effects.shape[1]).cpu().numpy()
+
+
+def deviations(kernel, seeds, seed):
+    """Return relative deviations from exact values at the second stage: gain and C, raw, then after REFINE_SWEEPS; float64 (10,).
+
+    Raw lattices are grown from raw ones, refined from refined ones.
+
+    Args:
+        seeds: int8 (n, L, L), equilibrated; their own m^2 and c10 serve as control variates.
+        seed: names the random numbers, the same for every kernel.
+    """
+    result, L = [], SCALE**2 * seeds.shape[-1]
+    step = max(1, _CHUNK_SITES // L**2)
+    expected = [exact.torus_c10(L)] + [float(exact.torus_correlation(*r, L)) for r in _DISTANCES[1:]]
+    for n_sweeps in (0, REFINE_SWEEPS):
+        rows = []
+        for first in range(0, len(seeds), step):
+            fine = seeds[first : first + step]
+            for stage in (1, 2):
+                coarse, stage_seed = fine, upsampling.stage_seed(seed, stage)
+                fine = upsampling.upsample(coarse, kernel, exact.BETA_CRITICAL, n_sweeps, stage_seed, first)
+            m = [observables.magnetization(spins) for spins in (coarse, fine)]
+            rows.append(np.stack(m + [observables.correlation(fine, *r) for r in _DISTANCES], 1))
+        rows = np.concatenate(rows)
+        gain, _ = observables.stage_gain(rows[:, 1], rows[:, 0])
+        means, _ = observables.mean_at_seeds_exact(rows[:, 2:], seeds)
+        result += [gain / exact.STAGE_GAIN - 1, *(means / expected - 1)]
+    return np.array(result)
+
+
+class Calibration:
+    """The whole procedure, one evaluation a step; its state can be saved and taken up again.
+
+    Attributes:
+        step, n_steps: evaluations done, and all: one without a shift, one a class, then Gauss-Newton.
+        history: list of dicts, one a Gauss-Newton step: shift x, its deviations, its cost in KL, what was to be made small.
+    """
+
+    def __init__(self, kernel, batches, seeds, seed):
+        self.kernel, self.seeds = kernel, seeds
+        self.seed = random_numbers.derived_seed(seed, Purpose.CALIBRATION, 1)
+        few = random_numbers.derived_seed(self.seed, Purpose.SEED_LATTICE)
+        self.slope_seeds = swendsen_wang.sample(_SLOPE_SIZE, exact.BETA_CRITICAL, len(seeds), few)
+        self.classes = tap_classes(kernel)
+        self.step, self.history = 0, []
+        self.n_steps = 1 + len(self.classes) + _MEASUREMENTS
+        self.measured = []  # deviations without a shift, then with that of each class
+        blocks = min(64, batches[0].shape[-1] // SCALE - 2)
+        windows, generator = objectives.random_windows(
+            batches, 16, SCALE * blocks + 2 * kernel.rule.margin, self.seed, 0
+        )
+        pairs = objectives.draw_coarse(kernel.rule, windows.to(kernel.weights[0].device), generator)
+        self.fisher = fisher(kernel, self.classes, *pairs)
+        self.probes = np.sqrt(2 * _PROBE_KL / np.diag(self.fisher))
+
+    def advance(self, stop=False):
+        """Do one evaluation; return whether to stop after it."""
+        if self.step <= len(self.classes):
+            one = np.arange(1, len(self.classes) + 1) == self.step
+            probe = on_grid(shifted(self.kernel, self.classes, self.probes * one))
+            self.measured.append(deviations(probe, self.slope_seeds, self.seed))
+        else:
+            x = self._next()
+            found = deviations(on_grid(shifted(self.kernel, self.classes, x)), self.seeds, self.seed)
+            kl = float(x @ self.fisher @ x / 2)
+            objective = kl / KL_SCALE + float(((found / TOLERANCE) ** 2).sum()) / 2
+            self.history.append({"x": x.tolist(), "deviations": found.tolist(), "kl": kl, "objective": objective})
+        self.step += 1
+        return stop
+
+    def _next(self):
+        """Return the next shift to measure: none, then the least of the objective if deviations were linear."""
+        if not self.history:
+            return np.zeros(len(self.classes))
+        slopes = (np.array(self.measured[1:]) - self.measured[0]).T / self.probes
+        tried = [(np.array(row["x"]), np.array(row["deviations"])) for row in self.history]
+        for (x0, d0), (x1, d1) in zip(
+            tried, tried[1:], strict=False
+        ):  # Broyden: what each step has shown of the slopes
+            along = self.fisher @ (x1 - x0)
+            if along @ (x1 - x0) > 0:
+                slopes += np.outer(d1 - d0 - slopes @ (x1 - x0), along) / (along @ (x1 - x0))
+        x, found = tried[-1]
+        weighted = slopes / TOLERANCE[:, None]
+        return np.linalg.solve(
+            self.fisher / KL_SCALE + weighted.T @ weighted, weighted.T @ (weighted @ x - found / TOLERANCE)
+        )
+
+    def result(self):
+        """Return the kernel with the best shift measured."""
+        best = min(self.history, key=lambda row: row["objective"])
+        return on_grid(shifted(self.kernel, self.classes, best["x"]))
+
+    def state(self):
+        """Return everything needed to go on, for `storage.save_pt`."""
+        return {"step": self.step, "history": self.history, "measured": [values.tolist() for values in self.measured]}
+
+    def restore(self, state):
+        """Take up a state from `state`."""
+        self.step, self.history = state["step"], list(state["history"])
+        self.measured = [np.array(values) for values in state["measured"]]

@@ -1,0 +1,271 @@
+"""Bit-sliced Metropolis sweeps on CPU threads: `update_rule` compiled by Numba over packed lattices.
+
+Work is cut into blocks of words that stay in the first-level cache; each step of the rule is one vectorized loop over a
+block. Several configurations are shared out among the threads whole; a single large one by bands of rows, with a barrier
+after each sublattice. Either way every word's random numbers are those of its place, so the result is the same.
+
+Counter layout (docs/kernels.md): word 0 and 1 the word's flat index in its sublattice (64 bits, halo rows not counted),
+word 2 = 2 sweep + colour, word 3 = 64 configuration + call.
+"""
+
+import numba
+import numpy as np
+from numba import njit, prange
+
+from ising_rg import random_numbers
+from ising_rg.random_numbers import MASK32, ROUNDS, SHIFT32
+from ising_rg.spins import observables
+from ising_rg.spins.lattice import refresh_ghosts, refresh_halo_rows, refresh_top_bit
+from ising_rg.updates import update_rule
+from ising_rg.updates.update_rule import ALL, MAX_CALLS
+
+PREFIX_CALLS = 4  # calls drawn for every word, written out in _update_block
+BLOCK = 256  # words: four buffers of 2 KiB stay in a 32 KiB cache
+_MIN_BAND_WORDS = 512  # smaller bands cost more in waking a thread than they save (2.6 GHz Zen 4: ~5 us a barrier)
+_ZERO = np.uint64(0)
+
+_philox = njit(inline="always")(random_numbers.philox4x32)
+_less = njit(inline="always")(update_rule.less_than_from_the_low_end)
+_equal = njit(inline="always")(update_rule.still_equal)
+_row_neighbour = njit(inline="always")(update_rule.row_neighbour)
+_count_antialigned = njit(inline="always")(update_rule.count_antialigned)
+
+
+@njit(inline="always")
+def _two_words(index, half_sweep, call, key):
+    """Return the random words of digits 2 call and 2 call + 1 for the word of that flat index."""
+    x0, x1, x2, x3 = _philox(index & MASK32, index >> SHIFT32, half_sweep, call, key[0], key[1], ROUNDS)
+    return (x0 << SHIFT32) | x1, (x2 << SHIFT32) | x3
+
+
+@njit(inline="always")
+def _compare_two(high, low, p_high, p_low, less, equal):
+    """Put two more significant digits in front of a comparison; return (less, equal)."""
+    less = _less(high, p_high, _less(low, p_low, less))
+    return less, _equal(high, p_high, _equal(low, p_low, equal))
+
+
+@njit(cache=True)
+def _update_block(
+    spins, up, down, here, before, after, odd_row, invert, index, half_sweep, configuration, key, digits, one, aligned
+):
+    """Update a block of words as far as the first 2 PREFIX_CALLS digits decide; one[k], aligned[k] tell the undecided sites."""
+    a, b = digits[0], digits[1]
+    a0, a1, a2, a3, a4, a5, a6, a7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
+    b0, b1, b2, b3, b4, b5, b6, b7 = b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]
+    for k in range(spins.size):
+        place = index + np.uint64(k)
+        high, low = _two_words(place, half_sweep, configuration | np.uint64(3), key)
+        less_1, equal_1 = _compare_two(high, low, a6, a7, _ZERO, ALL)
+        less_2, equal_2 = _compare_two(high, low, b6, b7, _ZERO, ALL)
+        high, low = _two_words(place, half_sweep, configuration | np.uint64(2), key)
+        less_1, equal_1 = _compare_two(high, low, a4, a5, less_1, equal_1)
+        less_2, equal_2 = _compare_two(high, low, b4, b5, less_2, equal_2)
+        high, low = _two_words(place, half_sweep, configuration | np.uint64(1), key)
+        less_1, equal_1 = _compare_two(high, low, a2, a3, less_1, equal_1)
+        less_2, equal_2 = _compare_two(high, low, b2, b3, less_2, equal_2)
+        high, low = _two_words(place, half_sweep, configuration, key)
+        less_1, equal_1 = _compare_two(high, low, a0, a1, less_1, equal_1)
+        less_2, equal_2 = _compare_two(high, low, b0, b1, less_2, equal_2)
+        beside = _row_neighbour(here[k], before[k], after[k], odd_row[k])
+        odd, two_or_more = _count_antialigned(spins[k] ^ invert, up[k], down[k], here[k], beside)
+        is_one, is_aligned = odd & ~two_or_more, ~(odd | two_or_more)
+        spins[k] ^= two_or_more | (is_one & less_1) | (is_aligned & less_2)
+        one[k], aligned[k] = is_one & equal_1, is_aligned & equal_2
+
+
+@njit(cache=True)
+def _finish_block(spins, index, half_sweep, configuration, key, digits, one, aligned, accepted, places):
+    """Draw on for the words with undecided sites, packed together, two digits at a time until none is left."""
+    n = 0
+    for k in range(spins.size):  # without a branch: one word in five is undecided, which no processor can predict
+        places[n], one[n], aligned[n] = np.uint64(k), one[k], aligned[k]
+        n += (one[n] | aligned[n]) != _ZERO
+    for call in range(PREFIX_CALLS, MAX_CALLS):
+        if n == 0:
+            return
+        a_high, a_low, b_high, b_low = (
+            digits[0, 2 * call],
+            digits[0, 2 * call + 1],
+            digits[1, 2 * call],
+            digits[1, 2 * call + 1],
+        )
+        for i in range(n):
+            high, low = _two_words(index + places[i], half_sweep, configuration | np.uint64(call), key)
+            less_1, equal_1 = _compare_two(high, low, a_high, a_low, _ZERO, ALL)
+            less_2, equal_2 = _compare_two(high, low, b_high, b_low, _ZERO, ALL)
+            accepted[i] = (one[i] & less_1) | (aligned[i] & less_2)
+            one[i] &= equal_1
+            aligned[i] &= equal_2
+        left = 0
+        for i in range(n):
+            spins[places[i]] ^= accepted[i]
+            places[left], one[left], aligned[left] = places[i], one[i], aligned[i]
+            left += (one[left] | aligned[left]) != _ZERO
+        n = left
+    for i in range(n):
+        spins[places[i]] ^= one[i] | aligned[i]  # u = p in all 64 digits: u <= p
+
+
+@njit(cache=True)
+def _update_rows(
+    words, other_words, odd_rows, invert, first_row, last_row, place, half_sweep, configuration, key, digits
+):
+    """Update rows first_row <= row < last_row (halo not counted) of one sublattice (H + 2, W), in place.
+
+    place: (row of the torus that row 0 is, rows of the torus); see `lattice.PackedLattice`.
+    """
+    while first_row < last_row:  # once, or twice if the torus ends between
+        torus_row = (place[0] + first_row) % place[1]
+        end = min(last_row, first_row + place[1] - torus_row)
+        _update_rows_in_order(
+            words,
+            other_words,
+            odd_rows,
+            invert,
+            first_row,
+            end,
+            torus_row - first_row,
+            half_sweep,
+            configuration,
+            key,
+            digits,
+        )
+        first_row = end
+
+
+@njit(cache=True)
+def _update_rows_in_order(
+    words, other_words, odd_rows, invert, first_row, last_row, shift, half_sweep, configuration, key, digits
+):
+    """Update rows first_row <= row < last_row, which are rows first_row + shift ... of the torus."""
+    width = words.shape[1]
+    mine, other = words.reshape(-1), other_words.reshape(-1)
+    one, aligned, accepted, places = (
+        np.empty(BLOCK, np.uint64),
+        np.empty(BLOCK, np.uint64),
+        np.empty(BLOCK, np.uint64),
+        np.empty(BLOCK, np.uint64),
+    )
+    for start in range(first_row * width, last_row * width, BLOCK):
+        n_words = min(BLOCK, last_row * width - start)
+        at = start + width
+        # Slices rather than offset indices: LLVM vectorizes only loops whose indices it can prove not to wrap around.
+        spins, here = mine[at : at + n_words], other[at : at + n_words]
+        up, down = other[at - width : at - width + n_words], other[at + width : at + width + n_words]
+        before, after = other[at - 1 : at - 1 + n_words], other[at + 1 : at + 1 + n_words]
+        odd_row, index = odd_rows[start % (2 * width) :], np.uint64(start + shift * width)
+        _update_block(
+            spins,
+            up,
+            down,
+            here,
+            before,
+            after,
+            odd_row,
+            invert,
+            index,
+            half_sweep,
+            configuration,
+            key,
+            digits,
+            one,
+            aligned,
+        )
+        _finish_block(spins, index, half_sweep, configuration, key, digits, one, aligned, accepted, places)
+
+
+@njit(cache=True)
+def _row_parity_masks(width):
+    """Return the masks that tell odd rows, by flat index: for black [0], for white [1]; one period of two rows and a block."""
+    masks = np.empty((2, 2 * width + BLOCK), np.uint64)
+    for index in range(2 * width + BLOCK):
+        odd = (index // width) & 1
+        masks[odd, index], masks[1 - odd, index] = _ZERO, ALL
+    return masks
+
+
+@njit(cache=True)
+def _sweep_one(words, colour_masks, half_width, invert, place, first_sweep, n_sweeps, configuration, key, digits):
+    height = words.shape[1] - 2
+    for half in range(2 * first_sweep, 2 * (first_sweep + n_sweeps)):
+        colour = half & 1
+        mine = words[colour]
+        _update_rows(
+            mine,
+            words[1 - colour],
+            colour_masks[colour],
+            invert,
+            0,
+            height,
+            place,
+            np.uint64(half),
+            configuration,
+            key,
+            digits,
+        )
+        refresh_ghosts(mine, half_width, 1, height + 1)
+        refresh_halo_rows(mine, half_width)
+
+
+@njit(parallel=True, cache=True)
+def _sweep_batch(words, half_width, invert, place, first_sweep, n_sweeps, first_configuration, key, digits):
+    """Sweep the configurations of `words` (batch, 2, H + 2, W), each by one thread."""
+    masks = _row_parity_masks(words.shape[3])
+    for index in prange(words.shape[0]):
+        configuration = np.uint64((first_configuration + index) << 6)
+        _sweep_one(words[index], masks, half_width, invert, place, first_sweep, n_sweeps, configuration, key, digits)
+
+
+@njit(parallel=True, cache=True)
+def _sweep_banded(words, half_width, invert, place, first_sweep, n_sweeps, first_configuration, key, digits, n_bands):
+    """Sweep one configuration (2, H + 2, W), its rows shared out among threads in `n_bands` bands."""
+    height = words.shape[1] - 2
+    masks = _row_parity_masks(words.shape[2])
+    configuration = np.uint64(first_configuration << 6)
+    for half in range(2 * first_sweep, 2 * (first_sweep + n_sweeps)):
+        colour = half & 1
+        mine, other = words[colour], words[1 - colour]
+        for band in prange(n_bands):
+            first, last = band * height // n_bands, (band + 1) * height // n_bands
+            _update_rows(
+                mine, other, masks[colour], invert, first, last, place, np.uint64(half), configuration, key, digits
+            )
+            refresh_ghosts(mine, half_width, first + 1, last + 1)
+        for band in range(1, n_bands):
+            refresh_top_bit(mine, half_width, band * height // n_bands + 1)
+        refresh_halo_rows(mine, half_width)
+
+
+def to_device(packed):
+    """Return `packed` itself: the CPU works in the host's memory."""
+    return packed
+
+
+to_host = to_device
+packed_counts = observables.packed_counts
+
+
+def sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration):
+    """Run sweeps on a `lattice.PackedLattice`, in place; arguments as `metropolis.sweep_packed`, checked there."""
+    words, half_width, place = packed.words, packed.width // 2, (packed.first_row, packed.torus_height)
+    invert = ALL if beta < 0 else _ZERO
+    digits = update_rule.thresholds(beta)
+    n_threads = numba.get_num_threads()
+    n_bands = min(n_threads, packed.height, words[0, 0].size // _MIN_BAND_WORDS)
+    if packed.n_configurations >= n_threads or n_bands < 2:
+        _sweep_batch(words, half_width, invert, place, first_sweep, n_sweeps, first_configuration, key, digits)
+        return
+    for index in range(packed.n_configurations):
+        _sweep_banded(
+            words[index],
+            half_width,
+            invert,
+            place,
+            first_sweep,
+            n_sweeps,
+            first_configuration + index,
+            key,
+            digits,
+            n_bands,
+        )
