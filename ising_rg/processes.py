@@ -2,7 +2,7 @@
 
 What processes tell one another while lattices are made is small (who takes which piece of work, what is done) and goes through
 torch.distributed's store; the lattices go through files. Every process beats once a second into the store. One that has
-not beaten for 20 s, or that torchrun found dead and ends the others for, is named, and the others end: what is
+not beaten for 20 s (300 where the system says that it runs), or that torchrun found dead and ends the others for, is named, and the others end: what is
 on disk stays valid, and the same command goes on from there.
 
 Hand-overs. What one process makes for the others (a plan, a file, the folder) is there before `agree` returns it to them.
@@ -25,7 +25,10 @@ import time
 from ising_rg.errors import UserError
 
 _BEAT = 1.0  # s
-_LOST_AFTER = 20.0  # s; a band of rows, during which no beat may come, takes some 5 s
+_LOST_AFTER = 20  # beats; a band of rows, during which no beat may come, takes some 5 s
+_LOST_AFTER_ALIVE = (
+    300  # beats, of a process that the system says is neither stopped nor gone: it may wait for a busy core
+)
 _POLL = 0.02  # s
 _START = 20.0  # s, for all to come where no torchrun is there that would end those that wait
 _START_TORCHRUN = 300.0  # s; machines read Python's libraries at different speeds
@@ -172,7 +175,7 @@ class Processes:
 
     def _beat(self):
         """Beat, and watch the others: in a thread of its own."""
-        seen = {rank: (None, time.monotonic()) for rank in range(self.size) if rank != self.rank}
+        seen = {rank: (None, 0) for rank in range(self.size) if rank != self.rank}
         number = 0
         while not self._ended.wait(_BEAT):
             number += 1
@@ -182,10 +185,11 @@ class Processes:
                     key = f"beat/{rank}"
                     beat = self.store.get(key) if self.store.check([key]) else None
                     if beat != value:
-                        seen[rank] = beat, time.monotonic()
-                    elif time.monotonic() - since > _LOST_AFTER:
+                        seen[rank] = beat, number
+                    # In beats of one's own: a machine that is too busy to let one process run may not let the other one either.
+                    elif number - since > (_LOST_AFTER_ALIVE if self._is_running(rank) else _LOST_AFTER):
                         self._give_up(
-                            f"process {rank}{self._place(rank)} was lost: no sign of life for {_LOST_AFTER:.0f} s"
+                            f"process {rank}{self._place(rank)} was lost: no sign of life for {number - since} s"
                         )
             except RuntimeError:  # torch.distributed's own when the store's process has gone
                 if not self._ended.is_set():
@@ -206,13 +210,25 @@ class Processes:
     def _is_dead(self, rank):
         import psutil
 
+        return self._status(rank) in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+
+    def _is_running(self, rank):
+        import psutil
+
+        gone = (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD, psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+        return self._status(rank) not in gone
+
+    def _status(self, rank):
+        """Return what the system says of a process of this machine, as psutil names it; None of those elsewhere."""
+        import psutil
+
         host, pid = self._host_and_pid(rank)
         if host != socket.gethostname():
-            return False
+            return None
         try:
-            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+            return psutil.Process(pid).status()
         except psutil.NoSuchProcess:
-            return True
+            return psutil.STATUS_DEAD
 
     def _host_and_pid(self, rank):
         try:
