@@ -88,6 +88,7 @@ def correlation_length(beta):
     return 1 / inverse if inverse > 0 else (-1 / (2 * inverse) if inverse < 0 else math.inf)
 
 
+@lru_cache(maxsize=16)
 def susceptibility(beta):
     """Return n_sites var(m) of the infinite lattice in one phase, beta != critical, to 0.1 %.
 
