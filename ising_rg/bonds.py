@@ -1,12 +1,12 @@
 """Fortuin-Kasteleyn bonds of rows of packed spins, one bit a bond.
 
-Bit x & 63 of right[y, x >> 6] is the bond from (x, y) to (x + 1, y), of down[y, x >> 6] that to (x, y + 1), both periodic;
-bits beyond the row are 0. A bond between equal neighbours is broken if u <= exp(-2 beta), with a uniform u of 64 binary
-digits of its own, drawn lazily as in `update_rule`: the first 8 for every bond, more where these do not decide. So the
-probability is exact to 2^-64.
+Bonds are uint64 (H, 2, W): bit x & 63 of bonds[y, RIGHT, x >> 6] is the bond from (x, y) to (x + 1, y), of
+bonds[y, DOWN, x >> 6] that to (x, y + 1), both periodic; bits beyond the row are 0. A bond between equal neighbours is broken
+if u <= exp(-2 beta), with a uniform u of 64 binary digits of its own, drawn lazily as in `update_rule`: the first 8 for every
+bond, more where these do not decide. So the probability is exact to 2^-64.
 
-Counter layout (docs/kernels.md): words 0 and 1 the word's flat index y W + w (64 bits), word 2 the sweep, word 3 =
-64 configuration + 32 direction + call, direction 0 right, 1 down; call c gives digits 2c and 2c + 1.
+Counter layout (docs/kernels.md): words 0 and 1 the word's flat index (2 y + direction) W + w (64 bits), word 2 the sweep,
+word 3 = 64 configuration + call; call c gives digits 2c and 2c + 1.
 
 Source: Fortuin, Kasteleyn, Physica 57, 536 (1972).
 """
@@ -19,8 +19,8 @@ from ising_rg.lazy_digits import compare_two, two_words
 from ising_rg.update_rule import ALL, MAX_CALLS, ONE, SHIFT63
 
 PREFIX_CALLS = 4  # calls drawn for every word, written out in _break_block
-BLOCK = 256  # words of one direction at a time: bonds and three buffers stay in a 32 KiB cache
-RIGHT, DOWN = np.uint64(0), np.uint64(MAX_CALLS)
+BLOCK = 256  # words at a time: bonds and three buffers stay in a 32 KiB cache
+RIGHT, DOWN = 0, 1
 _ZERO = np.uint64(0)
 
 
@@ -30,31 +30,37 @@ def threshold_digits(beta):
 
 
 @njit(cache=True)
-def between_equals(words, width, first_row, last_row, right, down):
-    """Set rows first_row <= y < last_row of `right` and `down`: whether a bond joins equal spins of `words` (H, W)."""
+def between_equals(words, width, first_row, last_row, bonds):
+    """Set rows first_row <= y < last_row of `bonds`: whether they join equal spins of `words` (H, W)."""
     height, n_words = words.shape
     end, mask = np.uint64((width - 1) & 63), ALL >> np.uint64(-width % 64)
     for y in range(first_row, last_row):
-        here, below, to_right, to_down = words[y], words[(y + 1) % height], right[y], down[y]
+        here, below, right, down = words[y], words[(y + 1) % height], bonds[y, RIGHT], bonds[y, DOWN]
         here_next = here[1:]
         for w in range(n_words - 1):
-            to_right[w] = ~(here[w] ^ ((here[w] >> ONE) | (here_next[w] << SHIFT63)))
+            right[w] = ~(here[w] ^ ((here[w] >> ONE) | (here_next[w] << SHIFT63)))
         last = here[n_words - 1]
-        to_right[n_words - 1] = ~(last ^ ((last >> ONE) | ((here[0] & ONE) << end))) & mask
+        right[n_words - 1] = ~(last ^ ((last >> ONE) | ((here[0] & ONE) << end))) & mask
         for w in range(n_words):
-            to_down[w] = ~(here[w] ^ below[w])
-        to_down[n_words - 1] &= mask
+            down[w] = ~(here[w] ^ below[w])
+        down[n_words - 1] &= mask
 
 
 @njit(cache=True)
-def break_at_random(bonds, first_index, sweep, configuration_and_direction, key, digits):
+def empty_buffers():
+    """Return what `break_at_random` works with."""
+    return np.empty((3, BLOCK), np.uint64)
+
+
+@njit(cache=True)
+def break_at_random(bonds, first_index, sweep, configuration, key, digits, buffers):
     """Break each of the `bonds`, flat words number first_index and on, with probability exp(-2 beta), in place."""
-    undecided, broken, places = np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64)
+    stream = configuration << np.uint64(6)
     for start in range(0, bonds.size, BLOCK):
         block = bonds[start : min(start + BLOCK, bonds.size)]
         index = np.uint64(first_index + start)
-        _break_block(block, index, sweep, configuration_and_direction, key, digits, undecided)
-        _finish_block(block, index, sweep, configuration_and_direction, key, digits, undecided, broken, places)
+        _break_block(block, index, sweep, stream, key, digits, buffers[0])
+        _finish_block(block, index, sweep, stream, key, digits, buffers[0], buffers[1], buffers[2])
 
 
 @njit(cache=True)

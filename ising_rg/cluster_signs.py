@@ -13,7 +13,6 @@ Counter layout (docs/kernels.md): words 0 and 1 the number of 128 runs (64 bits)
 import numpy as np
 from numba import njit
 
-from ising_rg.clusters_of_runs import find_starts
 from ising_rg.lazy_digits import two_words
 from ising_rg.update_rule import ALL, ONE, SHIFT63
 
@@ -57,14 +56,13 @@ def _parity_so_far(word):
 @njit(cache=True)
 def write_strip(runs, width, first_row, last_row, sweep, configuration, key, words):
     """Write the new spins of rows first_row <= y < last_row into `words` (H, W); the parents of their runs become signs."""
-    right, parent, n_words = runs.right, runs.parent, runs.right.shape[1]
-    starts, bits = np.empty(n_words, np.uint64), np.empty(2 * (width // 128 + 2), np.uint64)
+    parent, n_words = runs.parent, words.shape[1]
+    bits = np.empty(2 * (width // 128 + 2), np.uint64)
     for y in range(first_row, last_row):
-        find_starts(right[y], width, starts)
         run = np.uint64(runs.first_runs[y])
         _draw_bits(runs.first_runs[y], runs.first_runs[y + 1] - 1, sweep, configuration, key, bits)
         origin = (run >> _SEVEN) << _SEVEN
-        row, previous = words[y], _ZERO
+        row, starts, previous = words[y], runs.starts[y], _ZERO
         for w in range(n_words):
             left, changes = starts[w], _ZERO
             while left:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from ising_rg.bonds import DOWN, RIGHT
 from ising_rg.observables import popcount
 from ising_rg.update_rule import ALL, ONE, SHIFT63
 
@@ -30,8 +31,8 @@ _ZERO = np.uint64(0)
 class Runs(NamedTuple):
     """Bonds of one lattice (H, L) and its runs; only as much of `parent` is touched as there are runs."""
 
-    right: np.ndarray  # uint64 (H, W), as in `bonds`
-    down: np.ndarray
+    bonds: np.ndarray  # uint64 (H, 2, W), as in `bonds`
+    starts: np.ndarray  # uint64 (H, W): the sites where a run begins
     first_runs: np.ndarray  # int64 (H + 1,)
     parent: np.ndarray  # uint32 (H L,)
     joined: np.ndarray  # uint32: roots of strips that were joined to others across a seam
@@ -42,7 +43,7 @@ def empty(height, width, n_strips):
     """Return Runs of a lattice that is to be labelled in `n_strips` strips."""
     n_words = (width + 63) >> 6
     return Runs(
-        np.empty((height, n_words), np.uint64),
+        np.empty((height, 2, n_words), np.uint64),
         np.empty((height, n_words), np.uint64),
         np.zeros(height + 1, np.int64),
         np.empty(height * width, np.uint32),
@@ -57,24 +58,20 @@ def strip_rows(strip, n_strips, height):
 
 
 @njit(cache=True)
-def find_starts(right, width, starts):
-    """Set the bits of `starts` (W,) where a run of `right` (W,), one row's bonds, begins; return how many there are."""
-    n_words, carry, n_runs = right.size, _ZERO, 0
-    for w in range(n_words):
-        starts[w] = ~((right[w] << ONE) | carry)
-        carry = right[w] >> SHIFT63
-    starts[n_words - 1] &= ALL >> np.uint64(-width % 64)
-    for w in range(n_words):
-        n_runs += popcount(starts[w])
-    return n_runs
-
-
-@njit(cache=True)
-def count_runs(runs, width, first_row, last_row):
-    """Write the number of runs of rows first_row <= y < last_row into first_runs[y + 1]."""
-    starts = np.empty(runs.right.shape[1], np.uint64)
+def find_runs(runs, width, first_row, last_row):
+    """Set `starts` of rows first_row <= y < last_row by `bonds`, and first_runs[y + 1] to how many runs row y has."""
+    n_words = runs.starts.shape[1]
+    mask = ALL >> np.uint64(-width % 64)
     for y in range(first_row, last_row):
-        runs.first_runs[y + 1] = find_starts(runs.right[y], width, starts)
+        right, starts = runs.bonds[y, RIGHT], runs.starts[y]
+        carry, n_runs = _ZERO, 0
+        for w in range(n_words):
+            starts[w] = ~((right[w] << ONE) | carry)
+            carry = right[w] >> SHIFT63
+        starts[n_words - 1] &= mask
+        for w in range(n_words):
+            n_runs += popcount(starts[w])
+        runs.first_runs[y + 1] = n_runs
 
 
 @njit(cache=True)
@@ -119,11 +116,15 @@ def _run_at(starts, bits, before):
 
 
 @njit(cache=True)
-def _join_to_row_above(right_above, right, down, starts_above, starts, before_above, before, parent):
-    """Join the runs of a row, each alone so far, to those of the row above; before, before_above: the rows' first runs less 1."""
+def _join_to_row_above(runs, y):
+    """Join the runs of row y, each alone so far, to those of the row above."""
+    parent, first_runs = runs.parent, runs.first_runs
+    right, right_above, down = runs.bonds[y, RIGHT], runs.bonds[y - 1, RIGHT], runs.bonds[y - 1, DOWN]
+    starts, starts_above = runs.starts[y], runs.starts[y - 1]
+    before, before_above = first_runs[y] - 1, first_runs[y - 1] - 1
     carry_both, carry = _ZERO, _ZERO
     for w in range(right.size):
-        above, here = starts_above[w], starts[w]
+        here, above = starts[w], starts_above[w]
         joins, carry_both = _first_of_chains(down[w], right_above[w] & right[w], carry_both)
         firsts, carry = _first_of_chains(joins, right[w], carry)
         others = joins & ~firsts
@@ -131,10 +132,10 @@ def _join_to_row_above(right_above, right, down, starts_above, starts, before_ab
             parent[_run_at(here, firsts, before)] = _root(parent, _run_at(above, firsts, before_above))
             firsts &= firsts - ONE
         while others:
-            _join(parent, _run_at(above, others, before_above), _run_at(here, others, before))
+            _join(parent, _run_at(here, others, before), _run_at(above, others, before_above))
             others &= others - ONE
-        before_above += popcount(above)
         before += popcount(here)
+        before_above += popcount(above)
 
 
 @njit(cache=True)
@@ -143,69 +144,58 @@ def label_strip(runs, width, first_row, last_row):
 
     In the first and the last row every parent is a root.
     """
-    right, down, first_runs, parent = runs.right, runs.down, runs.first_runs, runs.parent
-    n_words = right.shape[1]
-    starts, starts_above = np.empty(n_words, np.uint64), np.empty(n_words, np.uint64)
+    first_runs, parent = runs.first_runs, runs.parent
     last_word, last_bit = (width - 1) >> 6, np.uint64((width - 1) & 63)
     for y in range(first_row, last_row):
-        find_starts(right[y], width, starts)
-        first, end = first_runs[y], first_runs[y + 1]
-        for run in range(first, end):
+        for run in range(first_runs[y], first_runs[y + 1]):
             parent[run] = run
         if y > first_row:
-            before_above = first_runs[y - 1] - 1
-            _join_to_row_above(
-                right[y - 1], right[y], down[y - 1], starts_above, starts, before_above, first - 1, parent
-            )
-        if (right[y, last_word] >> last_bit) & ONE:
-            _join(parent, first, end - 1)
-        starts, starts_above = starts_above, starts
+            _join_to_row_above(runs, y)
+        if (runs.bonds[y, RIGHT, last_word] >> last_bit) & ONE:
+            _join(parent, first_runs[y], first_runs[y + 1] - 1)
     for y in (first_row, last_row - 1):
         for run in range(first_runs[y], first_runs[y + 1]):
             parent[run] = _root(parent, run)
 
 
 @njit(cache=True)
-def join_strips(runs, width, n_strips):
+def join_strips(runs, n_strips):
     """Join the clusters of the strips across the seams; return how many roots lost that rank, the first so many of `joined`.
 
     No run but these has its parent outside its strip.
     """
-    height, n_words = runs.right.shape
-    starts, starts_above = np.empty(n_words, np.uint64), np.empty(n_words, np.uint64)
-    n_joined = 0
+    bonds, parent = runs.bonds, runs.parent
+    height, n_joined = len(bonds), 0
     for strip in range(n_strips):
         y = strip_rows(strip, n_strips, height)[0]
         above = (y - 1) % height
-        find_starts(runs.right[above], width, starts_above)
-        find_starts(runs.right[y], width, starts)
-        before_above, before = runs.first_runs[above] - 1, runs.first_runs[y] - 1
+        before, before_above = runs.first_runs[y] - 1, runs.first_runs[above] - 1
         carry = _ZERO
-        for w in range(n_words):
-            joins, carry = _first_of_chains(runs.down[above, w], runs.right[above, w] & runs.right[y, w], carry)
+        for w in range(bonds.shape[2]):
+            both = bonds[above, RIGHT, w] & bonds[y, RIGHT, w]
+            joins, carry = _first_of_chains(bonds[above, DOWN, w], both, carry)
             while joins:
                 # From root to root: path halving must not give a run within a strip a parent outside.
-                a = _climb(runs.parent, runs.parent[_run_at(starts_above[w], joins, before_above)])
-                b = _climb(runs.parent, runs.parent[_run_at(starts[w], joins, before)])
+                a = _climb(parent, parent[_run_at(runs.starts[above, w], joins, before_above)])
+                b = _climb(parent, parent[_run_at(runs.starts[y, w], joins, before)])
                 joins &= joins - ONE
                 if a != b:
-                    runs.parent[max(a, b)] = min(a, b)
+                    parent[max(a, b)] = min(a, b)
                     runs.joined[n_joined] = max(a, b)
                     n_joined += 1
-            before_above += popcount(starts_above[w])
-            before += popcount(starts[w])
+            before += popcount(runs.starts[y, w])
+            before_above += popcount(runs.starts[above, w])
     return n_joined
 
 
 @njit(cache=True)
-def write_labels(runs, width, labels):
+def write_labels(runs, labels):
     """Set labels (H, L) to the smallest site index of each site's cluster; every parent becomes that number."""
-    parent, starts = runs.parent, np.empty(runs.right.shape[1], np.uint64)
-    for y in range(len(labels)):
-        find_starts(runs.right[y], width, starts)
-        run = runs.first_runs[y] - 1
+    height, width = labels.shape
+    parent, run = runs.parent, -1
+    for y in range(height):
         for x in range(width):
-            if (starts[x >> 6] >> np.uint64(x & 63)) & ONE:
+            if (runs.starts[y, x >> 6] >> np.uint64(x & 63)) & ONE:
                 run += 1
                 parent[run] = y * width + x if parent[run] == run else parent[parent[run]]  # parents come first
             labels[y, x] = parent[run]

@@ -113,8 +113,11 @@ def sweep_words(words, width, beta, n_sweeps, seed, first_sweep=0, first_configu
     if whole or n_strips == 1:
         _sweep_batch(words, width, digits, n_sweeps, first_sweep, first_configuration, *keys)
         return
+    runs = clusters_of_runs.empty(height, width, n_strips)
     for index in range(n_configurations):
-        _sweep_strips(words[index], width, digits, n_sweeps, first_sweep, first_configuration + index, *keys, n_strips)
+        _sweep_strips(
+            words[index], runs, width, digits, n_sweeps, first_sweep, first_configuration + index, *keys, n_strips
+        )
 
 
 def cluster_labels(spins, beta, seed, sweep_number=0, configuration=0):
@@ -158,13 +161,11 @@ def _draw_spins(spins, first_configuration, key):
 
 @njit(cache=True)
 def _draw_strip(words, runs, width, first_row, last_row, digits, sweep_number, configuration, key):
-    """Draw the bonds of rows first_row <= y < last_row and count the rows' runs."""
-    bonds.between_equals(words, width, first_row, last_row, runs.right, runs.down)
-    index = first_row * words.shape[1]
-    for direction, directed in ((bonds.RIGHT, runs.right), (bonds.DOWN, runs.down)):
-        stream = (configuration << np.uint64(6)) | direction
-        bonds.break_at_random(directed[first_row:last_row].reshape(-1), index, sweep_number, stream, key, digits)
-    clusters_of_runs.count_runs(runs, width, first_row, last_row)
+    """Draw the bonds of rows first_row <= y < last_row and find the rows' runs."""
+    bonds.between_equals(words, width, first_row, last_row, runs.bonds)
+    flat, first_index = runs.bonds[first_row:last_row].reshape(-1), 2 * first_row * words.shape[1]
+    bonds.break_at_random(flat, first_index, sweep_number, configuration, key, digits, bonds.empty_buffers())
+    clusters_of_runs.find_runs(runs, width, first_row, last_row)
 
 
 @njit(parallel=True, cache=True)
@@ -179,16 +180,15 @@ def _sweep_batch(words, width, digits, n_sweeps, first_sweep, first_configuratio
             _draw_strip(spins, runs, width, 0, height, digits, now, number, bond_key)
             clusters_of_runs.number_runs(runs)
             clusters_of_runs.label_strip(runs, width, 0, height)
-            n_joined = clusters_of_runs.join_strips(runs, width, 1)
+            n_joined = clusters_of_runs.join_strips(runs, 1)
             cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
             cluster_signs.write_strip(runs, width, 0, height, now, number, sign_key, spins)
 
 
 @njit(parallel=True, cache=True)
-def _sweep_strips(words, width, digits, n_sweeps, first_sweep, configuration, bond_key, sign_key, n_strips):
+def _sweep_strips(words, runs, width, digits, n_sweeps, first_sweep, configuration, bond_key, sign_key, n_strips):
     """Sweep one configuration (H, W), its rows shared out among threads in strips."""
     height, number = len(words), np.uint64(configuration)
-    runs = clusters_of_runs.empty(height, width, n_strips)
     for t in range(first_sweep, first_sweep + n_sweeps):
         now = np.uint64(t)
         for strip in prange(n_strips):
@@ -198,7 +198,7 @@ def _sweep_strips(words, width, digits, n_sweeps, first_sweep, configuration, bo
         for strip in prange(n_strips):
             first, last = strip_rows(strip, n_strips, height)
             clusters_of_runs.label_strip(runs, width, first, last)
-        n_joined = clusters_of_runs.join_strips(runs, width, n_strips)
+        n_joined = clusters_of_runs.join_strips(runs, n_strips)
         cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
         for strip in prange(n_strips):
             first, last = strip_rows(strip, n_strips, height)
@@ -211,11 +211,11 @@ def _label(words, digits, all_equal, sweep_number, configuration, key, labels):
     height, width = labels.shape
     runs = clusters_of_runs.empty(height, width, 1)
     if all_equal:
-        bonds.between_equals(words, width, 0, height, runs.right, runs.down)
-        clusters_of_runs.count_runs(runs, width, 0, height)
+        bonds.between_equals(words, width, 0, height, runs.bonds)
+        clusters_of_runs.find_runs(runs, width, 0, height)
     else:
         _draw_strip(words, runs, width, 0, height, digits, sweep_number, configuration, key)
     clusters_of_runs.number_runs(runs)
     clusters_of_runs.label_strip(runs, width, 0, height)
-    clusters_of_runs.join_strips(runs, width, 1)
-    clusters_of_runs.write_labels(runs, width, labels)
+    clusters_of_runs.join_strips(runs, 1)
+    clusters_of_runs.write_labels(runs, labels)

@@ -14,24 +14,23 @@ KEY = random_numbers.key(3, Purpose.BONDS)
 
 def draw(words, width, beta, sweep=0, configuration=0):
     """Return (right, down) of packed spins (H, W), uint64 each."""
-    right, down = np.empty_like(words), np.empty_like(words)
-    bonds.between_equals(words, width, 0, len(words), right, down)
-    digits = bonds.threshold_digits(beta)
-    for direction, directed in ((bonds.RIGHT, right), (bonds.DOWN, down)):
-        stream = np.uint64(64 * configuration) | direction
-        bonds.break_at_random(directed.reshape(-1), 0, np.uint64(sweep), stream, KEY, digits)
-    return right, down
+    height, n_words = words.shape
+    drawn, buffers = np.empty((height, 2, n_words), np.uint64), bonds.empty_buffers()
+    bonds.between_equals(words, width, 0, height, drawn)
+    digits, names = bonds.threshold_digits(beta), (np.uint64(sweep), np.uint64(configuration))
+    bonds.break_at_random(drawn.reshape(-1), 0, *names, KEY, digits, buffers)
+    return np.ascontiguousarray(drawn[:, bonds.RIGHT]), np.ascontiguousarray(drawn[:, bonds.DOWN])
 
 
 def as_bool(words, width):
     return np.unpackbits(words.view(np.uint8), axis=1, count=width, bitorder="little").astype(bool)
 
 
-def uniform(word_index, bit, direction, sweep, configuration):
+def uniform(word_index, bit, sweep, configuration):
     """Return the 64-digit uniform of one bond as an integer."""
     u = 0
     for call in range(32):
-        counter = (word_index, 0, sweep, 64 * configuration + 32 * direction + call)
+        counter = (word_index, 0, sweep, 64 * configuration + call)
         x = [int(x) for x in random_numbers.philox4x32(*map(np.uint64, counter), *KEY, ROUNDS)]
         for word in (x[0] << 32 | x[1], x[2] << 32 | x[3]):
             u = 2 * u + (word >> bit & 1)
@@ -47,13 +46,13 @@ def test_bonds_are_those_of_64_digit_numbers(beta):
     threshold = update_rule.integer_thresholds(beta / 2)[0]
     for y in range(height):
         for x in range(0, width, 3):
-            index, bit = 2 * y + x // 64, x % 64
+            index, bit = 4 * y + x // 64, x % 64
             equal_right, equal_down = (
                 spins[y, x] == spins[y, (x + 1) % width],
                 spins[y, x] == spins[(y + 1) % height, x],
             )
-            assert right[y, x] == (equal_right and uniform(index, bit, 0, 5, 9) > threshold)
-            assert down[y, x] == (equal_down and uniform(index, bit, 1, 5, 9) > threshold)
+            assert right[y, x] == (equal_right and uniform(index, bit, 5, 9) > threshold)
+            assert down[y, x] == (equal_down and uniform(index + 2, bit, 5, 9) > threshold)
 
 
 @pytest.mark.parametrize("beta", [1e-6, 0.1, BETA_CRITICAL, 1.5, 18.0, 50.0])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ising_rg import cluster_signs, clusters_of_runs, random_numbers
+from ising_rg import bonds, cluster_signs, clusters_of_runs, random_numbers
 from ising_rg.random_numbers import ROUNDS, Purpose
 
 SHAPES = [(4, 4), (6, 4), (4, 6), (30, 30), (12, 64), (66, 66), (8, 126), (130, 130), (50, 200)]
@@ -43,12 +43,12 @@ def labelled(right, down, n_strips):
     """Return (Runs with all clusters joined, how many roots were joined across seams)."""
     height, width = right.shape
     runs = clusters_of_runs.empty(height, width, n_strips)
-    runs.right[:], runs.down[:] = pack(right), pack(down)
-    clusters_of_runs.count_runs(runs, width, 0, height)
+    runs.bonds[:, bonds.RIGHT], runs.bonds[:, bonds.DOWN] = pack(right), pack(down)
+    clusters_of_runs.find_runs(runs, width, 0, height)
     clusters_of_runs.number_runs(runs)
     for strip in range(n_strips):
         clusters_of_runs.label_strip(runs, width, *clusters_of_runs.strip_rows(strip, n_strips, height))
-    return runs, clusters_of_runs.join_strips(runs, width, n_strips)
+    return runs, clusters_of_runs.join_strips(runs, n_strips)
 
 
 def path_bonds(shape, sites):
@@ -77,6 +77,11 @@ def spiral(shape):
         y, x = ahead
         sites.append(ahead)
         seen.add(ahead)
+
+
+def turned(right, down):
+    """Return the bonds turned by 180 degrees."""
+    return np.roll(right[::-1, ::-1], -1, 1), np.roll(down[::-1, ::-1], -1, 0)
 
 
 def snake(shape):
@@ -126,9 +131,7 @@ def bonds_of(name, shape):
         "one row": lambda: (np.arange(shape[0])[:, None] == shape[0] // 2) & np.stack([every, none]),
         "one column": lambda: (np.arange(shape[1]) == shape[1] // 2) & np.stack([none, every]),
         "spiral": lambda: spiral(shape),
-        "spiral inside out": lambda: tuple(
-            np.roll(b[::-1, ::-1], roll, (0, 1)) for b, roll in zip(spiral(shape), [(0, -1), (-1, 0)], strict=True)
-        ),
+        "spiral inside out": lambda: turned(*spiral(shape)),
         "snake": lambda: snake(shape),
         "comb upward": lambda: comb(shape, -1),
         "comb downward": lambda: comb(shape, 0),
@@ -152,7 +155,7 @@ def test_clusters_are_those_of_a_flood_fill(name, shape):
     for n_strips in {1, 2, 3, shape[0]}:
         runs, _ = labelled(right, down, n_strips)
         labels = np.empty(shape, np.int32)
-        clusters_of_runs.write_labels(runs, shape[1], labels)
+        clusters_of_runs.write_labels(runs, labels)
         assert np.array_equal(labels, expected), n_strips
 
 
@@ -177,7 +180,7 @@ def test_signs_are_the_random_bits_of_the_roots(name, shape):
         runs, n_joined = labelled(right, down, n_strips)
         arguments = np.uint64(7), np.uint64(2), key
         cluster_signs.sign_joined(runs, n_joined, *arguments)
-        words = np.empty_like(runs.right)
+        words = np.empty_like(runs.starts)
         for strip in reversed(range(n_strips)):
             rows = clusters_of_runs.strip_rows(strip, n_strips, height)
             cluster_signs.write_strip(runs, width, *rows, *arguments, words)
