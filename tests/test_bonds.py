@@ -12,13 +12,13 @@ from ising_rg.random_numbers import ROUNDS, Purpose
 KEY = random_numbers.key(3, Purpose.BONDS)
 
 
-def draw(words, width, beta, sweep=0, configuration=0):
+def draw(words, width, beta, sweep=0, configuration=0, key=KEY):
     """Return (right, down) of packed spins (H, W), uint64 each."""
     height, n_words = words.shape
     drawn, buffers = np.empty((height, 2, n_words), np.uint64), bonds.empty_buffers()
     bonds.between_equals(words, width, 0, height, drawn)
     digits, names = bonds.threshold_digits(beta), (np.uint64(sweep), np.uint64(configuration))
-    bonds.break_at_random(drawn.reshape(-1), 0, *names, KEY, digits, buffers)
+    bonds.break_at_random(drawn.reshape(-1), 0, *names, key, digits, buffers)
     return np.ascontiguousarray(drawn[:, bonds.RIGHT]), np.ascontiguousarray(drawn[:, bonds.DOWN])
 
 
@@ -93,3 +93,9 @@ def test_bits_beyond_the_row_are_zero(width):
     words = bitmap.from_spins(np.ones((4, width), np.int8)).words
     for kind in draw(words, width, 50.0):
         assert np.array_equal(kind, words)
+
+
+def test_vector_of_the_documentation():
+    words, key = np.full((4, 1), 2**64 - 1, np.uint64), random_numbers.key(1, Purpose.BONDS)
+    right, down = draw(words, 64, BETA_CRITICAL, key=key)
+    assert (right[0, 0], down[0, 0]) == (0x65EB957594FE20C0, 0x6D8335D84D4EDDE6)
