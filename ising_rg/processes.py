@@ -2,8 +2,8 @@
 
 What processes tell one another while lattices are made is small (who takes which piece of work, what is done) and goes through
 torch.distributed's store; the lattices go through files. Every process beats once a second into the store. One that has
-not beaten for 20 s, or that torchrun found dead and ends the others for, is named, and the others end: what is
-on disk stays valid, and the same command goes on from there.
+not beaten for 20 s (300 where the system says that it runs), or that torchrun found dead and ends the others for, is named, and
+the others end: what is on disk stays valid, and the same command goes on from there.
 
 Hand-overs. What one process makes for the others (a plan, a file, the folder) is there before `agree` returns it to them.
 What others may still be using (a file of the stage before, a manifest, the store itself) is taken away only after a `barrier`
@@ -15,20 +15,19 @@ import io
 import json
 import math
 import os
-import re
 import signal
 import socket
 import sys
 import threading
 import time
 
+from ising_rg import launching
 from ising_rg.errors import UserError
 
 _BEAT = 1.0  # s
-_LOST_AFTER = 20.0  # s; a band of rows, during which no beat may come, takes some 5 s
+_LOST_AFTER = 20  # beats; a band of rows, during which no beat may come, takes some 5 s
+_LOST_AFTER_ALIVE = 300  # beats, of a process that is neither stopped nor gone: it may wait for a busy core
 _POLL = 0.02  # s
-_START = 20.0  # s, for all to come where no torchrun is there that would end those that wait
-_START_TORCHRUN = 300.0  # s; machines read Python's libraries at different speeds
 
 
 class Processes:
@@ -41,30 +40,30 @@ class Processes:
     def __init__(self):
         import torch.distributed
 
-        self.size = _number("WORLD_SIZE", 1, 2**20, 1)
-        self.rank = _number("RANK", 0, self.size - 1, 0 if self.size == 1 else None)
+        self.size = launching.number("WORLD_SIZE", 1, 2**20, 1)
+        self.rank = launching.number("RANK", 0, self.size - 1, 0 if self.size == 1 else None)
         self.local_rank, self.local_size = 0, 1
         if self.size == 1:
             self.store = torch.distributed.HashStore()
         else:
-            self.store = torch.distributed.PrefixStore("ising_rg", _connect(self.rank))
+            self.store = torch.distributed.PrefixStore("ising_rg", launching.connect(self.rank))
             self._meet()
-        self.n_threads, self.threads_reason = _n_threads(self.local_size)
+        self.n_threads, self.threads_reason = launching.n_threads(self.local_size)
 
     def _meet(self):
         """Wait for the others, find out who is on this machine, and begin to watch."""
         self._ask("set", f"process/{self.rank}", json.dumps([socket.gethostname(), os.getpid()]))
         signal.signal(signal.SIGTERM, self._told_to_end)
         self.finished("start")
-        limit = _START_TORCHRUN if _by_torchrun() else _START
+        limit = launching.PATIENCE_TORCHRUN if launching.by_torchrun() else launching.PATIENCE
         if not self._wait(lambda: self.count("start") >= self.size, limit):
             raise UserError(
-                f"{_variables()}: only {self.count('start')} of {self.size} processes came; {_HOW_TO_START}"
+                f"{launching.variables()}: only {self.count('start')} of {self.size} processes came; {launching.HOW_TO_START}"
             )
         hosts = [self._host_and_pid(rank)[0] for rank in range(self.size)]
         here = [rank for rank in range(self.size) if hosts[rank] == hosts[self.rank]]
-        self.local_size = _number("LOCAL_WORLD_SIZE", 1, self.size, len(here))
-        self.local_rank = _number("LOCAL_RANK", 0, self.local_size - 1, here.index(self.rank))
+        self.local_size = launching.number("LOCAL_WORLD_SIZE", 1, self.size, len(here))
+        self.local_rank = launching.number("LOCAL_RANK", 0, self.local_size - 1, here.index(self.rank))
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._beat, daemon=True)
         self._watch.start()
@@ -172,7 +171,7 @@ class Processes:
 
     def _beat(self):
         """Beat, and watch the others: in a thread of its own."""
-        seen = {rank: (None, time.monotonic()) for rank in range(self.size) if rank != self.rank}
+        seen = {rank: (None, 0) for rank in range(self.size) if rank != self.rank}
         number = 0
         while not self._ended.wait(_BEAT):
             number += 1
@@ -182,17 +181,18 @@ class Processes:
                     key = f"beat/{rank}"
                     beat = self.store.get(key) if self.store.check([key]) else None
                     if beat != value:
-                        seen[rank] = beat, time.monotonic()
-                    elif time.monotonic() - since > _LOST_AFTER:
+                        seen[rank] = beat, number
+                    # In beats of one's own: a machine that is too busy to let one process run may not let the other one either.
+                    elif number - since > (_LOST_AFTER_ALIVE if self._is_running(rank) else _LOST_AFTER):
                         self._give_up(
-                            f"process {rank}{self._place(rank)} was lost: no sign of life for {_LOST_AFTER:.0f} s"
+                            f"process {rank}{self._place(rank)} was lost: no sign of life for {number - since} s"
                         )
             except RuntimeError:  # torch.distributed's own when the store's process has gone
                 if not self._ended.is_set():
                     self._give_up(_STORE_LOST)
 
     def _told_to_end(self, *_):
-        if self.store.check(["failed"]):  # process 0 says why
+        if self._ask("check", ["failed"]):  # process 0 says why
             sys.exit(2)
         lost = self._lost_ones()
         raise UserError(
@@ -206,13 +206,25 @@ class Processes:
     def _is_dead(self, rank):
         import psutil
 
+        return self._status(rank) in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+
+    def _is_running(self, rank):
+        import psutil
+
+        gone = (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD, psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+        return self._status(rank) not in gone
+
+    def _status(self, rank):
+        """Return what the system says of a process of this machine, as psutil names it; None of those elsewhere."""
+        import psutil
+
         host, pid = self._host_and_pid(rank)
         if host != socket.gethostname():
-            return False
+            return None
         try:
-            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+            return psutil.Process(pid).status()
         except psutil.NoSuchProcess:
-            return True
+            return psutil.STATUS_DEAD
 
     def _host_and_pid(self, rank):
         try:
@@ -232,100 +244,11 @@ class Processes:
 
 _GO_ON = "what is finished is on disk, run the same command to go on"
 _STORE_LOST = "the process that started the others was lost"
-_HOW_TO_START = (
-    "unset RANK and WORLD_SIZE to run one process, or start several: torchrun --standalone --nproc-per-node=2 SCRIPT"
-)
 _PATIENCE = 5.0  # s
 
 
 def _hand_over_delay():
     """Nothing; tests put delays here: whatever they are, a run must end well."""
-
-
-def _by_torchrun():
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def _variables():
-    """Return those of torchrun's variables that are set, as a shell would show them."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    return "the environment has " + " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
-
-
-def _number(name, smallest, largest, default):
-    """Return a whole number from the environment; UserError unless it is one, or there is a default for one that is not set."""
-    text = os.environ.get(name, "")
-    if not text and default is not None:
-        return default
-    if not re.fullmatch("[0-9]{1,9}", text) or not smallest <= int(text) <= largest:
-        raise UserError(f"{_variables()}: {name} should be from {smallest} to {largest}; {_HOW_TO_START}")
-    return int(text)
-
-
-def _connect(rank):
-    """Return the store of all processes: torchrun hosts it, or else process 0."""
-    from datetime import timedelta
-
-    from torch.distributed import TCPStore
-
-    host, port = os.environ.get("MASTER_ADDR", ""), _number("MASTER_PORT", 1, 65535, None)
-    if not host:
-        raise UserError(f"{_variables()}: MASTER_ADDR is not set; {_HOW_TO_START}")
-    hosting = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    try:
-        if not hosting:
-            _wait_for_host(host, port)  # TCPStore would wait as well, but not silently
-        timeout = timedelta(seconds=_START_TORCHRUN)
-        return TCPStore(host, port, is_master=hosting, timeout=timeout, wait_for_workers=False)
-    except (OSError, RuntimeError) as error:  # the second is torch.distributed's own
-        reason = str(error).splitlines()[0]
-        name = "; torchrun --local-addr=127.0.0.1 does without the machine's name" if _by_torchrun() else ""
-        raise UserError(f"{_variables()}: no process 0 there ({reason}); {_HOW_TO_START}{name}") from None
-
-
-def _wait_for_host(host, port):
-    """Wait until a port answers; raise OSError if it does not."""
-    deadline = time.monotonic() + _START
-    while True:
-        try:
-            socket.create_connection((host, port), max(0.1, deadline - time.monotonic())).close()
-            return
-        except OSError:
-            if time.monotonic() + 0.2 > deadline:
-                raise
-        time.sleep(0.2)
-
-
-def _n_threads(local_size):
-    """Return (threads of each process, why so many)."""
-    set_aside = ""
-    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
-        text = os.environ.get(name, "").split(",")[0]
-        if not re.fullmatch("[1-9][0-9]{0,4}", text):
-            continue
-        if name == "OMP_NUM_THREADS" and _is_torchruns_own(name, text):
-            set_aside = f"; {name}={text} is torchrun's, not yours"
-            continue
-        return int(text), f"{name} is set"
-    return max(1, _n_cores() // local_size), f"{_n_cores()} cores shared{set_aside}"
-
-
-def _is_torchruns_own(name, text):
-    """Tell whether torchrun set OMP_NUM_THREADS: to 1, where its own environment, as it was started, has none."""
-    import psutil
-
-    if not _by_torchrun() or text != "1":
-        return False
-    try:
-        return name not in psutil.Process(os.getppid()).environ()
-    except (psutil.Error, OSError):
-        return True
-
-
-def _n_cores():
-    if hasattr(os, "sched_getaffinity"):  # Linux only
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _NoTerminal(io.TextIOWrapper):
@@ -344,7 +267,7 @@ def keep_quiet():
 
 def is_quiet_one():
     """Tell whether torchrun started this process as another than the first."""
-    return _by_torchrun() and os.environ.get("RANK", "0") != "0"
+    return launching.by_torchrun() and os.environ.get("RANK", "0") != "0"
 
 
 def start():

@@ -12,11 +12,10 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from ising_rg import random_numbers
-from ising_rg.random_numbers import MASK32, ROUNDS, SHIFT32
 from ising_rg.spins import observables
 from ising_rg.spins.lattice import refresh_ghosts, refresh_halo_rows, refresh_top_bit
 from ising_rg.updates import update_rule
+from ising_rg.updates.lazy_digits import compare_two, two_words
 from ising_rg.updates.update_rule import ALL, MAX_CALLS
 
 PREFIX_CALLS = 4  # calls drawn for every word, written out in _update_block
@@ -24,25 +23,8 @@ BLOCK = 256  # words: four buffers of 2 KiB stay in a 32 KiB cache
 _MIN_BAND_WORDS = 512  # smaller bands cost more in waking a thread than they save (2.6 GHz Zen 4: ~5 us a barrier)
 _ZERO = np.uint64(0)
 
-_philox = njit(inline="always")(random_numbers.philox4x32)
-_less = njit(inline="always")(update_rule.less_than_from_the_low_end)
-_equal = njit(inline="always")(update_rule.still_equal)
 _row_neighbour = njit(inline="always")(update_rule.row_neighbour)
 _count_antialigned = njit(inline="always")(update_rule.count_antialigned)
-
-
-@njit(inline="always")
-def _two_words(index, half_sweep, call, key):
-    """Return the random words of digits 2 call and 2 call + 1 for the word of that flat index."""
-    x0, x1, x2, x3 = _philox(index & MASK32, index >> SHIFT32, half_sweep, call, key[0], key[1], ROUNDS)
-    return (x0 << SHIFT32) | x1, (x2 << SHIFT32) | x3
-
-
-@njit(inline="always")
-def _compare_two(high, low, p_high, p_low, less, equal):
-    """Put two more significant digits in front of a comparison; return (less, equal)."""
-    less = _less(high, p_high, _less(low, p_low, less))
-    return less, _equal(high, p_high, _equal(low, p_low, equal))
 
 
 @njit(cache=True)
@@ -55,18 +37,18 @@ def _update_block(
     b0, b1, b2, b3, b4, b5, b6, b7 = b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]
     for k in range(spins.size):
         place = index + np.uint64(k)
-        high, low = _two_words(place, half_sweep, configuration | np.uint64(3), key)
-        less_1, equal_1 = _compare_two(high, low, a6, a7, _ZERO, ALL)
-        less_2, equal_2 = _compare_two(high, low, b6, b7, _ZERO, ALL)
-        high, low = _two_words(place, half_sweep, configuration | np.uint64(2), key)
-        less_1, equal_1 = _compare_two(high, low, a4, a5, less_1, equal_1)
-        less_2, equal_2 = _compare_two(high, low, b4, b5, less_2, equal_2)
-        high, low = _two_words(place, half_sweep, configuration | np.uint64(1), key)
-        less_1, equal_1 = _compare_two(high, low, a2, a3, less_1, equal_1)
-        less_2, equal_2 = _compare_two(high, low, b2, b3, less_2, equal_2)
-        high, low = _two_words(place, half_sweep, configuration, key)
-        less_1, equal_1 = _compare_two(high, low, a0, a1, less_1, equal_1)
-        less_2, equal_2 = _compare_two(high, low, b0, b1, less_2, equal_2)
+        high, low = two_words(place, half_sweep, configuration | np.uint64(3), key)
+        less_1, equal_1 = compare_two(high, low, a6, a7, _ZERO, ALL)
+        less_2, equal_2 = compare_two(high, low, b6, b7, _ZERO, ALL)
+        high, low = two_words(place, half_sweep, configuration | np.uint64(2), key)
+        less_1, equal_1 = compare_two(high, low, a4, a5, less_1, equal_1)
+        less_2, equal_2 = compare_two(high, low, b4, b5, less_2, equal_2)
+        high, low = two_words(place, half_sweep, configuration | np.uint64(1), key)
+        less_1, equal_1 = compare_two(high, low, a2, a3, less_1, equal_1)
+        less_2, equal_2 = compare_two(high, low, b2, b3, less_2, equal_2)
+        high, low = two_words(place, half_sweep, configuration, key)
+        less_1, equal_1 = compare_two(high, low, a0, a1, less_1, equal_1)
+        less_2, equal_2 = compare_two(high, low, b0, b1, less_2, equal_2)
         beside = _row_neighbour(here[k], before[k], after[k], odd_row[k])
         odd, two_or_more = _count_antialigned(spins[k] ^ invert, up[k], down[k], here[k], beside)
         is_one, is_aligned = odd & ~two_or_more, ~(odd | two_or_more)
@@ -91,9 +73,9 @@ def _finish_block(spins, index, half_sweep, configuration, key, digits, one, ali
             digits[1, 2 * call + 1],
         )
         for i in range(n):
-            high, low = _two_words(index + places[i], half_sweep, configuration | np.uint64(call), key)
-            less_1, equal_1 = _compare_two(high, low, a_high, a_low, _ZERO, ALL)
-            less_2, equal_2 = _compare_two(high, low, b_high, b_low, _ZERO, ALL)
+            high, low = two_words(index + places[i], half_sweep, configuration | np.uint64(call), key)
+            less_1, equal_1 = compare_two(high, low, a_high, a_low, _ZERO, ALL)
+            less_2, equal_2 = compare_two(high, low, b_high, b_low, _ZERO, ALL)
             accepted[i] = (one[i] & less_1) | (aligned[i] & less_2)
             one[i] &= equal_1
             aligned[i] &= equal_2
