@@ -360,7 +360,7 @@ def test_shipped_files_are_found_from_any_folder(tmp_path, monkeypatch):
     assert done.returncode == 0 and (tmp_path / "out" / "report.json").exists(), done.stderr
     assert os.listdir(tmp_path) == ["out"]
     monkeypatch.chdir(tmp_path)
-    assert kernels.load(CONDITIONAL).digest
-    assert kernels.load(INDEPENDENT).rule.digest == kernels.load_rule("models/block_spin_rule_k9_s3.pt").digest
+    assert models.load(CONDITIONAL).digest
+    assert models.load(INDEPENDENT).rule.digest == models.load_rule("models/block_spin_rule_k9_s3.pt").digest
     with pytest.raises(UserError, match="models/none.pt"):
-        kernels.load("models/none.pt")
+        models.load("models/none.pt")
