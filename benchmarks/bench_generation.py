@@ -1,7 +1,7 @@
 """Speed of growing lattices: ns per spin of each part, whole runs, the original's manner, and Swendsen-Wang, all in one run.
 
     pip install mcising
-    python benchmarks/bench_generation.py
+    python -m benchmarks.bench_generation
 
 Physics first: every refined ensemble's c10 is held against the exact one before its times are kept. mcising is left out if it is
 not installed. The last line is JSON.
@@ -20,15 +20,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from benchmarks.bench_metropolis import TorchLoop  # noqa: E402
-from ising_rg import settings, storage  # noqa: E402
-from ising_rg.growth import upsampling  # noqa: E402
-from ising_rg.kernels import models  # noqa: E402
-from ising_rg.spins import lattice  # noqa: E402
-from ising_rg.theory import exact  # noqa: E402
-from ising_rg.updates import metropolis, swendsen_wang  # noqa: E402
+from benchmarks.bench_metropolis import TorchLoop
+from ising_rg import settings, storage
+from ising_rg.growth import upsampling
+from ising_rg.kernels import models
+from ising_rg.spins import lattice
+from ising_rg.theory import exact
+from ising_rg.updates import metropolis, swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Metropolis speed in flips per nanosecond: this project, mcising, peapods and a torch loop, all in one run.
 
     pip install mcising peapods
-    python benchmarks/bench_metropolis.py
+    python -m benchmarks.bench_metropolis
 
 Physics first: before any timing every simulator reaches the exact energy at beta = 0.3. Packages that are not installed are
 left out. The last line is JSON.
@@ -9,20 +9,16 @@ left out. The last line is JSON.
 
 import json
 import math
-import os
-import sys
 import time
 
 import numba
 import numpy as np
 import torch
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from ising_rg import settings  # noqa: E402
-from ising_rg.spins import lattice  # noqa: E402
-from ising_rg.theory import exact  # noqa: E402
-from ising_rg.updates import metropolis  # noqa: E402
+from ising_rg import settings
+from ising_rg.spins import lattice
+from ising_rg.theory import exact
+from ising_rg.updates import metropolis
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Swendsen-Wang speed in nanoseconds a site and sweep: this project and mcising, in one run.
 
     pip install mcising
-    python benchmarks/bench_swendsen_wang.py
+    python -m benchmarks.bench_swendsen_wang
 
 Physics first: before any timing every simulator reaches the exact critical energy. Lattices are timed in equilibrium, where
 clusters are as they are in use. Medians of REPEATS. The last line is JSON.
@@ -9,20 +9,16 @@ clusters are as they are in use. Medians of REPEATS. The last line is JSON.
 
 import json
 import math
-import os
 import statistics
-import sys
 import time
 
 import numba
 import numpy as np
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from ising_rg import settings  # noqa: E402
-from ising_rg.spins import observables  # noqa: E402
-from ising_rg.theory import exact  # noqa: E402
-from ising_rg.updates import swendsen_wang  # noqa: E402
+from ising_rg import settings
+from ising_rg.spins import observables
+from ising_rg.theory import exact
+from ising_rg.updates import swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Conditional kernel, independent kernel and naive copying side by side: how many sweeps does each need until every scale is right?
 
-    python benchmarks/compare_kernels.py
+    python -m benchmarks.compare_kernels
 
 Grows NUM_CONFIGS equilibrated seeds once with each method and refines them by 0 ... 35 sweeps. At every scale r = 1 ... L/2 the
 deviation of C(r) from exact, corrected for the seeds' own m^2 and c10, and N* = (sigma / deviation)^2: how many independent
@@ -8,12 +8,8 @@ configurations can be averaged before the bias shows. Writes PICTURE; the last l
 """
 
 import json
-import os
-import sys
 
 import numpy as np
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from ising_rg import pictures, settings
 from ising_rg.checks import comparison

@@ -1,7 +1,7 @@
 """P(m) and the energy's fluctuations of small lattices grown in several stages, beside Swendsen-Wang ensembles of the same size.
 
-    python benchmarks/magnetization_distribution.py
-    python benchmarks/magnetization_distribution.py --stages=1
+    python -m benchmarks.magnetization_distribution
+    python -m benchmarks.magnetization_distribution --stages=1
 
 <m^2> L^(1/4), U4 and <|m|> L^(1/8) show an error of the gain or of the shape of P(m); the Kolmogorov-Smirnov distance compares
 whole distributions. Sizes are even, since an odd torus has no checkerboard to refine on. The last line is JSON.
@@ -9,21 +9,17 @@ whole distributions. Sizes are even, since an odd torus has no checkerboard to r
 
 import json
 import math
-import os
-import sys
 import time
 
 import numpy as np
 from tqdm import tqdm
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from ising_rg import settings  # noqa: E402
-from ising_rg.growth import upsampling  # noqa: E402
-from ising_rg.kernels import models  # noqa: E402
-from ising_rg.spins import observables  # noqa: E402
-from ising_rg.theory import exact  # noqa: E402
-from ising_rg.updates import swendsen_wang  # noqa: E402
+from ising_rg import settings
+from ising_rg.growth import upsampling
+from ising_rg.kernels import models
+from ising_rg.spins import observables
+from ising_rg.theory import exact
+from ising_rg.updates import swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Measure again what `ising_rg/fluctuations.py` holds: the scatter of C(r) and of straight walls among configurations.
 
-    python benchmarks/measure_fluctuations.py
-    python benchmarks/measure_fluctuations.py --sizes=64,128 --configs=2000
+    python -m benchmarks.measure_fluctuations
+    python -m benchmarks.measure_fluctuations --sizes=64,128 --configs=2000
 
 Swendsen-Wang chains, 40 sweeps between samples. Prints var C(r) L^2 / r^(3/2) beside the tabulated g(r/L), the anisotropy's, and
 ln P of straight runs of broken bonds beside the tabulated line. The last line is JSON.
@@ -9,22 +9,18 @@ ln P of straight runs of broken bonds beside the tabulated line. The last line i
 
 import json
 import math
-import os
-import sys
 
 import numpy as np
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from ising_rg import settings  # noqa: E402
+from ising_rg import settings
 from ising_rg.checks import (
-    comparison,  # noqa: E402
+    comparison,
     local_equilibrium,
     walls,
 )
-from ising_rg.spins import bitmaps  # noqa: E402
-from ising_rg.theory import exact, fluctuations  # noqa: E402
-from ising_rg.updates import swendsen_wang  # noqa: E402
+from ising_rg.spins import bitmaps
+from ising_rg.theory import exact, fluctuations
+from ising_rg.updates import swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Measure again what `ising_rg/massive_fluctuations.py` holds: the scatter of C(r) among configurations off criticality.
 
-    python benchmarks/measure_massive_fluctuations.py
-    python benchmarks/measure_massive_fluctuations.py --lengths=4,-4 --configs=500
+    python -m benchmarks.measure_massive_fluctuations
+    python -m benchmarks.measure_massive_fluctuations --lengths=4,-4 --configs=500
 
 Swendsen-Wang from random starts, L = 12 xi. Prints for each distance how many standard errors the mean of C(r) lies from exact, and
 var C(r) L^2 / xi^(3/2) beside the tabulated one. The last line is JSON.
@@ -9,21 +9,17 @@ var C(r) L^2 / xi^(3/2) beside the tabulated one. The last line is JSON.
 
 import json
 import math
-import os
-import sys
 
 import numpy as np
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from ising_rg import settings  # noqa: E402
-from ising_rg.spins import observables  # noqa: E402
+from ising_rg import settings
+from ising_rg.spins import observables
 from ising_rg.theory import (
-    correlations,  # noqa: E402
+    correlations,
     massive_fluctuations,
     temperature,
 )
-from ising_rg.updates import swendsen_wang  # noqa: E402
+from ising_rg.updates import swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------

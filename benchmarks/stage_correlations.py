@@ -1,27 +1,23 @@
 """Correlations and stage gain of grown ensembles, raw and refined, beside exact values: the pipeline's acceptance check.
 
-    python benchmarks/stage_correlations.py
-    python benchmarks/stage_correlations.py --kernel_file=models/full_conn_proj_k9_s3_2048_26_2_3.pt --refine_sweeps=35
+    python -m benchmarks.stage_correlations
+    python -m benchmarks.stage_correlations --kernel_file=models/full_conn_proj_k9_s3_2048_26_2_3.pt --refine_sweeps=35
 
 Grows NUM_CONFIGS equilibrated seeds twice with the same random numbers: once without sweeps, once with REFINE_SWEEPS a stage.
 Every C(r) is corrected for the ensemble's own <m^2> (`observables.mean_at_exact_m2`). The last line is JSON.
 """
 
 import json
-import os
-import sys
 import time
 
 import numpy as np
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from ising_rg import settings  # noqa: E402
-from ising_rg.growth import upsampling  # noqa: E402
-from ising_rg.kernels import models  # noqa: E402
-from ising_rg.spins import observables  # noqa: E402
-from ising_rg.theory import exact  # noqa: E402
-from ising_rg.updates import swendsen_wang  # noqa: E402
+from ising_rg import settings
+from ising_rg.growth import upsampling
+from ising_rg.kernels import models
+from ising_rg.spins import observables
+from ising_rg.theory import exact
+from ising_rg.updates import swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ s(0) s(r) ~ A r^(-1/4) (1 + r epsilon / 2 + ...), <epsilon epsilon> = r^(-2), gi
 
     var C(r) L^2 / r^(3/2) = (pi/2) A^2 ln(L/r) + const,        A = exact.BULK_AMPLITUDE,
 
-and scale invariance makes the left side a function g(r/L) at every r: measured, below. `python benchmarks/measure_fluctuations.py`
+and scale invariance makes the left side a function g(r/L) at every r: measured, below. `python -m benchmarks.measure_fluctuations`
 measures it again; its result is in docs/log.md. Away from criticality c10 and m have exact means and variances; what is added
 is how far their law is from the normal one.
 """

@@ -5,7 +5,7 @@ the critical temperature, measured, below. Its ends are known: at r << xi r^(3/2
 criticality (`fluctuations.py`); at r >> xi what Wick's theorem gives of the connected correlation c, sum c^2 / 2 above, 4 M^2 sum c
 more below. In between Wick's theorem is of no use: at r = xi / 4 it is 8 times too large.
 
-`python benchmarks/measure_massive_fluctuations.py` measures it again.
+`python -m benchmarks.measure_massive_fluctuations` measures it again.
 """
 
 import math

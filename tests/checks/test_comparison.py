@@ -12,8 +12,8 @@ from ising_rg.kernels import models
 from ising_rg.spins import bitmaps
 from ising_rg.theory import deviates, exact, fluctuations, temperature
 from ising_rg.updates import metropolis, swendsen_wang
+from tests.children import ROOT
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BETA = exact.BETA_CRITICAL
 L = 1536
 

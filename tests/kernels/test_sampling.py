@@ -1,6 +1,5 @@
 """The sampler against a slow reference, in every tiling; what its integers cost; its memory."""
 
-import os
 import subprocess
 import sys
 
@@ -16,9 +15,8 @@ from ising_rg.random_numbers import Purpose
 from ising_rg.spins import lattice
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
-from tests.test_kernels import CONDITIONAL, random_conditional, random_spins
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from tests.children import ROOT
+from tests.kernels.test_models import CONDITIONAL, random_conditional, random_spins
 
 
 def draw_reference(coarse, weights, order, thresholds, key, configuration):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ising_rg import deep_zoom, storage
 from tests import browser
-from tests.test_scripts import ROOT, fail, succeed
+from tests.scripts.test_pipeline import ROOT, fail, succeed
 
 
 def some_spins(L, seed=1):

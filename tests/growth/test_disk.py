@@ -11,7 +11,7 @@ from ising_rg.growth import streaming
 from ising_rg.kernels import models
 from ising_rg.spins.bitfile import BitFile
 from tests import children
-from tests.test_kills import end, manifest_kinds
+from tests.growth.test_kills import end, manifest_kinds
 
 GROW = ("--start_size=64", "--stages=3", "--save_stages=all", "--pictures=false")
 

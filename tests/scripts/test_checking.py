@@ -7,7 +7,7 @@ import pytest
 
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
-from tests.test_scripts import MULTI, fail, run, succeed
+from tests.scripts.test_pipeline import MULTI, fail, run, succeed
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,7 @@ def test_training_killed_at_random_moments(tmp_path):
     end(
         "data_collecting", ["--lattice_size=132", "--num_samples=4", f"--save_dir={tmp_path}/samples"], tmp_path / "log"
     )
-    from tests.test_scripts import succeed
+    from tests.scripts.test_pipeline import succeed
 
     succeed("batching.py", f"--source_dir={tmp_path}/samples", f"--output_dir={tmp_path}/batches")
     train = (

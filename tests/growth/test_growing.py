@@ -10,7 +10,7 @@ from ising_rg.errors import UserError
 from ising_rg.growth import streaming
 from ising_rg.kernels import models
 from tests import children
-from tests.test_kills import end
+from tests.growth.test_kills import end
 
 GROW = ("--start_size=32", "--stages=2", "--num_configs=2", "--refine_sweeps=3,2")
 

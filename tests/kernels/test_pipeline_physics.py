@@ -1,18 +1,18 @@
 """What grown ensembles must show: 400 configurations, 64 -> 192 -> 576, default kernel, seeds that training never saw."""
 
-import importlib.util
 import os
 
 import numpy as np
 import pytest
 
+from benchmarks import stage_correlations
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models
 from ising_rg.spins import observables
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
+from tests.children import ROOT
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 KERNEL = os.path.join(ROOT, "models/conditional_k5_s3.pt")
 
 # Relative deviations allowed at L = 576; statistical errors are 0.02 to 0.05 % (0.2 % at r = 16).
@@ -29,16 +29,9 @@ REFINED = {"C(1,0)": 0.0015, "C(1,1)": 0.0015, "C(2,0)": 0.0015}
 GAIN = 0.0015
 
 
-def stage_correlations():
-    specification = importlib.util.spec_from_file_location("b", os.path.join(ROOT, "benchmarks/stage_correlations.py"))
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
 def grow(n, n_sweeps, seed):
     """Return the rows of `benchmarks/stage_correlations.py` for both stages."""
-    module, kernel = stage_correlations(), models.load(KERNEL)
+    module, kernel = stage_correlations, models.load(KERNEL)
     lattices, rows = swendsen_wang.sample(64, exact.BETA_CRITICAL, n, seed), []
     for stage in (1, 2):
         fine = upsampling.upsample(lattices, kernel, exact.BETA_CRITICAL, n_sweeps, seed + stage)

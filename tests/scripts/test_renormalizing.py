@@ -7,7 +7,7 @@ import pytest
 
 from ising_rg.theory import exact, temperature
 from ising_rg.updates import swendsen_wang
-from tests.test_scripts import fail, succeed
+from tests.scripts.test_pipeline import fail, succeed
 
 
 @pytest.fixture(scope="module")
