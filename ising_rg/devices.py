@@ -1,11 +1,15 @@
-"""Which device computes, and why, in one line."""
+"""Which device computes, and why, in one line; whether a GPU gives the bits of the CPU."""
+
+from __future__ import annotations
+
+import importlib.util
 
 import numba
 
 from ising_rg.errors import UserError
 
 
-def choose(device, work="Metropolis sweeps"):
+def choose(device: str, work: str = "Metropolis sweeps") -> str:
     """Return "cpu" or "cuda" for the setting DEVICE ("auto", "cpu", "cuda") and print one line that says which and why.
 
     Args:
@@ -27,22 +31,73 @@ def choose(device, work="Metropolis sweeps"):
     return chosen
 
 
-def _training_obstacle():
+def sweep_obstacle() -> str | None:
+    """Return why Metropolis sweeps cannot run on a GPU, or None: no GPU, no numba-cuda, or a sweep unlike the CPU's."""
+    from ising_rg.spins import device_memory
+
+    if not device_memory.simulated():
+        # Asked first: most machines stop here, and are spared the import of torch.
+        if importlib.util.find_spec("numba_cuda") is None:
+            return "numba-cuda is not installed; for a GPU: pip install -r requirements-cuda.txt"
+        if obstacle := training_obstacle():
+            return obstacle
+    return _unlike_the_cpu(_swept, "swept")
+
+
+def growth_obstacle() -> str | None:
+    """Return why kernels and sweeps cannot run on a GPU, or None."""
+    return sweep_obstacle() or _unlike_the_cpu(_drawn, "drawn")
+
+
+def training_obstacle() -> str | None:
+    """Return why torch cannot train on a GPU, or None."""
     import torch
 
     return None if torch.cuda.is_available() else "torch sees no CUDA GPU"
 
 
-def _sweep_obstacle():
-    from ising_rg.updates import metropolis_cuda
-
-    return metropolis_cuda.unavailable()
+OBSTACLES = {"Metropolis sweeps": sweep_obstacle, "growth": growth_obstacle, "training": training_obstacle}
 
 
-def _growth_obstacle():
-    from ising_rg.kernels import sampling_cuda
+def _unlike_the_cpu(make, done):
+    """Return None if make(device) gives the same spins on both devices, else one line that says what is wrong."""
+    import numpy as np
 
-    return _sweep_obstacle() or sampling_cuda.unlike_the_cpu()
+    from ising_rg.spins import device_memory, lattice
+
+    try:
+        cpu, gpu = (lattice.unpack(device_memory.to_host(make(device))) for device in ("cpu", "cuda"))
+    except Exception as error:  # a driver, a compiler or a runtime that fails: the message says which
+        return f"the CUDA kernels fail here ({type(error).__name__}: {error})".splitlines()[0]
+    return None if np.array_equal(cpu, gpu) else f"a test lattice {done} on the GPU differs from the CPU's"
 
 
-OBSTACLES = {"Metropolis sweeps": _sweep_obstacle, "growth": _growth_obstacle, "training": _training_obstacle}
+def _ones(height, width, device):
+    import numpy as np
+
+    from ising_rg.spins import device_memory, lattice
+
+    return device_memory.to_device(lattice.pack(np.ones((height, width), np.int8)), device)
+
+
+def _swept(device):
+    from ising_rg.updates import metropolis
+
+    packed = _ones(12, 12, device)
+    metropolis.sweep_packed(packed, 0.4, 2, seed=1)
+    return packed
+
+
+def _drawn(device):
+    import numpy as np
+
+    from ising_rg import random_numbers
+    from ising_rg.kernels import sampling
+
+    weights = np.zeros((1, 9, 9, 3, 3), np.int32)
+    for p in range(9):
+        weights[0, p, : p + 1] = np.arange(9 * p + 9).reshape(p + 1, 3, 3) * 37 % 101 - 30
+    thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), sampling.largest_sum(weights))
+    program = sampling.program(weights, np.arange(9)[None], thresholds)
+    key = random_numbers.key(1, random_numbers.Purpose.RAW)
+    return sampling.draw_packed(_ones(6, 140, device), program, [0], key, 0, (4, 140))

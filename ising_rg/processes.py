@@ -11,24 +11,27 @@ that each of them comes to once it has closed it: `finished` says that a piece o
 longer open. The process that hosts the store leaves last (`close`).
 """
 
+from __future__ import annotations
+
 import io
 import json
 import math
 import os
-import re
 import signal
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 
+import numpy as np
+
+from ising_rg import torchrun
 from ising_rg.errors import UserError
 
 _BEAT = 1.0  # s
 _LOST_AFTER = 20.0  # s; a band of rows, during which no beat may come, takes some 5 s
 _POLL = 0.02  # s
-_START = 20.0  # s, for all to come where no torchrun is there that would end those that wait
-_START_TORCHRUN = 300.0  # s; machines read Python's libraries at different speeds
 
 
 class Processes:
@@ -41,40 +44,39 @@ class Processes:
     def __init__(self):
         import torch.distributed
 
-        self.size = _number("WORLD_SIZE", 1, 2**20, 1)
-        self.rank = _number("RANK", 0, self.size - 1, 0 if self.size == 1 else None)
+        self.size = torchrun.number("WORLD_SIZE", 1, 2**20, 1)
+        self.rank = torchrun.number("RANK", 0, self.size - 1, 0 if self.size == 1 else None)
         self.local_rank, self.local_size = 0, 1
         if self.size == 1:
             self.store = torch.distributed.HashStore()
         else:
-            self.store = torch.distributed.PrefixStore("ising_rg", _connect(self.rank))
+            self.store = torch.distributed.PrefixStore("ising_rg", torchrun.connect(self.rank))
             self._meet()
-        self.n_threads, self.threads_reason = _n_threads(self.local_size)
+        self.n_threads, self.threads_reason = torchrun.n_threads(self.local_size)
 
     def _meet(self):
         """Wait for the others, find out who is on this machine, and begin to watch."""
         self._ask("set", f"process/{self.rank}", json.dumps([socket.gethostname(), os.getpid()]))
         signal.signal(signal.SIGTERM, self._told_to_end)
         self.finished("start")
-        limit = _START_TORCHRUN if _by_torchrun() else _START
-        if not self._wait(lambda: self.count("start") >= self.size, limit):
+        if not self._wait(lambda: self.count("start") >= self.size, torchrun.seconds_to_come()):
             raise UserError(
-                f"{_variables()}: only {self.count('start')} of {self.size} processes came; {_HOW_TO_START}"
+                f"{torchrun.variables()}: only {self.count('start')} of {self.size} processes came; {torchrun.HOW_TO_START}"
             )
         hosts = [self._host_and_pid(rank)[0] for rank in range(self.size)]
         here = [rank for rank in range(self.size) if hosts[rank] == hosts[self.rank]]
-        self.local_size = _number("LOCAL_WORLD_SIZE", 1, self.size, len(here))
-        self.local_rank = _number("LOCAL_RANK", 0, self.local_size - 1, here.index(self.rank))
+        self.local_size = torchrun.number("LOCAL_WORLD_SIZE", 1, self.size, len(here))
+        self.local_rank = torchrun.number("LOCAL_RANK", 0, self.local_size - 1, here.index(self.rank))
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._beat, daemon=True)
         self._watch.start()
 
     @property
-    def first(self):
+    def first(self) -> bool:
         """Whether this is the process that plans, prints and reports."""
         return self.rank == 0
 
-    def agree(self, key, make):
+    def agree(self, key: str, make: Callable):
         """Return what `make()`, JSON-ready, gave in process 0; the others wait for it, and end if it raised an exception there."""
         key = f"{key}/agreed"
         _hand_over_delay()
@@ -94,32 +96,32 @@ class Processes:
             sys.exit(2)
         return content["made"]
 
-    def take(self, key):
+    def take(self, key: str) -> int:
         """Return 0, 1, 2, ..., each number to one process only."""
         number = self._ask("add", f"{key}/taken", 1) - 1
         _hand_over_delay()
         return number
 
-    def finished(self, key):
+    def finished(self, key: str) -> None:
         """Say that one of the pieces of `key` is done."""
         _hand_over_delay()
         self._ask("add", f"{key}/finished", 1)
 
-    def count(self, key):
+    def count(self, key: str) -> int:
         """Return how many pieces of `key` are done, by whichever process."""
         return self._ask("add", f"{key}/finished", 0)
 
-    def wait_for(self, key, n):
+    def wait_for(self, key: str, n: int) -> None:
         """Wait until n pieces of `key` are done."""
         self._wait(lambda: self.count(key) >= n)
         _hand_over_delay()
 
-    def barrier(self, key):
+    def barrier(self, key: str) -> None:
         """Wait until every process has come here, and uses no longer what it used before."""
         self.finished(f"barrier/{key}")
         self.wait_for(f"barrier/{key}", self.size)
 
-    def gather(self, array):
+    def gather(self, array: np.ndarray) -> np.ndarray:
         """Return what all processes gave, in order of rank, (size,) + array.shape; a float32 array of one shape in all."""
         if self.size == 1:
             return array[None]
@@ -138,7 +140,7 @@ class Processes:
             ) from None
         return torch.stack(everybody).numpy()
 
-    def close(self):
+    def close(self) -> None:
         """Leave, once everybody's work is done; process 0, which may host the store, once the others have left."""
         self.barrier("end")
         if self.size == 1:
@@ -232,100 +234,11 @@ class Processes:
 
 _GO_ON = "what is finished is on disk, run the same command to go on"
 _STORE_LOST = "the process that started the others was lost"
-_HOW_TO_START = (
-    "unset RANK and WORLD_SIZE to run one process, or start several: torchrun --standalone --nproc-per-node=2 SCRIPT"
-)
 _PATIENCE = 5.0  # s
 
 
 def _hand_over_delay():
     """Nothing; tests put delays here: whatever they are, a run must end well."""
-
-
-def _by_torchrun():
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def _variables():
-    """Return those of torchrun's variables that are set, as a shell would show them."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    return "the environment has " + " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
-
-
-def _number(name, smallest, largest, default):
-    """Return a whole number from the environment; UserError unless it is one, or there is a default for one that is not set."""
-    text = os.environ.get(name, "")
-    if not text and default is not None:
-        return default
-    if not re.fullmatch("[0-9]{1,9}", text) or not smallest <= int(text) <= largest:
-        raise UserError(f"{_variables()}: {name} should be from {smallest} to {largest}; {_HOW_TO_START}")
-    return int(text)
-
-
-def _connect(rank):
-    """Return the store of all processes: torchrun hosts it, or else process 0."""
-    from datetime import timedelta
-
-    from torch.distributed import TCPStore
-
-    host, port = os.environ.get("MASTER_ADDR", ""), _number("MASTER_PORT", 1, 65535, None)
-    if not host:
-        raise UserError(f"{_variables()}: MASTER_ADDR is not set; {_HOW_TO_START}")
-    hosting = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    try:
-        if not hosting:
-            _wait_for_host(host, port)  # TCPStore would wait as well, but not silently
-        timeout = timedelta(seconds=_START_TORCHRUN)
-        return TCPStore(host, port, is_master=hosting, timeout=timeout, wait_for_workers=False)
-    except (OSError, RuntimeError) as error:  # the second is torch.distributed's own
-        reason = str(error).splitlines()[0]
-        name = "; torchrun --local-addr=127.0.0.1 does without the machine's name" if _by_torchrun() else ""
-        raise UserError(f"{_variables()}: no process 0 there ({reason}); {_HOW_TO_START}{name}") from None
-
-
-def _wait_for_host(host, port):
-    """Wait until a port answers; raise OSError if it does not."""
-    deadline = time.monotonic() + _START
-    while True:
-        try:
-            socket.create_connection((host, port), max(0.1, deadline - time.monotonic())).close()
-            return
-        except OSError:
-            if time.monotonic() + 0.2 > deadline:
-                raise
-        time.sleep(0.2)
-
-
-def _n_threads(local_size):
-    """Return (threads of each process, why so many)."""
-    set_aside = ""
-    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
-        text = os.environ.get(name, "").split(",")[0]
-        if not re.fullmatch("[1-9][0-9]{0,4}", text):
-            continue
-        if name == "OMP_NUM_THREADS" and _is_torchruns_own(name, text):
-            set_aside = f"; {name}={text} is torchrun's, not yours"
-            continue
-        return int(text), f"{name} is set"
-    return max(1, _n_cores() // local_size), f"{_n_cores()} cores shared{set_aside}"
-
-
-def _is_torchruns_own(name, text):
-    """Tell whether torchrun set OMP_NUM_THREADS: to 1, where its own environment, as it was started, has none."""
-    import psutil
-
-    if not _by_torchrun() or text != "1":
-        return False
-    try:
-        return name not in psutil.Process(os.getppid()).environ()
-    except (psutil.Error, OSError):
-        return True
-
-
-def _n_cores():
-    if hasattr(os, "sched_getaffinity"):  # Linux only
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _NoTerminal(io.TextIOWrapper):
@@ -335,19 +248,19 @@ class _NoTerminal(io.TextIOWrapper):
         return False
 
 
-def keep_quiet():
+def keep_quiet() -> None:
     """Leave standard output to process 0; errors are still told."""
     if not isinstance(sys.stderr, _NoTerminal):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the end
         sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
 
 
-def is_quiet_one():
+def is_quiet_one() -> bool:
     """Tell whether torchrun started this process as another than the first."""
-    return _by_torchrun() and os.environ.get("RANK", "0") != "0"
+    return torchrun.is_here() and os.environ.get("RANK", "0") != "0"
 
 
-def start():
+def start() -> Processes:
     """Return the Processes of this run; the machine's threads are shared among those on it, and all but the first keep quiet."""
     processes = Processes()
     if not processes.first:
