@@ -104,7 +104,7 @@ def generate(s, kernel, device):
                 0
             ]
     stage = upsampling.Stage(kernel, s.BETA, s.REFINE_SWEEPS, upsampling.stage_seed(s.SEED, 1), device)
-    raw, refined = upsampling.raw_and_refined(seed, stage)
+    raw, refined = (lattice.unpack(to_host(made.packed))[0] for made in upsampling.grow(lattice.pack(seed), stage))
     copied = upsampling.naive_copy(seed)[0]
     packed = to_device(lattice.pack(copied), device)
     metropolis.sweep_packed(packed, s.BETA, s.REFINE_SWEEPS, stage.seed)

@@ -7,6 +7,7 @@ same spins, rows and files. What is finished is recorded in a `manifest.Manifest
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
@@ -25,36 +26,15 @@ from ising_rg.updates import swendsen_wang
 KINDS = ("seed", "raw", "refined")
 
 
+@dataclass
 class Growth:
-    """What both ways share.
+    """What both ways share; timings with parts "seed", "raw", "refine", "observables", "files" and "pictures"."""
 
-    Args:
-        run: what is made.
-        timings: with parts "seed", "raw", "refine", "observables", "files", "pictures".
-        processes: that share the work.
-        manifest: of what is done.
-        pictures: of the first configuration, or None.
-    """
-
-    def __init__(
-        self,
-        run: Run,
-        timings: reports.Timings,
-        processes: Processes,
-        manifest: Manifest,
-        pictures: StagePictures | None,
-    ):
-        self.run, self.timings, self.processes, self.manifest, self.pictures = (
-            run,
-            timings,
-            processes,
-            manifest,
-            pictures,
-        )
-
-    def grow(self) -> None:
-        """Make all configurations that are not done."""
-        raise NotImplementedError
+    run: Run
+    timings: reports.Timings
+    processes: Processes
+    manifest: Manifest
+    pictures: StagePictures | None  # of the first configuration
 
     def start(self, first: int, n: int) -> Made:
         """Return equilibrated seeds of configurations first ... first + n - 1."""
@@ -114,6 +94,7 @@ class InMemory(Growth):
     """Batches of configurations, each as a whole in memory; processes take batches in turn."""
 
     def grow(self) -> None:
+        """Make all configurations that are not done."""
         batches = self.todo(self.run.batch_size(self.processes.size))
         while (index := self.processes.take("batch")) < len(batches):
             self._batch(*batches[index])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass, field
 
 import numpy as np
 from tqdm import tqdm
@@ -22,15 +23,15 @@ from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import BitFile
 
 
+@dataclass
 class Streamed(Growth):
     """Growth from file to file; `max_memory`: bytes that each process may take for lattices."""
 
-    def __init__(self, *arguments, max_memory: int):
-        super().__init__(*arguments)
-        self.max_memory = max_memory
-        self._made = set()  # (config, stage) whose files this run itself has written
+    max_memory: int
+    _made: set = field(default_factory=set)  # (config, stage) whose files this run itself has written
 
     def grow(self) -> None:
+        """Make all configurations that are not done."""
         for config, _ in self.todo(1):
             self._start(config)
             for stage in range(1, self.run.last + 1):

@@ -106,12 +106,9 @@ def grow_band(
     (first, n), L, rows = band, coarse.height, margin(stage.kernel, stage.n_sweeps)
     start, height = (0, L) if n + 2 * rows >= L else ((first - rows) % L, n + 2 * rows)
     inner, n_fine = SCALE * ((first - start) % L), SCALE * n
-
-    def window():
-        with timings.of("files"):
-            return bitmaps.to_packed(bitmaps.Bitmap(coarse.rows(start, height), L), start, L)
-
-    raw, refined = upsampling.grow(window(), stage, configuration, (inner, n_fine), timings)
+    with timings.of("files"):
+        window = bitmaps.to_packed(bitmaps.Bitmap(coarse.rows(start, height), L), start, L)
+    raw, refined = upsampling.grow(window, stage, configuration, (inner, n_fine), timings)
     with timings.of("files"):
         packed = to_host(refined.packed)
         piece = max(1, _PIECE // (packed.width // 8 + 1))

@@ -11,7 +11,7 @@ from ising_rg import random_numbers, reports
 from ising_rg.kernels.models import SCALE
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import lattice, observables
-from ising_rg.spins.device_memory import to_device, to_host
+from ising_rg.spins.device_memory import to_device
 from ising_rg.spins.lattice import PackedLattice
 from ising_rg.updates import metropolis
 
@@ -69,7 +69,6 @@ def grow(
 
     with timings.of("raw"):
         fine = stage.kernel.sample_packed(to_device(coarse, stage.device), stage.seed, first_configuration)
-    del coarse  # may be large, and nobody else's
     yield made("raw")
     with timings.of("refine"):
         metropolis.sweep_packed(fine, stage.beta, stage.n_sweeps, stage.seed, 0, first_configuration)
@@ -82,11 +81,6 @@ def upsample(
     """Return the refined lattices of `grow` on the CPU, int8 (B, 3L, 3L), for int8 coarse spins, (L, L) or (B, L, L), even L."""
     _, refined = grow(lattice.pack(coarse), Stage(kernel, beta, n_sweeps, seed), first_configuration)
     return lattice.unpack(refined.packed)
-
-
-def raw_and_refined(coarse: np.ndarray, stage: Stage) -> list[np.ndarray]:
-    """Return what `grow` makes of int8 coarse spins (L, L), even L: two int8 arrays (3L, 3L)."""
-    return [lattice.unpack(to_host(made.packed))[0] for made in grow(lattice.pack(coarse), stage)]
 
 
 def naive_copy(coarse: np.ndarray) -> np.ndarray:
