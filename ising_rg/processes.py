@@ -2,8 +2,8 @@
 
 What processes tell one another while lattices are made is small (who takes which piece of work, what is done) and goes through
 torch.distributed's store; the lattices go through files. Every process beats once a second into the store. One that has
-not beaten for 20 s, or that torchrun found dead and ends the others for, is named, and the others end: what is
-on disk stays valid, and the same command goes on from there.
+not beaten for 20 s (300 where the system says that it runs), or that torchrun found dead and ends the others for, is named, and
+the others end: what is on disk stays valid, and the same command goes on from there.
 
 Hand-overs. What one process makes for the others (a plan, a file, the folder) is there before `agree` returns it to them.
 What others may still be using (a file of the stage before, a manifest, the store itself) is taken away only after a `barrier`
@@ -26,11 +26,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ising_rg import torchrun
+from ising_rg import launching
 from ising_rg.errors import UserError
 
 _BEAT = 1.0  # s
-_LOST_AFTER = 20.0  # s; a band of rows, during which no beat may come, takes some 5 s
+_LOST_AFTER = 20  # beats; a band of rows, during which no beat may come, takes some 5 s
+_LOST_AFTER_ALIVE = 300  # beats, of a process that is neither stopped nor gone: it may wait for a busy core
 _POLL = 0.02  # s
 
 
@@ -44,29 +45,30 @@ class Processes:
     def __init__(self):
         import torch.distributed
 
-        self.size = torchrun.number("WORLD_SIZE", 1, 2**20, 1)
-        self.rank = torchrun.number("RANK", 0, self.size - 1, 0 if self.size == 1 else None)
+        self.size = launching.number("WORLD_SIZE", 1, 2**20, 1)
+        self.rank = launching.number("RANK", 0, self.size - 1, 0 if self.size == 1 else None)
         self.local_rank, self.local_size = 0, 1
         if self.size == 1:
             self.store = torch.distributed.HashStore()
         else:
-            self.store = torch.distributed.PrefixStore("ising_rg", torchrun.connect(self.rank))
+            self.store = torch.distributed.PrefixStore("ising_rg", launching.connect(self.rank))
             self._meet()
-        self.n_threads, self.threads_reason = torchrun.n_threads(self.local_size)
+        self.n_threads, self.threads_reason = launching.n_threads(self.local_size)
 
     def _meet(self):
         """Wait for the others, find out who is on this machine, and begin to watch."""
         self._ask("set", f"process/{self.rank}", json.dumps([socket.gethostname(), os.getpid()]))
         signal.signal(signal.SIGTERM, self._told_to_end)
         self.finished("start")
-        if not self._wait(lambda: self.count("start") >= self.size, torchrun.seconds_to_come()):
+        limit = launching.PATIENCE_TORCHRUN if launching.by_torchrun() else launching.PATIENCE
+        if not self._wait(lambda: self.count("start") >= self.size, limit):
             raise UserError(
-                f"{torchrun.variables()}: only {self.count('start')} of {self.size} processes came; {torchrun.HOW_TO_START}"
+                f"{launching.variables()}: only {self.count('start')} of {self.size} processes came; {launching.HOW_TO_START}"
             )
         hosts = [self._host_and_pid(rank)[0] for rank in range(self.size)]
         here = [rank for rank in range(self.size) if hosts[rank] == hosts[self.rank]]
-        self.local_size = torchrun.number("LOCAL_WORLD_SIZE", 1, self.size, len(here))
-        self.local_rank = torchrun.number("LOCAL_RANK", 0, self.local_size - 1, here.index(self.rank))
+        self.local_size = launching.number("LOCAL_WORLD_SIZE", 1, self.size, len(here))
+        self.local_rank = launching.number("LOCAL_RANK", 0, self.local_size - 1, here.index(self.rank))
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._beat, daemon=True)
         self._watch.start()
@@ -174,7 +176,7 @@ class Processes:
 
     def _beat(self):
         """Beat, and watch the others: in a thread of its own."""
-        seen = {rank: (None, time.monotonic()) for rank in range(self.size) if rank != self.rank}
+        seen = {rank: (None, 0) for rank in range(self.size) if rank != self.rank}
         number = 0
         while not self._ended.wait(_BEAT):
             number += 1
@@ -184,17 +186,18 @@ class Processes:
                     key = f"beat/{rank}"
                     beat = self.store.get(key) if self.store.check([key]) else None
                     if beat != value:
-                        seen[rank] = beat, time.monotonic()
-                    elif time.monotonic() - since > _LOST_AFTER:
+                        seen[rank] = beat, number
+                    # In beats of one's own: a machine that is too busy to let one process run may not let the other one either.
+                    elif number - since > (_LOST_AFTER_ALIVE if self._is_running(rank) else _LOST_AFTER):
                         self._give_up(
-                            f"process {rank}{self._place(rank)} was lost: no sign of life for {_LOST_AFTER:.0f} s"
+                            f"process {rank}{self._place(rank)} was lost: no sign of life for {number - since} s"
                         )
             except RuntimeError:  # torch.distributed's own when the store's process has gone
                 if not self._ended.is_set():
                     self._give_up(_STORE_LOST)
 
     def _told_to_end(self, *_):
-        if self.store.check(["failed"]):  # process 0 says why
+        if self._ask("check", ["failed"]):  # process 0 says why
             sys.exit(2)
         lost = self._lost_ones()
         raise UserError(
@@ -208,13 +211,25 @@ class Processes:
     def _is_dead(self, rank):
         import psutil
 
+        return self._status(rank) in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+
+    def _is_running(self, rank):
+        import psutil
+
+        gone = (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD, psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+        return self._status(rank) not in gone
+
+    def _status(self, rank):
+        """Return what the system says of a process of this machine, as psutil names it; None of those elsewhere."""
+        import psutil
+
         host, pid = self._host_and_pid(rank)
         if host != socket.gethostname():
-            return False
+            return None
         try:
-            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+            return psutil.Process(pid).status()
         except psutil.NoSuchProcess:
-            return True
+            return psutil.STATUS_DEAD
 
     def _host_and_pid(self, rank):
         try:
@@ -257,7 +272,7 @@ def keep_quiet() -> None:
 
 def is_quiet_one() -> bool:
     """Tell whether torchrun started this process as another than the first."""
-    return torchrun.is_here() and os.environ.get("RANK", "0") != "0"
+    return launching.by_torchrun() and os.environ.get("RANK", "0") != "0"
 
 
 def start() -> Processes:

@@ -11,7 +11,6 @@ constants and arguments alike by `kinds.KINDS`, prints what was overridden, and 
 """
 
 import ast
-import contextlib
 import os
 import platform
 import re
@@ -67,7 +66,8 @@ def collect(script, arguments):
     Raises:
         UserError: a constant or an argument that is not of its kind, a name that is none, or a constant that is missing.
     """
-    values = {key: _taken(key, value, kinds.kind(key, value)) for key, value in _constants(script).items()}
+    defaults = _constants(script)
+    values = {key: _taken(key, value, kinds.kind(key, value)) for key, value in defaults.items()}
     for key in re.findall(r"\bs\.([A-Z][A-Z0-9_]*)\b", _source(script)):
         if key not in values:
             raise UserError(
@@ -82,7 +82,7 @@ def collect(script, arguments):
         key = name.upper()
         if key not in values or name != name.lower():
             raise UserError(f"unknown setting {_quoted('--' + name)}; {names}")
-        values[key] = _taken(key, text, kinds.kind(key, values[key]), read=True)
+        values[key] = _taken(key, text, kinds.kind(key, defaults[key]), f", such as --{name}={_shown(values[key])}")
         overridden.append(key)
     return values, overridden
 
@@ -204,14 +204,14 @@ def _constants(script):
     return {key: script[key] for key in names if kinds.kind(key, script[key])}
 
 
-def _taken(key, value, kind, read=False):
-    """Return a value as the scripts use it; with `read`, from the text after --name=."""
+def _taken(key, value, kind, example=""):
+    """Return a value as the scripts use it; of an argument, which comes with an `example`, from the text after --name=."""
     try:
-        if read:
+        if example:
             return kind.take(kind.read(value))
         return kind.take(value.tolist() if hasattr(value, "tolist") else value)  # numpy's numbers and arrays
     except (ValueError, TypeError, OverflowError):
-        raise UserError(f"{key}: found {_quoted(value)}, needed {kind.needed}") from None
+        raise UserError(f"{key}: found {_quoted(value)}, needed {kind.needed}{example}") from None
 
 
 def _quoted(value):
@@ -229,11 +229,11 @@ def _mend_streams():
     """Make print work whatever the standard streams are: closed, a notebook's, or of an encoding that lacks some letter."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            with contextlib.suppress(OSError):
+            try:
                 os.fstat(number)
-                continue
-            os.open(os.devnull, os.O_RDWR)  # takes the number, which the next file to be written would have had
-            setattr(sys, name, open(number, "w" if number else "r"))  # noqa: SIM115 - open until the end
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)  # takes the number: the next file to be written would have it otherwise
+            setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: SIM115 - open until the end
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")

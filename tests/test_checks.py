@@ -146,7 +146,7 @@ def test_equilibrated_ones_at_other_temperatures_are_good(beta, L):
     for name in {"c10", "|m|", "m"} & set(names):
         z = np.array([result["rows"][names.index(name)]["z"] for result in results])
         assert z.std() < 1 + 4 / math.sqrt(2 * n) and abs(z).max() < 4.5
-        if 0.2 <= beta <= 0.8:  # where few spins are reversed z is a bound
+        if name != "|m|" and beta <= 0.8:  # else z is a bound
             assert z.std() > 1 - 4 / math.sqrt(2 * n)
 
 

@@ -353,15 +353,14 @@ def test_one_changed_byte_of_a_weight_file_is_noticed(tmp_path):
             load(str(path))
 
 
-def test_shipped_files_are_found_from_any_folder(tmp_path):
+def test_shipped_files_are_found_from_any_folder(tmp_path, monkeypatch):
     """And what a run makes goes into the folder that it was started in."""
     grow = ("--start_size=8", "--pictures=false", "--check=false", "--output_dir=out", "--stages=1")
     done = children.run("fast_generating_multi_stage", *grow, cwd=tmp_path)
     assert done.returncode == 0 and (tmp_path / "out" / "report.json").exists(), done.stderr
-    for script, more in (
-        ("fast_generating_single_stage", ("--low_res_size=8", "--pictures=false")),
-        ("checking", (f"--kernel_file={CONDITIONAL}", "--start_size=8", "--num_configs=4")),
-    ):
-        done = children.run(script, *more, "--output_dir=out", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
     assert os.listdir(tmp_path) == ["out"]
+    monkeypatch.chdir(tmp_path)
+    assert models.load(CONDITIONAL).digest
+    assert models.load(INDEPENDENT).rule.digest == models.load_rule("models/block_spin_rule_k9_s3.pt").digest
+    with pytest.raises(UserError, match="models/none.pt"):
+        models.load("models/none.pt")

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ising_rg import folders, processes, torchrun
+from ising_rg import folders, launching, processes
 from ising_rg.errors import UserError
 from tests import children
 
@@ -132,8 +132,8 @@ def test_an_environment_that_makes_no_sense(tmp_path, environment, says):
 
 
 def impatient():
-    assert torchrun._START <= 25
-    torchrun._START = 1.0
+    assert launching.PATIENCE <= 25
+    launching.PATIENCE = 1.0
 
 
 def test_only_the_first_process_speaks(tmp_path):
@@ -154,25 +154,25 @@ def test_threads_of_each_process(monkeypatch):
     """Cores shared, unless the user has set a number; torchrun's own OMP_NUM_THREADS=1 is not the user's."""
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(torchrun, "_n_cores", lambda: 32)
-    assert torchrun.n_threads(4) == (8, "32 cores shared")
-    assert torchrun.n_threads(64)[0] == 1
+    monkeypatch.setattr(launching, "_n_cores", lambda: 32)
+    assert launching.n_threads(4) == (8, "32 cores shared")
+    assert launching.n_threads(64)[0] == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert torchrun.n_threads(4) == (1, "OMP_NUM_THREADS is set")
+    assert launching.n_threads(4) == (1, "OMP_NUM_THREADS is set")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     parent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={"PATH": ""})
     monkeypatch.setattr(os, "getppid", lambda: parent.pid)
-    assert torchrun.n_threads(4) == (8, "32 cores shared; OMP_NUM_THREADS=1 is torchrun's, not yours")
+    assert launching.n_threads(4) == (8, "32 cores shared; OMP_NUM_THREADS=1 is torchrun's, not yours")
     parent.communicate(b"\n")
     parent = subprocess.Popen(
         [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={"PATH": "", "OMP_NUM_THREADS": "1"}
     )
-    assert torchrun.n_threads(4) == (1, "OMP_NUM_THREADS is set")
+    assert launching.n_threads(4) == (1, "OMP_NUM_THREADS is set")
     parent.communicate(b"\n")
     monkeypatch.setenv("OMP_NUM_THREADS", "5,3")
-    assert torchrun.n_threads(4)[0] == 5
+    assert launching.n_threads(4)[0] == 5
     monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
-    assert torchrun.n_threads(4)[0] == 3
+    assert launching.n_threads(4)[0] == 3
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 
-from ising_rg.spins import observables
+from ising_rg.spins import bitmaps, observables
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 from tests.distributions import boltzmann_probabilities, chi_square_sigma, state_index
@@ -31,6 +31,45 @@ def test_threads_calls_and_batches_do_not_matter(shape):
     alone = swendsen_wang.hot_start((1, *shape[1:]), seed=1, first_configuration=shape[0] - 1)
     swendsen_wang.sweep(alone, BETA, 6, seed=2, first_configuration=shape[0] - 1)
     assert np.array_equal(alone[0], results[0][-1])
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (2, 6, 66), (1, 30, 200), (1, 130, 64)])
+def test_strips_do_not_matter(shape):
+    """A strip for every row, some of several rows, one: the same words, also where rows leave bits of a word unused."""
+    results = []
+    for n_strips in (1, 2, 3, shape[1]):
+        words = bitmaps.from_spins(swendsen_wang.hot_start(shape, seed=1).reshape(-1, shape[2])).words
+        words = words.reshape(shape[0], shape[1], -1)
+        swendsen_wang.sweep_words(words, shape[2], BETA, 5, seed=2, n_strips=n_strips)
+        results.append(words)
+    assert all(np.array_equal(results[0], words) for words in results[1:])
+
+
+def test_resuming():
+    """100 calls of one sweep each are one call of 100 sweeps."""
+    once = swendsen_wang.hot_start((2, 30, 66), seed=1)
+    often = once.copy()
+    swendsen_wang.sweep(once, BETA, 100, seed=2)
+    for t in range(100):
+        swendsen_wang.sweep(often, BETA, 1, seed=2, first_sweep=t)
+    assert np.array_equal(once, often)
+
+
+@pytest.mark.parametrize("beta", [1e-6, 50.0])
+def test_extreme_temperatures(beta):
+    """Nearly no bond: 2^20 independent spins, so that the mean of neighbours' products is 2^-10 at most 4.5 times. All
+    bonds: one cluster, whose 64 signs are as many up as down within 4.5 times 8 / 2.
+    """
+    if beta < 1:
+        spins = np.ones((256, 64, 64), np.int8)
+        swendsen_wang.sweep(spins, beta, 2, seed=3)
+        assert abs(observables.c10(spins).mean()) < 4.5 / 2**10.5
+        assert abs(observables.magnetization(spins).mean()) < 4.5 / 2**10
+    else:
+        spins = np.ones((64, 30, 66), np.int8)
+        swendsen_wang.sweep(spins, beta, 2, seed=3)
+        m = observables.magnetization(spins)
+        assert set(np.abs(m)) == {1.0} and abs(m.sum()) < 4.5 * 8
 
 
 def test_clusters_are_those_of_the_active_bonds():

@@ -102,10 +102,9 @@ def set_rows(bitmap, first_row, rows):
 def to_spins(bitmap, first_row=0, n_rows=None):
     """Return rows of the bitmap as int8 spins (n_rows, L)."""
     rows = bitmap.rows(first_row, bitmap.height - first_row if n_rows is None else n_rows)
-    bits = np.unpackbits(rows.view(np.uint8), axis=1, count=bitmap.width, bitorder="little").view(np.int8)
-    bits *= 2
-    bits -= 1
-    return bits
+    spins = np.empty((len(rows), bitmap.width), np.int8)
+    unpack_rows(rows, spins)
+    return spins
 
 
 def to_bytes(bitmap, first_row=0, n_rows=None):
@@ -193,6 +192,17 @@ def _pack_rows(spins, words):
                 word |= np.uint64(spins[y, 64 * w + bit] > 0) << np.uint64(bit)
             words[y, w] = word
     return good.all()
+
+
+@njit(parallel=True, cache=True)
+def unpack_rows(words, spins):
+    """Fill int8 `spins` (n, L) with the spins of `words` (n, at least L / 64)."""
+    height, width = spins.shape
+    for y in prange(height):
+        for w in range((width + 63) >> 6):
+            word, part = words[y, w], spins[y, 64 * w : min(64 * w + 64, width)]
+            for bit in range(part.size):
+                part[bit] = np.int8(np.int8((word >> np.uint64(bit)) & _ONE) * np.int8(2) - np.int8(1))
 
 
 @njit(inline="always")

@@ -60,7 +60,8 @@ def check_file(path):
 
 def _npy(path):
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="raise"):
+            return np.load(path, mmap_mode="r", allow_pickle=False)
     except MemoryError as error:  # an absurd shape
         raise ValueError(error) from None
 

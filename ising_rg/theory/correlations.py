@@ -80,6 +80,7 @@ def near_correlation(beta, reach=4):
     return table
 
 
+@lru_cache(maxsize=16)
 def susceptibility(beta):
     """Return sum over all sites of C(x, y) - M^2, the susceptibility over beta, to 0.1 %: its one- or two-particle part.
 

@@ -48,10 +48,10 @@ def m2_noise(L):
 
 
 # Below the critical temperature rare large droplets of the other sign make |m| and c10 skewed, and their third cumulant alone
-# understates the tail. `deviates.skewed` with these steps, some twice the third cumulant's, bounds it: 50,000 Swendsen-Wang
-# configurations each at 20 ... 60 correlation lengths, beta = 0.48 ... 0.71.
+# understates the tail. `deviates.skewed` with these steps, two to five times the third cumulant's, bounds it as far as it was
+# seen: 27,000 Swendsen-Wang configurations each at 20 ... 60 correlation lengths, beta = 0.48 ... 0.71 (docs/physics.md).
 _STEPS = 2.3  # of the energy, in units of the third cumulant's
-_SPIN_STEPS = 4.0, 100.0  # spins: two reversed ones, and what is to be multiplied with susceptibility / |m|
+_SPIN_STEPS = 6.0, 200.0  # spins: three reversed ones, and what is to be multiplied with susceptibility / |m|
 # L / correlation length from which the infinite lattice's <|m|> and var(m) are the torus' own to 1 %, and domains of both signs too
 # rare to be seen: standard deviations measured / exact 1.00 at 20 and more (0.99 at 8 ... 12), and 1.00 at 8 (0.98 at 4).
 LENGTHS_BELOW, LENGTHS_ABOVE = 20, 8

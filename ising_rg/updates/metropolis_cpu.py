@@ -16,11 +16,10 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from ising_rg import random_numbers
-from ising_rg.random_numbers import MASK32, ROUNDS, SHIFT32
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import ALL, PackedLattice, refresh_ghosts, refresh_halo_rows, refresh_top_bit
 from ising_rg.updates import update_rule
+from ising_rg.updates.lazy_digits import compare_two, two_words
 from ising_rg.updates.update_rule import MAX_CALLS
 
 PREFIX_CALLS = 4  # calls drawn for every word, written out in _update_block
@@ -28,9 +27,6 @@ BLOCK = 256  # words: four buffers of 2 KiB stay in a 32 KiB cache
 _MIN_BAND_WORDS = 512  # smaller bands cost more in waking a thread than they save (2.6 GHz Zen 4: ~5 us a barrier)
 _ZERO = np.uint64(0)
 
-_philox = njit(inline="always")(random_numbers.philox4x32)
-_less = njit(inline="always")(update_rule.less_than_from_the_low_end)
-_equal = njit(inline="always")(update_rule.still_equal)
 _row_neighbour = njit(inline="always")(lattice.row_neighbour)
 _count_antialigned = njit(inline="always")(update_rule.count_antialigned)
 
@@ -50,49 +46,32 @@ class Law(NamedTuple):
     invert: int
 
 
-@njit(inline="always")
-def _two_words(index, counter, call, law):
-    """Return the random words of digits 2 call and 2 call + 1 for the word of that flat index.
-
-    counter: words 2 and 3 of the random numbers' counter for call 0.
-    """
-    x0, x1, x2, x3 = _philox(
-        index & MASK32, index >> SHIFT32, counter[0], counter[1] | np.uint64(call), law.key0, law.key1, ROUNDS
-    )
-    return (x0 << SHIFT32) | x1, (x2 << SHIFT32) | x3
-
-
-@njit(inline="always")
-def _compare_two(high, low, p_high, p_low, less, equal):
-    """Put two more significant digits in front of a comparison; return (less, equal)."""
-    less = _less(high, p_high, _less(low, p_low, less))
-    return less, _equal(high, p_high, _equal(low, p_low, equal))
-
-
 @njit(cache=True)
 def _update_block(spins, neighbours, odd_row, index, counter, law, one, aligned):
     """Update a block of words as far as the first 2 PREFIX_CALLS digits decide; one[k], aligned[k] tell the undecided sites.
 
-    neighbours: the words of the other sublattice above, below, at, before and after those of `spins`.
+    neighbours: the words of the other sublattice above, below, at, before and after those of `spins`. counter: words 2 and 3
+    of the random numbers' counter for call 0.
     """
     up, down, here, before, after = neighbours
-    a, b, invert = law.digits[0], law.digits[1], law.invert
+    a, b, key, invert = law.digits[0], law.digits[1], (law.key0, law.key1), law.invert
+    half_sweep, call_0 = counter
     a0, a1, a2, a3, a4, a5, a6, a7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
     b0, b1, b2, b3, b4, b5, b6, b7 = b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]
     for k in range(spins.size):
         word = index + np.uint64(k)
-        high, low = _two_words(word, counter, 3, law)
-        less_1, equal_1 = _compare_two(high, low, a6, a7, _ZERO, ALL)
-        less_2, equal_2 = _compare_two(high, low, b6, b7, _ZERO, ALL)
-        high, low = _two_words(word, counter, 2, law)
-        less_1, equal_1 = _compare_two(high, low, a4, a5, less_1, equal_1)
-        less_2, equal_2 = _compare_two(high, low, b4, b5, less_2, equal_2)
-        high, low = _two_words(word, counter, 1, law)
-        less_1, equal_1 = _compare_two(high, low, a2, a3, less_1, equal_1)
-        less_2, equal_2 = _compare_two(high, low, b2, b3, less_2, equal_2)
-        high, low = _two_words(word, counter, 0, law)
-        less_1, equal_1 = _compare_two(high, low, a0, a1, less_1, equal_1)
-        less_2, equal_2 = _compare_two(high, low, b0, b1, less_2, equal_2)
+        high, low = two_words(word, half_sweep, call_0 | np.uint64(3), key)
+        less_1, equal_1 = compare_two(high, low, a6, a7, _ZERO, ALL)
+        less_2, equal_2 = compare_two(high, low, b6, b7, _ZERO, ALL)
+        high, low = two_words(word, half_sweep, call_0 | np.uint64(2), key)
+        less_1, equal_1 = compare_two(high, low, a4, a5, less_1, equal_1)
+        less_2, equal_2 = compare_two(high, low, b4, b5, less_2, equal_2)
+        high, low = two_words(word, half_sweep, call_0 | np.uint64(1), key)
+        less_1, equal_1 = compare_two(high, low, a2, a3, less_1, equal_1)
+        less_2, equal_2 = compare_two(high, low, b2, b3, less_2, equal_2)
+        high, low = two_words(word, half_sweep, call_0, key)
+        less_1, equal_1 = compare_two(high, low, a0, a1, less_1, equal_1)
+        less_2, equal_2 = compare_two(high, low, b0, b1, less_2, equal_2)
         beside = _row_neighbour(here[k], before[k], after[k], odd_row[k])
         odd, two_or_more = _count_antialigned(spins[k] ^ invert, up[k], down[k], here[k], beside)
         is_one, is_aligned = odd & ~two_or_more, ~(odd | two_or_more)
@@ -103,6 +82,7 @@ def _update_block(spins, neighbours, odd_row, index, counter, law, one, aligned)
 @njit(cache=True)
 def _finish_block(spins, index, counter, law, one, aligned, accepted, undecided):
     """Draw on for the words with undecided sites, packed together, two digits at a time until none is left."""
+    (half_sweep, call_0), key = counter, (law.key0, law.key1)
     n = 0
     for k in range(spins.size):  # without a branch: one word in five is undecided, which no processor can predict
         undecided[n], one[n], aligned[n] = np.uint64(k), one[k], aligned[k]
@@ -113,9 +93,9 @@ def _finish_block(spins, index, counter, law, one, aligned, accepted, undecided)
         a_high, a_low = law.digits[0, 2 * call], law.digits[0, 2 * call + 1]
         b_high, b_low = law.digits[1, 2 * call], law.digits[1, 2 * call + 1]
         for i in range(n):
-            high, low = _two_words(index + undecided[i], counter, call, law)
-            less_1, equal_1 = _compare_two(high, low, a_high, a_low, _ZERO, ALL)
-            less_2, equal_2 = _compare_two(high, low, b_high, b_low, _ZERO, ALL)
+            high, low = two_words(index + undecided[i], half_sweep, call_0 | np.uint64(call), key)
+            less_1, equal_1 = compare_two(high, low, a_high, a_low, _ZERO, ALL)
+            less_2, equal_2 = compare_two(high, low, b_high, b_low, _ZERO, ALL)
             accepted[i] = (one[i] & less_1) | (aligned[i] & less_2)
             one[i] &= equal_1
             aligned[i] &= equal_2

@@ -4,8 +4,8 @@ One sweep: every bond between equal neighbours is made active with probability 1
 sites joined by active bonds takes a new random sign. Correlations decay within some ten sweeps even at L = 2048, critical,
 so that a few hundred sweeps equilibrate any lattice that fits into memory.
 
-A cluster is named by its smallest site index, which does not depend on the order in which bonds are looked at. So the
-clusters, their signs and the result are the same for any number of threads.
+Spins and bonds are words of 64 (`bonds`), clusters are made of horizontal runs of bonds (`clusters_of_runs`) and take their
+signs by their first runs (`cluster_signs`): the result is the same for any number of threads.
 
 Source: Swendsen, Wang, Phys. Rev. Lett. 58, 86 (1987).
 """
@@ -17,15 +17,16 @@ import numpy as np
 from numba import njit, prange
 
 from ising_rg import random_numbers
-from ising_rg.random_numbers import MASK32, ROUNDS, SHIFT32, Purpose
+from ising_rg.random_numbers import ROUNDS, Purpose
+from ising_rg.spins import bitmaps
 from ising_rg.spins.lattice import check_spins
+from ising_rg.updates import bonds, cluster_signs, clusters_of_runs
+from ising_rg.updates.clusters_of_runs import strip_rows
+from ising_rg.updates.lazy_digits import philox
 
-MAX_SITES = 2**31 - 1  # sites are numbered by int32
+MAX_SITES = 2**31 - 1  # runs, which may be as many as sites, are numbered by 31 bits
 _MIN_STRIP_SITES = 2**15  # smaller strips cost more in waking a thread than they save
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
-_SIX, _BIT = np.uint64(6), np.uint64(63)
-
-_philox = njit(inline="always")(random_numbers.philox4x32)
 
 
 def thermalization_sweeps(L):
@@ -57,7 +58,7 @@ def sample(L, beta, n, seed, n_thermalization=None, first_configuration=0, progr
     """
     spins = hot_start((n, L, L), seed, first_configuration)
     total = thermalization_sweeps(L) if n_thermalization is None else n_thermalization
-    step = total if progress is None else 10
+    step = max(1, total) if progress is None else 10
     for first in range(0, total, step):
         n_sweeps = min(step, total - first)
         sweep(spins, beta, n_sweeps, seed, first, first_configuration)
@@ -70,16 +71,7 @@ def hot_start(shape, seed, first_configuration=0):
     """Return independent random spins, int8 `shape` = (batch, H, L); configuration c depends on (seed, its number) alone."""
     spins = np.empty(shape, np.int8)
     key = random_numbers.key(seed, Purpose.HOT_START)
-    n_sites = shape[1] * shape[2]
-    bits = np.empty((n_sites + 127) // 128 * 2, np.uint64)
-    for index, configuration in enumerate(spins.reshape(shape[0], n_sites)):
-        _random_bits(bits, _ZERO, np.uint64(first_configuration + index), key)
-        np.subtract(
-            np.unpackbits(bits.view(np.uint8), count=n_sites, bitorder="little") * np.int8(2),
-            1,
-            out=configuration,
-            casting="unsafe",
-        )
+    _draw_spins(spins.reshape(shape[0], -1), first_configuration, key)
     return spins
 
 
@@ -92,26 +84,42 @@ def sweep(spins, beta, n_sweeps, seed, first_sweep=0, first_configuration=0):
         n_sweeps: sweeps to run.
         seed: int; sweep t of configuration c depends on (seed, t, c) alone.
         first_sweep: number of the first sweep.
-        first_configuration: number of the first configuration of the batch.
+        first_configuration: number of the first configuration of the batch; numbers are below 2^26.
 
     Raises:
         ValueError: a bad array (see `lattice.check_spins`), beta, or a lattice of more than 2^31 - 1 sites.
     """
     batch = check_spins(spins)
     n_configurations, height, width = batch.shape
+    _check_size(height, width)
     if not (math.isfinite(beta) and beta >= 0):
         raise ValueError(f"beta: found {beta}, needed a finite number >= 0 (clusters form between equal spins)")
-    if height * width > MAX_SITES:
-        raise ValueError(f"lattice: found {height} x {width}, needed at most 2^31 - 1 sites for Swendsen-Wang")
-    threshold = np.uint64(round(-math.expm1(-2 * beta) * 2**32))
+    rows = bitmaps.from_spins(batch.reshape(-1, width))
+    words = rows.words.reshape(n_configurations, height, -1)
+    sweep_words(words, width, beta, n_sweeps, seed, first_sweep, first_configuration)
+    bitmaps.unpack_rows(rows.words, batch.reshape(-1, width))
+
+
+def sweep_words(words, width, beta, n_sweeps, seed, first_sweep=0, first_configuration=0, n_strips=None):
+    """Run sweeps on packed spins, uint64 (batch, H, ceil(L / 64)) as in `bitmap`, in place; arguments as `sweep`'s, not checked.
+
+    n_strips: strips that a lattice is cut into; by default one a thread if that pays. It changes no result.
+    """
+    n_configurations, height, _ = words.shape
+    threads = numba.get_num_threads()
+    whole = n_strips is None and n_configurations >= threads
+    if n_strips is None:
+        n_strips = max(1, min(threads, height // 2, height * width // _MIN_STRIP_SITES))
+    digits = bonds.threshold_digits(beta)
     keys = random_numbers.key(seed, Purpose.BONDS), random_numbers.key(seed, Purpose.CLUSTERS)
-    n_threads = numba.get_num_threads()
-    n_strips = max(1, min(n_threads, height // 2, height * width // _MIN_STRIP_SITES))
-    if n_configurations >= n_threads or n_strips == 1:
-        _sweep_batch(batch, threshold, n_sweeps, first_sweep, first_configuration, *keys)
-    else:
-        for index in range(n_configurations):
-            _sweep_strips(batch[index], threshold, n_sweeps, first_sweep, first_configuration + index, *keys, n_strips)
+    if whole or n_strips == 1:
+        _sweep_batch(words, width, digits, n_sweeps, first_sweep, first_configuration, *keys)
+        return
+    runs = clusters_of_runs.empty(height, width, n_strips)
+    for index in range(n_configurations):
+        _sweep_strips(
+            words[index], runs, width, digits, n_sweeps, first_sweep, first_configuration + index, *keys, n_strips
+        )
 
 
 def cluster_labels(spins, beta, seed, sweep_number=0, configuration=0):
@@ -126,164 +134,90 @@ def cluster_labels(spins, beta, seed, sweep_number=0, configuration=0):
         ValueError: as `sweep`.
     """
     (lattice,) = check_spins(spins)
-    height, width = lattice.shape
-    if height * width > MAX_SITES:
-        raise ValueError(f"lattice: found {height} x {width}, needed at most 2^31 - 1 sites to number them")
-    threshold = np.uint64(2**32 if math.isinf(beta) else round(-math.expm1(-2 * beta) * 2**32))
-    parent, seam = np.empty(height * width, np.int32), np.empty(width, np.bool_)
+    _check_size(*lattice.shape)
+    words = bitmaps.from_spins(lattice).words
+    labels = np.empty(lattice.shape, np.int32)
+    digits = bonds.threshold_digits(0 if math.isinf(beta) else beta)
     key = random_numbers.key(seed, Purpose.BONDS)
-    _label_strip(lattice, parent, 0, height, threshold, np.uint64(sweep_number), np.uint64(configuration), key, seam)
-    _join_seam(parent, seam, height, height)
-    _flatten(parent)
-    return parent.reshape(height, width)
+    _label(words, digits, math.isinf(beta), np.uint64(sweep_number), np.uint64(configuration), key, labels)
+    return labels
 
 
-@njit(cache=True)
-def _flatten(parent):
-    for site in range(parent.size):
-        parent[site] = parent[parent[site]]  # parents are smaller, hence already roots
-
-
-@njit(cache=True)
-def _random_bits(bits, sweep_number, configuration, key):
-    """Fill `bits` (uint64, an even number of words) with random bits; counter: word pair, -, sweep, configuration."""
-    for k in range(bits.size // 2):
-        x0, x1, x2, x3 = _philox(np.uint64(k), _ZERO, sweep_number, configuration, key[0], key[1], ROUNDS)
-        bits[2 * k] = x0 | (x1 << SHIFT32)
-        bits[2 * k + 1] = x2 | (x3 << SHIFT32)
-
-
-@njit(cache=True)
-def _active_bonds(spins, y, threshold, sweep_number, configuration, key, right, down):
-    """Set right[x], down[x] to whether site (x, y)'s bonds to (x + 1, y) and (x, y + 1) are active.
-
-    Counter: call number (64 bits), sweep, configuration; call y L/2 + k serves sites x = k and x = k + L/2 of row y.
-    """
-    height, width = spins.shape
-    half = width // 2
-    first = np.uint64(y * half)
-    for k in range(half):
-        index = first + np.uint64(k)
-        x0, x1, x2, x3 = _philox(index & MASK32, index >> SHIFT32, sweep_number, configuration, key[0], key[1], ROUNDS)
-        right[k], down[k] = x0 < threshold, x1 < threshold
-        right[half + k], down[half + k] = x2 < threshold, x3 < threshold
-    here, below = spins[y], spins[(y + 1) % height]
-    for x in range(width - 1):
-        right[x] &= here[x] == here[x + 1]
-    right[width - 1] &= here[width - 1] == here[0]
-    for x in range(width):
-        down[x] &= here[x] == below[x]
-
-
-@njit(inline="always")
-def _root(parent, site):
-    while parent[site] != site:
-        parent[site] = parent[parent[site]]  # path halving
-        site = parent[site]
-    return site
-
-
-@njit(inline="always")
-def _join(parent, a, b):
-    a, b = _root(parent, a), _root(parent, b)
-    if a < b:
-        parent[b] = a
-    elif b < a:
-        parent[a] = b
-
-
-@njit(cache=True)
-def _label_strip(spins, parent, first_row, last_row, threshold, sweep_number, configuration, key, seam):
-    """Set parent[site] to the smallest site of its cluster within rows first_row ... last_row - 1.
-
-    `seam` (L,) receives which bonds from the last row downward are active.
-    """
-    width = spins.shape[1]
-    right, down, up = np.empty(width, np.bool_), np.empty(width, np.bool_), np.zeros(width, np.bool_)
-    for y in range(first_row, last_row):
-        _active_bonds(spins, y, threshold, sweep_number, configuration, key, right, down)
-        site = y * width
-        joined_left = False
-        for x in range(width):
-            if up[x]:
-                above = _root(parent, site - width)
-                if joined_left:
-                    left = _root(parent, site - 1)
-                    smaller = min(left, above)
-                    parent[left] = smaller
-                    parent[above] = smaller
-                    parent[site] = smaller
-                else:
-                    parent[site] = above
-            elif joined_left:
-                parent[site] = parent[site - 1]
-            else:
-                parent[site] = site
-            joined_left = right[x]
-            site += 1
-        if right[width - 1]:
-            _join(parent, site - 1, site - width)
-        up, down = down, up
-    seam[:] = up
-    for site in range(first_row * width, last_row * width):
-        parent[site] = parent[parent[site]]  # parents are smaller, hence already roots
-
-
-@njit(cache=True)
-def _join_seam(parent, seam, last_row, height):
-    """Join clusters across the active bonds between row last_row - 1 and the row below it."""
-    width = seam.size
-    below = (last_row % height) * width
-    for x in range(width):
-        if seam[x]:
-            _join(parent, (last_row - 1) * width + x, below + x)
-
-
-@njit(cache=True)
-def _assign_signs(spins, parent, first_row, last_row, bits):
-    """Give every site of the strip the random sign of its cluster; reads `parent`, writes only its own spins."""
-    width = spins.shape[1]
-    site = first_row * width
-    for y in range(first_row, last_row):
-        for x in range(width):
-            root = parent[site]
-            while parent[root] != root:
-                root = parent[root]
-            bit = (bits[root >> 6] >> np.uint64(root & 63)) & _ONE
-            spins[y, x] = np.int8(bit) * np.int8(2) - np.int8(1)
-            site += 1
+def _check_size(height, width):
+    if height * width > MAX_SITES:
+        raise ValueError(f"lattice: found {height} x {width}, needed at most 2^31 - 1 sites for Swendsen-Wang")
 
 
 @njit(parallel=True, cache=True)
-def _sweep_batch(spins, threshold, n_sweeps, first_sweep, first_configuration, bond_key, sign_key):
-    """Sweep the configurations of `spins` (batch, H, L), each by one thread."""
-    n_configurations, height, width = spins.shape
+def _draw_spins(spins, first_configuration, key):
+    """Fill `spins` (batch, sites) with random spins; counter: number of 128 sites, -, -, configuration."""
+    n_sites = spins.shape[1]
+    for index in prange(len(spins)):
+        for first in range(0, n_sites, 128):
+            number, configuration = np.uint64(first >> 7), np.uint64(first_configuration + index)
+            for half, word in enumerate(philox(number, _ZERO, _ZERO, configuration, key[0], key[1], ROUNDS)):
+                part = spins[index, first + 32 * half : min(first + 32 * half + 32, n_sites)]
+                for bit in range(part.size):
+                    part[bit] = np.int8(np.int8((word >> np.uint64(bit)) & _ONE) * np.int8(2) - np.int8(1))
+
+
+@njit(cache=True)
+def _draw_strip(words, runs, width, first_row, last_row, digits, sweep_number, configuration, key):
+    """Draw the bonds of rows first_row <= y < last_row and find the rows' runs."""
+    bonds.between_equals(words, width, first_row, last_row, runs.bonds)
+    flat, first_index = runs.bonds[first_row:last_row].reshape(-1), 2 * first_row * words.shape[1]
+    bonds.break_at_random(flat, first_index, sweep_number, configuration, key, digits, bonds.empty_buffers())
+    clusters_of_runs.find_runs(runs, width, first_row, last_row)
+
+
+@njit(parallel=True, cache=True)
+def _sweep_batch(words, width, digits, n_sweeps, first_sweep, first_configuration, bond_key, sign_key):
+    """Sweep the configurations of `words` (batch, H, W), each by one thread."""
+    n_configurations, height, _ = words.shape
     for index in prange(n_configurations):
-        configuration = np.uint64(first_configuration + index)
-        parent = np.empty(height * width, np.int32)
-        bits = np.empty((height * width + 127) // 128 * 2, np.uint64)
-        seam = np.empty(width, np.bool_)
+        number, spins = np.uint64(first_configuration + index), words[index]
+        runs = clusters_of_runs.empty(height, width, 1)
         for t in range(first_sweep, first_sweep + n_sweeps):
-            _label_strip(spins[index], parent, 0, height, threshold, np.uint64(t), configuration, bond_key, seam)
-            _join_seam(parent, seam, height, height)
-            _random_bits(bits, np.uint64(t), configuration, sign_key)
-            _assign_signs(spins[index], parent, 0, height, bits)
+            now = np.uint64(t)
+            _draw_strip(spins, runs, width, 0, height, digits, now, number, bond_key)
+            clusters_of_runs.number_runs(runs)
+            clusters_of_runs.label_strip(runs, width, 0, height)
+            n_joined = clusters_of_runs.join_strips(runs, 1)
+            cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
+            cluster_signs.write_strip(runs, width, 0, height, now, number, sign_key, spins)
 
 
 @njit(parallel=True, cache=True)
-def _sweep_strips(spins, threshold, n_sweeps, first_sweep, configuration, bond_key, sign_key, n_strips):
-    """Sweep one configuration (H, L), its rows shared out among threads in strips."""
-    height, width = spins.shape
-    parent = np.empty(height * width, np.int32)
-    bits = np.empty((height * width + 127) // 128 * 2, np.uint64)
-    seams = np.empty((n_strips, width), np.bool_)
-    number = np.uint64(configuration)
+def _sweep_strips(words, runs, width, digits, n_sweeps, first_sweep, configuration, bond_key, sign_key, n_strips):
+    """Sweep one configuration (H, W), its rows shared out among threads in strips."""
+    height, number = len(words), np.uint64(configuration)
     for t in range(first_sweep, first_sweep + n_sweeps):
+        now = np.uint64(t)
         for strip in prange(n_strips):
-            first, last = strip * height // n_strips, (strip + 1) * height // n_strips
-            _label_strip(spins, parent, first, last, threshold, np.uint64(t), number, bond_key, seams[strip])
-        for strip in range(n_strips):
-            _join_seam(parent, seams[strip], (strip + 1) * height // n_strips, height)
-        _random_bits(bits, np.uint64(t), number, sign_key)
+            first, last = strip_rows(strip, n_strips, height)
+            _draw_strip(words, runs, width, first, last, digits, now, number, bond_key)
+        clusters_of_runs.number_runs(runs)
         for strip in prange(n_strips):
-            _assign_signs(spins, parent, strip * height // n_strips, (strip + 1) * height // n_strips, bits)
+            first, last = strip_rows(strip, n_strips, height)
+            clusters_of_runs.label_strip(runs, width, first, last)
+        n_joined = clusters_of_runs.join_strips(runs, n_strips)
+        cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
+        for strip in prange(n_strips):
+            first, last = strip_rows(strip, n_strips, height)
+            cluster_signs.write_strip(runs, width, first, last, now, number, sign_key, words)
+
+
+@njit(cache=True)
+def _label(words, digits, all_equal, sweep_number, configuration, key, labels):
+    """Set labels (H, L) by the bonds of that sweep, or of all bonds between equal spins."""
+    height, width = labels.shape
+    runs = clusters_of_runs.empty(height, width, 1)
+    if all_equal:
+        bonds.between_equals(words, width, 0, height, runs.bonds)
+        clusters_of_runs.find_runs(runs, width, 0, height)
+    else:
+        _draw_strip(words, runs, width, 0, height, digits, sweep_number, configuration, key)
+    clusters_of_runs.number_runs(runs)
+    clusters_of_runs.label_strip(runs, width, 0, height)
+    clusters_of_runs.join_strips(runs, 1)
+    clusters_of_runs.write_labels(runs, labels)

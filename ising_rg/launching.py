@@ -1,6 +1,4 @@
-"""What the environment says of the processes of a run, as torchrun sets it: how many, which one, where they meet, threads."""
-
-from __future__ import annotations
+"""What torchrun, a cluster, a user or nobody has put into the environment: ranks, the store to meet at, threads."""
 
 import os
 import re
@@ -9,30 +7,24 @@ import time
 
 from ising_rg.errors import UserError
 
-_START = 20.0  # s, for all to come where no torchrun is there that would end those that wait
-_START_TORCHRUN = 300.0  # s; machines read Python's libraries at different speeds
+PATIENCE = 20.0  # s, for all to come where no torchrun is there that would end those that wait
+PATIENCE_TORCHRUN = 300.0  # s; machines read Python's libraries at different speeds
 HOW_TO_START = (
     "unset RANK and WORLD_SIZE to run one process, or start several: torchrun --standalone --nproc-per-node=2 SCRIPT"
 )
 
 
-def is_here() -> bool:
-    """Tell whether torchrun started this process."""
+def by_torchrun():
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def seconds_to_come() -> float:
-    """Return how long to wait for the other processes at the start."""
-    return _START_TORCHRUN if is_here() else _START
-
-
-def variables() -> str:
+def variables():
     """Return those of torchrun's variables that are set, as a shell would show them."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     return "the environment has " + " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
 
 
-def number(name: str, smallest: int, largest: int, default: int | None) -> int:
+def number(name, smallest, largest, default):
     """Return a whole number from the environment; UserError unless it is one, or there is a default for one that is not set."""
     text = os.environ.get(name, "")
     if not text and default is not None:
@@ -42,7 +34,7 @@ def number(name: str, smallest: int, largest: int, default: int | None) -> int:
     return int(text)
 
 
-def connect(rank: int):
+def connect(rank):
     """Return the store of all processes: torchrun hosts it, or else process 0."""
     from datetime import timedelta
 
@@ -55,17 +47,17 @@ def connect(rank: int):
     try:
         if not hosting:
             _wait_for_host(host, port)  # TCPStore would wait as well, but not silently
-        timeout = timedelta(seconds=_START_TORCHRUN)
+        timeout = timedelta(seconds=PATIENCE_TORCHRUN)
         return TCPStore(host, port, is_master=hosting, timeout=timeout, wait_for_workers=False)
     except (OSError, RuntimeError) as error:  # the second is torch.distributed's own
         reason = str(error).splitlines()[0]
-        name = "; torchrun --local-addr=127.0.0.1 does without the machine's name" if is_here() else ""
+        name = "; torchrun --local-addr=127.0.0.1 does without the machine's name" if by_torchrun() else ""
         raise UserError(f"{variables()}: no process 0 there ({reason}); {HOW_TO_START}{name}") from None
 
 
 def _wait_for_host(host, port):
     """Wait until a port answers; raise OSError if it does not."""
-    deadline = time.monotonic() + _START
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             socket.create_connection((host, port), max(0.1, deadline - time.monotonic())).close()
@@ -76,7 +68,7 @@ def _wait_for_host(host, port):
         time.sleep(0.2)
 
 
-def n_threads(local_size: int) -> tuple[int, str]:
+def n_threads(local_size):
     """Return (threads of each process, why so many)."""
     set_aside = ""
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
@@ -94,7 +86,7 @@ def _is_torchruns_own(name, text):
     """Tell whether torchrun set OMP_NUM_THREADS: to 1, where its own environment, as it was started, has none."""
     import psutil
 
-    if not is_here() or text != "1":
+    if not by_torchrun() or text != "1":
         return False
     try:
         return name not in psutil.Process(os.getppid()).environ()
