@@ -5,8 +5,12 @@ from __future__ import annotations
 import importlib.util
 
 import numba
+import numpy as np
 
+from ising_rg import random_numbers
 from ising_rg.errors import UserError
+from ising_rg.random_numbers import Purpose
+from ising_rg.spins import device_memory, lattice
 
 
 def choose(device: str, work: str = "Metropolis sweeps") -> str:
@@ -33,8 +37,6 @@ def choose(device: str, work: str = "Metropolis sweeps") -> str:
 
 def sweep_obstacle() -> str | None:
     """Return why Metropolis sweeps cannot run on a GPU, or None: no GPU, no numba-cuda, or a sweep unlike the CPU's."""
-    from ising_rg.spins import device_memory
-
     if not device_memory.simulated():
         # Asked first: most machines stop here, and are spared the import of torch.
         if importlib.util.find_spec("numba_cuda") is None:
@@ -60,38 +62,27 @@ OBSTACLES = {"Metropolis sweeps": sweep_obstacle, "growth": growth_obstacle, "tr
 
 
 def _unlike_the_cpu(make, done):
-    """Return None if make(device) gives the same spins on both devices, else one line that says what is wrong."""
-    import numpy as np
+    """Return None if `make` gives the same spins of a lattice on both devices, else one line that says what is wrong."""
 
-    from ising_rg.spins import device_memory, lattice
+    def made(device):
+        packed = device_memory.to_device(lattice.pack(np.ones((12, 140), np.int8)), device)
+        return lattice.unpack(device_memory.to_host(make(packed)))
 
     try:
-        cpu, gpu = (lattice.unpack(device_memory.to_host(make(device))) for device in ("cpu", "cuda"))
+        same = np.array_equal(made("cpu"), made("cuda"))
     except Exception as error:  # a driver, a compiler or a runtime that fails: the message says which
         return f"the CUDA kernels fail here ({type(error).__name__}: {error})".splitlines()[0]
-    return None if np.array_equal(cpu, gpu) else f"a test lattice {done} on the GPU differs from the CPU's"
+    return None if same else f"a test lattice {done} on the GPU differs from the CPU's"
 
 
-def _ones(height, width, device):
-    import numpy as np
-
-    from ising_rg.spins import device_memory, lattice
-
-    return device_memory.to_device(lattice.pack(np.ones((height, width), np.int8)), device)
-
-
-def _swept(device):
+def _swept(packed):
     from ising_rg.updates import metropolis
 
-    packed = _ones(12, 12, device)
     metropolis.sweep_packed(packed, 0.4, 2, seed=1)
     return packed
 
 
-def _drawn(device):
-    import numpy as np
-
-    from ising_rg import random_numbers
+def _drawn(packed):
     from ising_rg.kernels import sampling
 
     weights = np.zeros((1, 9, 9, 3, 3), np.int32)
@@ -99,5 +90,4 @@ def _drawn(device):
         weights[0, p, : p + 1] = np.arange(9 * p + 9).reshape(p + 1, 3, 3) * 37 % 101 - 30
     thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), sampling.largest_sum(weights))
     program = sampling.program(weights, np.arange(9)[None], thresholds)
-    key = random_numbers.key(1, random_numbers.Purpose.RAW)
-    return sampling.draw_packed(_ones(6, 140, device), program, [0], key, 0, (4, 140))
+    return sampling.draw_packed(packed, program, [0], random_numbers.key(1, Purpose.RAW), 0, (4, 140))

@@ -16,35 +16,20 @@ _BYTES_BESIDE = 2**28  # tiles of the sampler, the check, a part of a file
 
 @dataclass(frozen=True)
 class Run:
-    """Configurations start_size -> 3 start_size -> 9 start_size -> ...
+    """Configurations start_size -> 3 start_size -> 9 start_size -> ... sites per side; J = k_B = 1."""
 
-    Attributes:
-        kernel: from `models.load`.
-        device: "cpu" or "cuda", where kernel and sweeps run.
-        start_size: sites per side of the seed.
-        sweeps: Metropolis sweeps after each stage; as many stages.
-        n_configurations: independent configurations.
-        beta: inverse temperature, J = k_B = 1.
-        seed: int that names the configurations.
-        folder: where the files go.
-        saved: configurations to write: "last", "all" (with the seed) or "none".
-        file_format: "int8", a byte a spin, or "bits".
-        checked: whether every final lattice is compared with exact theory.
-        describe: called with measured values by name; returns the JSON-ready content of a sidecar.
-    """
-
-    kernel: object
-    device: str
-    start_size: int
-    sweeps: tuple[int, ...]
+    kernel: object  # from `models.load`
+    device: str  # "cpu" or "cuda", where kernel and sweeps run
+    start_size: int  # sites per side of the seed
+    sweeps: tuple[int, ...]  # Metropolis sweeps after each stage; as many stages
     n_configurations: int
-    beta: float
-    seed: int
-    folder: str
-    saved: str
-    file_format: str
-    checked: bool
-    describe: Callable[..., dict]
+    beta: float  # inverse temperature
+    seed: int  # names the configurations
+    folder: str  # where the files go
+    saved: str  # configurations to write: "last", "all" (with the seed) or "none"
+    file_format: str  # "int8", a byte a spin, or "bits"
+    checked: bool  # whether every final lattice is compared with exact theory
+    describe: Callable[..., dict]  # called with measured values by name; returns the content of a sidecar
 
     @property
     def last(self) -> int:

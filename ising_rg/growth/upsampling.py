@@ -17,31 +17,22 @@ from ising_rg.updates import metropolis
 
 
 class Stage(NamedTuple):
-    """What is done in one stage.
+    """What is done in one stage; configuration c depends on (seed, c) and its coarse spins alone."""
 
-    Attributes:
-        kernel: from `models.load`.
-        beta: inverse temperature of the refining sweeps.
-        n_sweeps: Metropolis sweeps after the kernel; 0 leaves the raw lattice.
-        seed: int; configuration c depends on (seed, c) and its coarse spins alone.
-        device: "cpu" or "cuda", where everything is done.
-    """
-
-    kernel: object
-    beta: float
-    n_sweeps: int
+    kernel: object  # from `models.load`
+    beta: float  # inverse temperature of the refining sweeps
+    n_sweeps: int  # Metropolis sweeps after the kernel; 0 leaves the raw lattice
     seed: int
-    device: str = "cpu"
+    device: str = "cpu"  # or "cuda", where everything is done
 
 
 class Made(NamedTuple):
-    """Lattices that were just made: kind ("seed", "raw" or "refined"), the lattices, the counts of `observables.packed_counts`
-    of their rows that count, and the seconds that making all of them took."""
+    """Lattices that were just made."""
 
-    kind: str
+    kind: str  # "seed", "raw" or "refined"
     packed: PackedLattice
-    counts: np.ndarray
-    seconds: float
+    counts: np.ndarray  # `observables.packed_counts` of the rows that count
+    seconds: float  # that making all of them took
 
 
 def grow(
