@@ -18,6 +18,7 @@ from ising_rg import devices, folders, processes, random_numbers, reports, setti
 from ising_rg.errors import UserError
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import lattice
+from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis, swendsen_wang
 
@@ -36,15 +37,8 @@ SAVE_DIR = "data/samples_L2048"      # where the samples go
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
 
-_CHAIN_SETTINGS = (
-    "LATTICE_SIZE",
-    "BETA",
-    "UPDATE",
-    "WARMUP_SWEEPS",
-    "INTERVAL_SWEEPS",
-    "SEED",
-    "CHAINS",
-)  # what a sample depends on
+# What a sample depends on.
+_CHAIN_SETTINGS = ("LATTICE_SIZE", "BETA", "UPDATE", "WARMUP_SWEEPS", "INTERVAL_SWEEPS", "SEED", "CHAINS")
 
 
 def main(s):
@@ -123,15 +117,8 @@ def check_chains(s):
     wanted = {name: getattr(s, name) for name in _CHAIN_SETTINGS}
     if os.path.exists(path):
         there = {"CHAINS": 1} | storage.load_json(path)
-        different = [
-            f"{name} = {there.get(name)} there, {value} now"
-            for name, value in wanted.items()
-            if there.get(name) != value
-        ]
-        if different:
-            raise UserError(
-                f"{s.SAVE_DIR} holds samples of other settings ({'; '.join(different)}); set SAVE_DIR to another folder"
-            )
+        found = f"{s.SAVE_DIR} holds samples of other settings"
+        settings.refuse_others(found, there, wanted, "set SAVE_DIR to another folder")
     elif os.path.exists(sample_path(s, 0)):
         raise UserError(
             f"{s.SAVE_DIR} holds samples but no settings.json that tells where they are from; set SAVE_DIR to another folder"
@@ -159,14 +146,16 @@ def continue_chain(s, numbers, seed):
 
 def run_sweeps(s, device, spins, seed, first, last, label):
     """Run sweeps number first ... last - 1, in place."""
+    cluster = s.UPDATE == "swendsen_wang"
+    sweep = swendsen_wang.sweep if cluster else metropolis.sweep_packed
+    swept = spins if cluster else to_device(lattice.pack(spins), device)
     with tqdm(total=last - first, desc=label, unit="sweep", leave=False, disable=None) as bar:
         for t in range(first, last, 10):
             n_sweeps = min(10, last - t)
-            if s.UPDATE == "metropolis":
-                metropolis.sweep(spins, s.BETA, n_sweeps, seed, t, device)
-            else:
-                swendsen_wang.sweep(spins, s.BETA, n_sweeps, seed, t)
+            sweep(swept, s.BETA, n_sweeps, seed, t)
             bar.update(n_sweeps)
+    if not cluster:
+        lattice.unpack(to_host(swept), out=spins)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,16 @@ killed goes on when it is started again with the same settings. Started with tor
 """
 
 import contextlib
+import functools
 import glob
 import os
 
 from ising_rg import devices, folders, processes, reports, settings, storage
 from ising_rg.errors import UserError
-from ising_rg.growth import growing, manifest
+from ising_rg.growth.growing import InMemory
 from ising_rg.growth.growing_streamed import Streamed
+from ising_rg.growth.manifest import Manifest
+from ising_rg.growth.run import Run
 from ising_rg.growth.stage_pictures import StagePictures
 from ising_rg.kernels import models
 from ising_rg.theory import exact
@@ -53,20 +56,38 @@ def main(s):
     device = devices.choose(s.DEVICE, "growth")
     kernel = models.load(s.KERNEL_FILE)
     folders.claim(s.OUTPUT_DIR, processes=group)
-    timings = reports.Timings("seed", "raw", "refine", "observables", "files", "pictures")
-    record = manifest.Manifest(s.OUTPUT_DIR, deciding(s, sweeps, kernel), group)
+    record = Manifest(s.OUTPUT_DIR, deciding(s, sweeps, kernel), group)
     n_done = len(record.find(kind="configuration"))
     if record.pieces:
         print(f"{record.path}: an unfinished run with these settings, {n_done} configurations done; going on")
-    L_final = s.START_SIZE * 3**s.STAGES
+    run = Run(
+        kernel,
+        device,
+        start_size=s.START_SIZE,
+        sweeps=sweeps,
+        n_configurations=s.NUM_CONFIGS,
+        beta=s.BETA,
+        seed=s.SEED,
+        folder=s.OUTPUT_DIR,
+        saved=s.SAVE_STAGES,
+        file_format=s.FILE_FORMAT,
+        checked=s.CHECK,
+        describe=functools.partial(settings.provenance, s),
+    )
+    timings = reports.Timings("seed", "raw", "refine", "observables", "files", "pictures")
     print(
-        f"growing {s.NUM_CONFIGS} x {s.START_SIZE} -> {L_final} with {s.KERNEL_FILE}, {s.REFINE_SWEEPS} sweeps a stage"
+        f"growing {s.NUM_CONFIGS} x {s.START_SIZE} -> {run.final_size} with {s.KERNEL_FILE}, {s.REFINE_SWEEPS} sweeps a stage"
     )
     pictures = StagePictures(s.OUTPUT_DIR, s.START_SIZE, s.PREVIEW_SIZE) if s.PICTURES else None
-    growth = choose(s, group, record, (s, kernel, sweeps, device, timings, group, record, pictures))
-    growth.run()
+    streamed, budget = choose(s, run, record, group)
+    if streamed:
+        growth = Streamed(run, timings, group, record, pictures, max_memory=budget)
+        growth.check_memory()
+    else:
+        growth = InMemory(run, timings, group, record, pictures)
+    growth.grow()
     if group.first:
-        report(s, growth, timings, L_final)
+        report(s, growth)
     group.close()
 
 
@@ -97,8 +118,8 @@ def deciding(s, sweeps, kernel):
     }
 
 
-def choose(s, group, record, arguments):
-    """Return the way of growing that memory, disk and processes call for; say which, and what it takes.
+def choose(s, run, record, group):
+    """Return (whether to grow from file to file, bytes for lattices): what memory, disk and processes call for; say it.
 
     Raises:
         UserError: there is not the memory or the disk for it.
@@ -106,23 +127,19 @@ def choose(s, group, record, arguments):
 
     def plan():
         budget = settings.memory_budget(s.MAX_MEMORY, group.local_size)
-        needed, L = growing.bytes_in_memory(s), s.START_SIZE * 3**s.STAGES
+        needed = run.bytes_in_memory()
         if record.find(kind="stage") or record.find(kind="band"):
             reason = "as the unfinished run"
         elif needed > budget:
             reason = f"in memory it would take {settings.in_units(needed)}, MAX_MEMORY is {settings.in_units(budget)}"
-        elif L * L > _IN_MEMORY_SITES:
+        elif run.final_size**2 > _IN_MEMORY_SITES:
             reason = "so large that a kill would lose minutes of work"
         elif s.NUM_CONFIGS < group.size:
             reason = f"{group.size} processes share {s.NUM_CONFIGS} configurations"
         else:
             reason = None
-        there = (
-            sum(map(os.path.getsize, glob.glob(os.path.join(glob.escape(s.OUTPUT_DIR), "spins_*"))))
-            if record.pieces
-            else 0
-        )
-        disk = max(0, growing.bytes_of_files(s, reason is not None) - there)
+        files = glob.glob(os.path.join(glob.escape(s.OUTPUT_DIR), "spins_*")) if record.pieces else []
+        disk = max(0, run.bytes_of_files(reason is not None) - sum(map(os.path.getsize, files)))
         settings.check_disk(disk, s.OUTPUT_DIR, "the run")
         if not record.pieces:  # a report does not outlive what it reports
             with contextlib.suppress(FileNotFoundError):
@@ -133,19 +150,15 @@ def choose(s, group, record, arguments):
         print(
             f"{how}; it takes at most {settings.in_units(memory)} of memory for lattices{each}, {settings.in_units(disk)} of disk"
         )
-        return {"streamed": reason is not None, "budget": budget}
+        return reason is not None, budget
 
-    chosen = group.agree("how", plan)
-    if not chosen["streamed"]:
-        return growing.InMemory(*arguments)
-    growth = Streamed(*arguments, max_memory=chosen["budget"])
-    growth.check_memory()
-    return growth
+    return group.agree("how", plan)
 
 
-def report(s, growth, timings, L_final):
+def report(s, growth):
     """Print and write what was made, and forget the record of how far the run had come."""
     rows, checks, files = growth.results()
+    timings, L_final = growth.timings, growth.run.final_size
     reports.add_stage_gains(rows)
     reports.print_ensemble(rows, s.BETA)
     if s.CHECK:

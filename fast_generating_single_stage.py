@@ -20,6 +20,7 @@ from ising_rg.errors import UserError
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models
 from ising_rg.spins import bitmaps, lattice, observables
+from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis, swendsen_wang
 
@@ -99,25 +100,18 @@ def generate(s, kernel, device):
     else:
         total = swendsen_wang.thermalization_sweeps(s.LOW_RES_SIZE)
         with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar:
-            seed = swendsen_wang.sample(
-                s.LOW_RES_SIZE, s.BETA, 1, upsampling.seed_lattice_seed(s.SEED), progress=bar.update
-            )[0]
-    stage_seed, raw = upsampling.stage_seed(s.SEED, 1), []
-    refined = upsampling.upsample(
-        seed,
-        kernel,
-        s.BETA,
-        s.REFINE_SWEEPS,
-        stage_seed,
-        device=device,
-        on_raw=lambda fine: raw.append(fine[0].copy()),
-    )[0]
+            seed = swendsen_wang.sample(s.LOW_RES_SIZE, s.BETA, 1, upsampling.start_seed(s.SEED), progress=bar.update)[
+                0
+            ]
+    stage = upsampling.Stage(kernel, s.BETA, s.REFINE_SWEEPS, upsampling.stage_seed(s.SEED, 1), device)
+    raw, refined = (lattice.unpack(to_host(made.packed))[0] for made in upsampling.grow(lattice.pack(seed), stage))
     copied = upsampling.naive_copy(seed)[0]
-    copied_refined = copied.copy()
-    metropolis.sweep(copied_refined, s.BETA, s.REFINE_SWEEPS, stage_seed, device=device)
+    packed = to_device(lattice.pack(copied), device)
+    metropolis.sweep_packed(packed, s.BETA, s.REFINE_SWEEPS, stage.seed)
+    copied_refined = lattice.unpack(to_host(packed))[0]
     return {
         "seed": seed,
-        "RG raw": raw[0],
+        "RG raw": raw,
         "RG refined": refined,
         "naive copy raw": copied,
         "naive copy refined": copied_refined,

@@ -19,6 +19,7 @@ from ising_rg import devices, folders, pictures, reports, settings, storage
 from ising_rg.checks import comparison
 from ising_rg.errors import UserError
 from ising_rg.spins import bitmaps, lattice, observables
+from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis, swendsen_wang
 
@@ -111,16 +112,16 @@ def simulate(s, spins, device):
 
 def metropolis_steps(s, spins, device):
     """Return functions (advance, observe, final spins) that keep the lattice packed and on the device."""
-    packed = metropolis.to_device(lattice.pack(spins), device)
+    packed = to_device(lattice.pack(spins), device)
 
     def observe():
-        m, c10, _ = metropolis.packed_observables(packed, device)
+        m, c10, _ = observables.packed_observables(packed)
         return float(m[0]), float(c10[0])
 
     return (
-        lambda n_sweeps, first: metropolis.sweep_packed(packed, s.BETA, n_sweeps, s.SEED, first, device),
+        lambda n_sweeps, first: metropolis.sweep_packed(packed, s.BETA, n_sweeps, s.SEED, first),
         observe,
-        lambda: lattice.unpack(metropolis.to_host(packed, device))[0],
+        lambda: lattice.unpack(to_host(packed))[0],
     )
 
 

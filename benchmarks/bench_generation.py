@@ -24,7 +24,8 @@ from benchmarks.bench_metropolis import TorchLoop
 from ising_rg import settings, storage
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models
-from ising_rg.spins import lattice
+from ising_rg.spins import lattice, observables
+from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis, swendsen_wang
 
@@ -57,8 +58,8 @@ def main(s):
     stages, grown = [], {}
     for start in starts:
         n = max(1, _BATCH_SITES // (3 * start) ** 2)
-        seeds = swendsen_wang.sample(start, exact.BETA_CRITICAL, n, upsampling.seed_lattice_seed(s.SEED))
-        packed = metropolis.to_device(lattice.pack(seeds), s.DEVICE)
+        seeds = swendsen_wang.sample(start, exact.BETA_CRITICAL, n, upsampling.start_seed(s.SEED))
+        packed = to_device(lattice.pack(seeds), s.DEVICE)
         while 3 * packed.width <= s.LARGEST:
             packed, row = time_stage(s, kernel, packed)
             stages.append(row)
@@ -87,7 +88,7 @@ def main(s):
         f"{s.ORIGINAL_SWEEPS} sweeps {original['refine']:.0f} ns per spin; 512 -> 13824 would take {original_run:.0f} s: "
         f"{ratio:.0f} times as long"
     )
-    clusters = time_swendsen_wang(grown.get(13824), s.DEVICE)
+    clusters = time_swendsen_wang(grown.get(13824))
     for name, seconds in clusters.items():
         print(
             f"Swendsen-Wang ({name}): {seconds / _RUN_SITES * 1e9:.2f} ns per site and sweep; at L = 13824 20 sweeps take "
@@ -112,12 +113,12 @@ def time_stage(s, kernel, coarse):
     n_sites, best = n * L * L, {"raw": math.inf, "refine": math.inf}
     for _ in range(1 if L > 10000 else 3):
         clock = time.perf_counter()
-        fine = kernel.sample_packed(coarse, s.SEED, 0, s.DEVICE)
+        fine = kernel.sample_packed(coarse, s.SEED)
         best["raw"] = min(best["raw"], since(clock, s.DEVICE))
         clock = time.perf_counter()
-        metropolis.sweep_packed(fine, exact.BETA_CRITICAL, s.REFINE_SWEEPS, s.SEED, 0, s.DEVICE)
+        metropolis.sweep_packed(fine, exact.BETA_CRITICAL, s.REFINE_SWEEPS, s.SEED)
         best["refine"] = min(best["refine"], since(clock, s.DEVICE))
-    c10 = metropolis.packed_observables(fine, s.DEVICE)[1].mean()
+    c10 = observables.packed_observables(fine)[1].mean()
     expected, error = exact.torus_c10(L), exact.c10_noise(L) / math.sqrt(n)
     if abs(c10 - expected) > 0.003 * expected + 5 * error:
         raise SystemExit(
@@ -130,12 +131,13 @@ def time_stage(s, kernel, coarse):
 
 def time_single(s, kernel):
     """Return ns per spin of two stages of one small lattice: what starting threads costs."""
-    seed = metropolis.to_device(lattice.pack(swendsen_wang.sample(64, exact.BETA_CRITICAL, 1, 1)), s.DEVICE)
+    seed = to_device(lattice.pack(swendsen_wang.sample(64, exact.BETA_CRITICAL, 1, 1)), s.DEVICE)
     best = math.inf
     for _ in range(5):
         clock, packed = time.perf_counter(), seed
         for stage in (1, 2):
-            packed = upsampling.grow(packed, kernel, exact.BETA_CRITICAL, s.REFINE_SWEEPS, stage, 0, s.DEVICE)
+            work = upsampling.Stage(kernel, exact.BETA_CRITICAL, s.REFINE_SWEEPS, stage, s.DEVICE)
+            _, (_, packed, _, _) = upsampling.grow(packed, work)
         best = min(best, since(clock, s.DEVICE))
     return best / 576**2 * 1e9
 
@@ -186,11 +188,11 @@ def time_original(s):
     return {"raw": raw, "refine": refine, "stage": raw + refine}
 
 
-def time_swendsen_wang(packed, device):
+def time_swendsen_wang(packed):
     """Return seconds a sweep at L = 13824: this project's on the grown lattice; mcising's at 4096, scaled by the sites."""
     seconds = {}
     if packed is not None:
-        spins = lattice.unpack(metropolis.to_host(packed, device))[0]
+        spins = lattice.unpack(to_host(packed))[0]
         swendsen_wang.sweep(spins, exact.BETA_CRITICAL, 1, 1)
         clock = time.perf_counter()
         swendsen_wang.sweep(spins, exact.BETA_CRITICAL, 3, 1, 1)

@@ -15,8 +15,8 @@ import numba
 import numpy as np
 import torch
 
-from ising_rg import settings
-from ising_rg.spins import lattice
+from ising_rg import devices, settings
+from ising_rg.spins import device_memory, lattice, observables
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis
 
@@ -54,23 +54,18 @@ class ThisProjectOnCuda:
     LARGEST = 2**20
 
     def __init__(self, L, beta, threads):
-        from ising_rg.updates import metropolis_cuda
-
-        if metropolis_cuda.simulated() or metropolis_cuda.unavailable():
+        if device_memory.simulated() or devices.sweep_obstacle():
             raise ImportError("no GPU")
-        self.packed, self.beta, self.done = (
-            metropolis.to_device(lattice.pack(np.ones((L, L), np.int8)), "cuda"),
-            beta,
-            0,
-        )
+        ones = lattice.pack(np.ones((L, L), np.int8))
+        self.packed, self.beta, self.done = device_memory.to_device(ones, "cuda"), beta, 0
 
     def sweep(self, n):
-        metropolis.sweep_packed(self.packed, self.beta, n, 1, self.done, "cuda")
+        metropolis.sweep_packed(self.packed, self.beta, n, 1, self.done)
         torch.cuda.synchronize()
         self.done += n
 
     def c10(self):
-        return float(metropolis.packed_observables(self.packed, "cuda")[1][0])
+        return float(observables.packed_observables(self.packed)[1][0])
 
 
 class Mcising:

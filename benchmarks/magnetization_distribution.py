@@ -76,7 +76,7 @@ def grown(s, kernel, n_sweeps, label):
     m, c10 = [], []
     for first in tqdm(range(0, s.NUM_CONFIGS, _BATCH), desc=label, leave=False, disable=None):
         n = min(_BATCH, s.NUM_CONFIGS - first)
-        seed = upsampling.seed_lattice_seed(s.SEED)
+        seed = upsampling.start_seed(s.SEED)
         spins = swendsen_wang.sample(s.START_SIZE, exact.BETA_CRITICAL, n, seed, first_configuration=first)
         for stage in range(1, s.STAGES + 1):
             seed = upsampling.stage_seed(s.SEED, stage)
@@ -88,7 +88,7 @@ def grown(s, kernel, n_sweeps, label):
 
 def simulated(s, L):
     """Return (m, c10) of Swendsen-Wang chains, float64 (chains x measurements,) each, chain by chain."""
-    seed = upsampling.seed_lattice_seed(s.SEED + 1)
+    seed = upsampling.start_seed(s.SEED + 1)
     spins = swendsen_wang.sample(L, exact.BETA_CRITICAL, s.NUM_CHAINS, seed)
     m, c10, done = [], [], swendsen_wang.thermalization_sweeps(L)
     for _ in tqdm(range(s.NUM_CONFIGS // s.NUM_CHAINS), desc="Swendsen-Wang", leave=False, disable=None):

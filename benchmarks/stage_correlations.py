@@ -36,7 +36,7 @@ _DISTANCES = ((1, 0), (1, 1), (2, 0), (3, 0), (4, 0), (6, 0), (8, 0), (12, 0), (
 def main(s):
     kernel = models.load(s.KERNEL_FILE)
     start = time.perf_counter()
-    seeds = swendsen_wang.sample(s.START_SIZE, exact.BETA_CRITICAL, s.NUM_CONFIGS, upsampling.seed_lattice_seed(s.SEED))
+    seeds = swendsen_wang.sample(s.START_SIZE, exact.BETA_CRITICAL, s.NUM_CONFIGS, upsampling.start_seed(s.SEED))
     results = [
         measure_stages(s, kernel, seeds, kind, sweeps) for kind, sweeps in (("raw", 0), ("refined", s.REFINE_SWEEPS))
     ]

@@ -1,11 +1,19 @@
-"""Which device computes, and why, in one line."""
+"""Which device computes, and why, in one line; whether a GPU gives the bits of the CPU."""
+
+from __future__ import annotations
+
+import importlib.util
 
 import numba
+import numpy as np
 
+from ising_rg import random_numbers
 from ising_rg.errors import UserError
+from ising_rg.random_numbers import Purpose
+from ising_rg.spins import device_memory, lattice
 
 
-def choose(device, work="Metropolis sweeps"):
+def choose(device: str, work: str = "Metropolis sweeps") -> str:
     """Return "cpu" or "cuda" for the setting DEVICE ("auto", "cpu", "cuda") and print one line that says which and why.
 
     Args:
@@ -27,22 +35,59 @@ def choose(device, work="Metropolis sweeps"):
     return chosen
 
 
-def _training_obstacle():
+def sweep_obstacle() -> str | None:
+    """Return why Metropolis sweeps cannot run on a GPU, or None: no GPU, no numba-cuda, or a sweep unlike the CPU's."""
+    if not device_memory.simulated():
+        # Asked first: most machines stop here, and are spared the import of torch.
+        if importlib.util.find_spec("numba_cuda") is None:
+            return "numba-cuda is not installed; for a GPU: pip install -r requirements-cuda.txt"
+        if obstacle := training_obstacle():
+            return obstacle
+    return _unlike_the_cpu(_swept, "swept")
+
+
+def growth_obstacle() -> str | None:
+    """Return why kernels and sweeps cannot run on a GPU, or None."""
+    return sweep_obstacle() or _unlike_the_cpu(_drawn, "drawn")
+
+
+def training_obstacle() -> str | None:
+    """Return why torch cannot train on a GPU, or None."""
     import torch
 
     return None if torch.cuda.is_available() else "torch sees no CUDA GPU"
 
 
-def _sweep_obstacle():
-    from ising_rg.updates import metropolis_cuda
-
-    return metropolis_cuda.unavailable()
+OBSTACLES = {"Metropolis sweeps": sweep_obstacle, "growth": growth_obstacle, "training": training_obstacle}
 
 
-def _growth_obstacle():
-    from ising_rg.kernels import sampling_cuda
+def _unlike_the_cpu(make, done):
+    """Return None if `make` gives the same spins of a lattice on both devices, else one line that says what is wrong."""
 
-    return _sweep_obstacle() or sampling_cuda.unlike_the_cpu()
+    def made(device):
+        packed = device_memory.to_device(lattice.pack(np.ones((12, 140), np.int8)), device)
+        return lattice.unpack(device_memory.to_host(make(packed)))
+
+    try:
+        same = np.array_equal(made("cpu"), made("cuda"))
+    except Exception as error:  # a driver, a compiler or a runtime that fails: the message says which
+        return f"the CUDA kernels fail here ({type(error).__name__}: {error})".splitlines()[0]
+    return None if same else f"a test lattice {done} on the GPU differs from the CPU's"
 
 
-OBSTACLES = {"Metropolis sweeps": _sweep_obstacle, "growth": _growth_obstacle, "training": _training_obstacle}
+def _swept(packed):
+    from ising_rg.updates import metropolis
+
+    metropolis.sweep_packed(packed, 0.4, 2, seed=1)
+    return packed
+
+
+def _drawn(packed):
+    from ising_rg.kernels import sampling
+
+    weights = np.zeros((1, 9, 9, 3, 3), np.int32)
+    for p in range(9):
+        weights[0, p, : p + 1] = np.arange(9 * p + 9).reshape(p + 1, 3, 3) * 37 % 101 - 30
+    thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), sampling.largest_sum(weights))
+    program = sampling.program(weights, np.arange(9)[None], thresholds)
+    return sampling.draw_packed(packed, program, [0], random_numbers.key(1, Purpose.RAW), 0, (4, 140))

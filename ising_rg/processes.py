@@ -11,6 +11,8 @@ that each of them comes to once it has closed it: `finished` says that a piece o
 longer open. The process that hosts the store leaves last (`close`).
 """
 
+from __future__ import annotations
+
 import io
 import json
 import math
@@ -20,6 +22,9 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+
+import numpy as np
 
 from ising_rg import launching
 from ising_rg.errors import UserError
@@ -69,11 +74,11 @@ class Processes:
         self._watch.start()
 
     @property
-    def first(self):
+    def first(self) -> bool:
         """Whether this is the process that plans, prints and reports."""
         return self.rank == 0
 
-    def agree(self, key, make):
+    def agree(self, key: str, make: Callable):
         """Return what `make()`, JSON-ready, gave in process 0; the others wait for it, and end if it raised an exception there."""
         key = f"{key}/agreed"
         _hand_over_delay()
@@ -93,32 +98,32 @@ class Processes:
             sys.exit(2)
         return content["made"]
 
-    def take(self, key):
+    def take(self, key: str) -> int:
         """Return 0, 1, 2, ..., each number to one process only."""
         number = self._ask("add", f"{key}/taken", 1) - 1
         _hand_over_delay()
         return number
 
-    def finished(self, key):
+    def finished(self, key: str) -> None:
         """Say that one of the pieces of `key` is done."""
         _hand_over_delay()
         self._ask("add", f"{key}/finished", 1)
 
-    def count(self, key):
+    def count(self, key: str) -> int:
         """Return how many pieces of `key` are done, by whichever process."""
         return self._ask("add", f"{key}/finished", 0)
 
-    def wait_for(self, key, n):
+    def wait_for(self, key: str, n: int) -> None:
         """Wait until n pieces of `key` are done."""
         self._wait(lambda: self.count(key) >= n)
         _hand_over_delay()
 
-    def barrier(self, key):
+    def barrier(self, key: str) -> None:
         """Wait until every process has come here, and uses no longer what it used before."""
         self.finished(f"barrier/{key}")
         self.wait_for(f"barrier/{key}", self.size)
 
-    def gather(self, array):
+    def gather(self, array: np.ndarray) -> np.ndarray:
         """Return what all processes gave, in order of rank, (size,) + array.shape; a float32 array of one shape in all."""
         if self.size == 1:
             return array[None]
@@ -137,7 +142,7 @@ class Processes:
             ) from None
         return torch.stack(everybody).numpy()
 
-    def close(self):
+    def close(self) -> None:
         """Leave, once everybody's work is done; process 0, which may host the store, once the others have left."""
         self.barrier("end")
         if self.size == 1:
@@ -258,19 +263,19 @@ class _NoTerminal(io.TextIOWrapper):
         return False
 
 
-def keep_quiet():
+def keep_quiet() -> None:
     """Leave standard output to process 0; errors are still told."""
     if not isinstance(sys.stderr, _NoTerminal):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the end
         sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
 
 
-def is_quiet_one():
+def is_quiet_one() -> bool:
     """Tell whether torchrun started this process as another than the first."""
     return launching.by_torchrun() and os.environ.get("RANK", "0") != "0"
 
 
-def start():
+def start() -> Processes:
     """Return the Processes of this run; the machine's threads are shared among those on it, and all but the first keep quiet."""
     processes = Processes()
     if not processes.first:

@@ -9,7 +9,6 @@ import numpy as np
 from ising_rg.checks import comparison
 from ising_rg.spins import observables
 from ising_rg.theory import deviates, exact, fluctuations, temperature
-from ising_rg.updates import metropolis
 
 WEAK_COUPLING = 0.05  # beta below which Metropolis sweeps are the slower to forget the nearer to 0 it is
 
@@ -41,9 +40,9 @@ class Timings:
             print(f"{part:>12} {seconds:8.2f} {seconds / n_sites * 1e9:12.3f}")
 
 
-def measure(packed, beta=exact.BETA_CRITICAL, device="cpu"):
-    """Return one dict a configuration of a PackedLattice on `device`, as `rows_of_counts`."""
-    return rows_of_counts(metropolis.packed_counts(packed, device=device), packed.width, beta)
+def measure(packed, beta=exact.BETA_CRITICAL):
+    """Return one dict a configuration of a PackedLattice, as `rows_of_counts`."""
+    return rows_of_counts(observables.packed_counts(packed), packed.width, beta)
 
 
 def rows_of_counts(counts, L, beta=exact.BETA_CRITICAL):

@@ -113,6 +113,17 @@ def provenance(s, **more):
     }
 
 
+def refuse_others(found, there, now, remedy):
+    """Raise UserError, "`found` (what differs); `remedy`", unless two dicts of settings are the same."""
+    different = [
+        f"{name} = {there.get(name)} there, {now.get(name)} now"
+        for name in sorted(there.keys() | now.keys())
+        if there.get(name) != now.get(name)
+    ]
+    if different:
+        raise UserError(f"{found} ({'; '.join(different)}); {remedy}")
+
+
 def check_even_size(name, L, smallest=4):
     """Raise UserError unless L is an even lattice size of at least `smallest`, and one that memory could ever hold."""
     if L > 10**7:

@@ -4,62 +4,69 @@
 same spins, rows and files. What is finished is recorded in a `manifest.Manifest`, configuration by configuration.
 """
 
-import os
+from __future__ import annotations
 
+import os
+from dataclasses import dataclass
+
+import numpy as np
 from tqdm import tqdm
 
-from ising_rg import reports, settings, storage
+from ising_rg import reports, storage
 from ising_rg.growth import streaming, upsampling
-from ising_rg.kernels.models import SCALE
-from ising_rg.spins import bitmaps, lattice
-from ising_rg.updates import metropolis, swendsen_wang
+from ising_rg.growth.manifest import Manifest
+from ising_rg.growth.run import Run
+from ising_rg.growth.stage_pictures import StagePictures
+from ising_rg.growth.upsampling import Made
+from ising_rg.processes import Processes
+from ising_rg.spins import bitmaps, lattice, observables
+from ising_rg.spins.device_memory import to_host
+from ising_rg.updates import swendsen_wang
 
-BATCH_SITES = 2**28  # of final lattices grown side by side: small ones go faster together
-_BYTES_PER_FINE_SITE = 0.3  # the fine lattice, the coarse one, one configuration row by row: a bit a spin each
-_BYTES_BESIDE = 2**28  # tiles of the sampler, the check, a part of a file
 KINDS = ("seed", "raw", "refined")
 
 
+@dataclass
 class Growth:
-    """What both ways share.
+    """What both ways share; timings with parts "seed", "raw", "refine", "observables", "files" and "pictures"."""
 
-    Args:
-        s: the script's settings: START_SIZE, STAGES, NUM_CONFIGS, BETA, SEED, SAVE_STAGES, FILE_FORMAT ("int8" or "bits"), CHECK,
-            OUTPUT_DIR.
-        kernel: from `kernels.load`.
-        sweeps: refining sweeps of each stage.
-        device: "cpu" or "cuda".
-        timings: `reports.Timings` with parts "seed", "raw", "refine", "observables", "files", "pictures".
-        processes, manifest: `processes.Processes`, `manifest.Manifest`.
-        pictures: `stage_pictures.StagePictures`, or None.
-    """
+    run: Run
+    timings: reports.Timings
+    processes: Processes
+    manifest: Manifest
+    pictures: StagePictures | None  # of the first configuration
 
-    def __init__(self, s, kernel, sweeps, device, timings, processes, manifest, pictures):
-        self.s, self.kernel, self.sweeps, self.device, self.timings = s, kernel, sweeps, device, timings
-        self.processes, self.manifest, self.pictures = processes, manifest, pictures
+    def start(self, first: int, n: int) -> Made:
+        """Return equilibrated seeds of configurations first ... first + n - 1."""
+        L, seed = self.run.start_size, upsampling.start_seed(self.run.seed)
+        with self.timings.of("seed"):
+            total = swendsen_wang.thermalization_sweeps(L)
+            with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar:
+                spins = swendsen_wang.sample(L, self.run.beta, n, seed, first_configuration=first, progress=bar.update)
+            packed = lattice.pack(spins)
+        seconds = self.timings.last
+        with self.timings.of("observables"):
+            return Made("seed", packed, observables.packed_counts(packed), seconds)
 
-    def size(self, stage):
-        return self.s.START_SIZE * SCALE**stage
+    def rows(self, first: int, stage: int, kind: str, counts: np.ndarray, seconds: float) -> list[dict]:
+        """Return the report's rows of configurations first, first + 1, ... whose counts these are; seconds: of all of them."""
+        measured = reports.rows_of_counts(counts, self.run.size(stage), self.run.beta)
+        return [
+            {"config": first + i, "stage": stage, "kind": kind, **row, "seconds": seconds / len(counts)}
+            for i, row in enumerate(measured)
+        ]
 
-    def path(self, config, stage):
-        return os.path.join(self.s.OUTPUT_DIR, f"spins_{config:04d}_stage{stage}_L{self.size(stage)}.npy")
+    def description(self, row: dict) -> dict:
+        """Return the sidecar of the configuration that a row of the report describes."""
+        measured = {key: value for key, value in row.items() if key not in ("config", "stage", "kind", "seconds")}
+        names = {"beta": self.run.beta, "seed": self.run.seed, "config": row["config"], "stage": row["stage"]}
+        return self.run.describe(**names, **measured)
 
-    def is_kept(self, stage):
-        return self.s.SAVE_STAGES == "all" or (self.s.SAVE_STAGES == "last" and stage == self.s.STAGES)
+    def check(self, config: int, bitmap) -> dict:
+        """Return the comparison of a final lattice, a Bitmap or BitFile, with exact theory."""
+        return {"config": config, **reports.check(bitmap, self.run.beta, self.run.n_configurations)}
 
-    def description(self, config, stage, row):
-        s = self.s
-        return settings.provenance(s, beta=s.BETA, seed=s.SEED, config=config, stage=stage, **row)
-
-    def seeds(self, first, n):
-        """Return equilibrated seeds of configurations first ... first + n - 1, int8 (n, START_SIZE, START_SIZE)."""
-        s = self.s
-        total = swendsen_wang.thermalization_sweeps(s.START_SIZE)
-        with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar:
-            seed = upsampling.seed_lattice_seed(s.SEED)
-            return swendsen_wang.sample(s.START_SIZE, s.BETA, n, seed, first_configuration=first, progress=bar.update)
-
-    def todo(self, largest):
+    def todo(self, largest: int) -> list:
         """Return (first, n) of at most `largest` configurations each that are not done, the same in every process."""
 
         def plan():
@@ -68,11 +75,11 @@ class Growth:
                 print(f"note: files of {len(vanished)} finished configurations have vanished; they are made again")
                 self.manifest.replace(vanished, [])
             done = [(piece["config"], 1) for piece in finished if piece not in vanished]
-            return streaming.split(done, self.s.NUM_CONFIGS, largest)
+            return streaming.split(done, self.run.n_configurations, largest)
 
         return self.processes.agree("configurations", plan)
 
-    def results(self):
+    def results(self) -> tuple[list, list, list]:
         """Return (rows, checks, files) of all configurations, in order, in process 0 once all are done."""
         self.manifest.gather()
         done = sorted(self.manifest.find(kind="configuration"), key=lambda piece: piece["config"])
@@ -83,85 +90,54 @@ class Growth:
         return rows, checks, files
 
 
-def bytes_in_memory(s):
-    """Return the bytes of memory that growing in memory takes beside Python and its libraries."""
-    return int(_BYTES_PER_FINE_SITE * batch_size(s) * (s.START_SIZE * SCALE**s.STAGES) ** 2) + _BYTES_BESIDE
-
-
-def batch_size(s, n_processes=1):
-    """Return how many configurations are grown side by side."""
-    fitting = BATCH_SITES // (s.START_SIZE * SCALE**s.STAGES) ** 2
-    return max(1, min(-(-s.NUM_CONFIGS // n_processes), fitting))
-
-
-def bytes_of_files(s, streamed):
-    """Return the bytes of disk that a run takes at most, at once."""
-    sizes = [s.START_SIZE * SCALE**stage for stage in range(s.STAGES + 1)]
-    bits = [L * -(-L // 8) for L in sizes]
-    kept = {"last": [s.STAGES], "all": range(s.STAGES + 1), "none": []}[s.SAVE_STAGES]
-    total = s.NUM_CONFIGS * sum(bits[k] if s.FILE_FORMAT == "bits" else sizes[k] ** 2 for k in kept)
-    if streamed:
-        last_is_kept = s.STAGES in kept and s.FILE_FORMAT == "bits"
-        total += (0 if last_is_kept else bits[-1]) + (0 if s.SAVE_STAGES == "all" and last_is_kept else bits[-2])
-    return total
-
-
 class InMemory(Growth):
     """Batches of configurations, each as a whole in memory; processes take batches in turn."""
 
-    def run(self):
-        batches = self.todo(batch_size(self.s, self.processes.size))
+    def grow(self) -> None:
+        """Make all configurations that are not done."""
+        batches = self.todo(self.run.batch_size(self.processes.size))
         while (index := self.processes.take("batch")) < len(batches):
-            self._grow(*batches[index])
+            self._batch(*batches[index])
             self.processes.finished("batch")
         self.processes.wait_for("batch", len(batches))
 
-    def _grow(self, first, n):
+    def _batch(self, first, n):
         """Grow configurations first ... first + n - 1 through all stages."""
-        s = self.s
         self._done = [
             {"kind": "configuration", "config": first + i, "rows": [], "checks": [], "files": []} for i in range(n)
         ]
-        with self.timings.of("seed"):
-            packed = metropolis.to_device(lattice.pack(self.seeds(first, n)), self.device)
-        self._record("seed", 0, first, packed)
+        made = self.start(first, n)
+        self._record(0, first, made)
         label = f"stages of configurations {first} ... {first + n - 1}"
-        for stage in tqdm(range(1, s.STAGES + 1), desc=label, leave=False, disable=None):
-            seed = upsampling.stage_seed(s.SEED, stage)
-            with self.timings.of("raw"):
-                packed = self.kernel.sample_packed(packed, seed, first, self.device)
-            self._record("raw", stage, first, packed)
-            with self.timings.of("refine"):
-                metropolis.sweep_packed(packed, s.BETA, self.sweeps[stage - 1], seed, 0, self.device, first)
-            self._record("refined", stage, first, packed)
+        for stage in tqdm(range(1, self.run.last + 1), desc=label, leave=False, disable=None):
+            fine = upsampling.grow(made.packed, self.run.stage(stage), first, timings=self.timings)
+            for made in fine:
+                self._record(stage, first, made)
         if self.pictures and first == 0:
             with self.timings.of("pictures"):
-                self._done[0]["files"] += self.pictures.draw()
+                self._done[0]["files"] += self.pictures.plot()
         self.manifest.replace([], self._done)
 
-    def _record(self, kind, stage, first, packed):
-        """Measure a batch that was just made, write what is to be kept, and take the first configuration's pictures."""
-        seconds = self.timings.last / packed.n_configurations
-        s, last = self.s, stage == self.s.STAGES and kind == "refined"
-        with self.timings.of("observables"):
-            measured = reports.measure(packed, s.BETA, self.device)
-        kept = kind != "raw" and self.is_kept(stage)
+    def _record(self, stage, first, made):
+        """Report a batch that was just made, write what is to be kept, and take the first configuration's pictures."""
+        run, kind = self.run, made.kind
+        kept = kind != "raw" and run.is_kept(stage)
+        checked = run.checked and stage == run.last and kind == "refined"
         pictured = self.pictures and first == 0
-        checked = last and s.CHECK
-        on_host = metropolis.to_host(packed, self.device) if checked or kept or pictured else None
-        for index, (row, done) in enumerate(zip(measured, self._done, strict=True)):
-            config = first + index
-            done["rows"].append({"config": config, "stage": stage, "kind": kind, **row, "seconds": seconds})
+        on_host = to_host(made.packed) if checked or kept or pictured else None
+        rows = self.rows(first, stage, kind, made.counts, made.seconds)
+        for index, (row, done) in enumerate(zip(rows, self._done, strict=True)):
+            done["rows"].append(row)
             if not (checked or kept or (pictured and index == 0)):
                 continue
             bitmap = bitmaps.from_packed(on_host, index)
             if checked:
                 with self.timings.of("observables"):
-                    done["checks"].append({"config": config, **reports.check(bitmap, s.BETA, s.NUM_CONFIGS)})
+                    done["checks"].append(self.check(row["config"], bitmap))
             if kept:
-                path = self.path(config, stage)
+                path = run.path(row["config"], stage)
                 with self.timings.of("files"):
-                    storage.save_bitmap(path, bitmap, self.description(config, stage, row), s.FILE_FORMAT)
+                    storage.save_bitmap(path, bitmap, self.description(row), run.file_format)
                 done["files"].append(path)
             if pictured and index == 0:
                 with self.timings.of("pictures"):

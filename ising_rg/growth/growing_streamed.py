@@ -5,64 +5,64 @@ for) or is removed. The manifest holds every band done, then every stage done, t
 checksums of what is on disk, so that a run killed anywhere loses the bands in the making and no more.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
+from dataclasses import dataclass, field
 
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import reports, storage
+from ising_rg import storage
 from ising_rg.errors import UserError
-from ising_rg.growth import streaming, upsampling
+from ising_rg.growth import streaming
 from ising_rg.growth.growing import Growth
 from ising_rg.kernels.models import SCALE
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import BitFile
 
 
+@dataclass
 class Streamed(Growth):
     """Growth from file to file; `max_memory`: bytes that each process may take for lattices."""
 
-    def __init__(self, *arguments, max_memory):
-        super().__init__(*arguments)
-        self.max_memory = max_memory
-        self._made = set()  # (config, stage) whose files this run itself has written
+    max_memory: int
+    _made: set = field(default_factory=set)  # (config, stage) whose files this run itself has written
 
-    def run(self):
+    def grow(self) -> None:
+        """Make all configurations that are not done."""
         for config, _ in self.todo(1):
-            self._seed(config)
-            for stage in range(1, self.s.STAGES + 1):
+            self._start(config)
+            for stage in range(1, self.run.last + 1):
                 self._stage(config, stage)
             if self.processes.first:
                 self._finish(config)
 
-    def check_memory(self):
+    def check_memory(self) -> None:
         """Raise UserError if the budget does not hold the smallest band of the last stage."""
-        self._band_height(self.s.STAGES)
+        self._band_height(self.run.last)
 
     def _part(self, config, stage):
-        return self.path(config, stage) + ".part"
+        return self.run.path(config, stage) + ".part"
 
     def _preview(self, config, stage):
-        return self.path(config, stage) + ".preview"
+        return self.run.path(config, stage) + ".preview"
 
     def _band_height(self, stage):
-        margin = streaming.margin(self.kernel, self.sweeps[stage - 1])
-        return streaming.band_height(self.size(stage - 1), margin, self.max_memory, self.processes.size)
+        margin = streaming.margin(self.run.kernel, self.run.sweeps[stage - 1])
+        return streaming.band_height(self.run.size(stage - 1), margin, self.max_memory, self.processes.size)
 
-    def _seed(self, config):
+    def _start(self, config):
         if not self.processes.first or self._is_done(config, 0):
             return
-        with self.timings.of("seed"):
-            bitmap = bitmaps.from_spins(self.seeds(config, 1)[0])
-        seconds = self.timings.last
+        seed = self.start(config, 1)
+        bitmap = bitmaps.from_packed(seed.packed)
         with self.timings.of("files"), BitFile.create(self._part(config, 0), bitmap.width) as file:
             file.write(0, bitmap)
             file.sync()
             bands = [[0, bitmap.height, file.checksum(0, bitmap.height)]]
-        with self.timings.of("observables"):
-            (row,) = reports.measure(bitmaps.to_packed(bitmap), self.s.BETA)
-        self._record_stage(config, 0, bands, [{"kind": "seed", **row, "seconds": seconds}])
+        self._record_stage(config, 0, bands, self.rows(config, 0, seed.kind, seed.counts, seed.seconds))
 
     def _stage(self, config, stage):
         key = f"configuration {config}, stage {stage}"
@@ -99,9 +99,9 @@ class Streamed(Growth):
             self.manifest.replace([band for band, row in zip(done, rows, strict=True) if row in lost], [])
         if len(lost) == len(done):
             with self.timings.of("files"):
-                BitFile.create(fine, self.size(stage)).close()
+                BitFile.create(fine, self.run.size(stage)).close()
         kept = [(band["first"], band["n"]) for band in self.manifest.find(kind="band", config=config, stage=stage)]
-        return streaming.split(kept, self.size(stage - 1), self._band_height(stage))
+        return streaming.split(kept, self.run.size(stage - 1), self._band_height(stage))
 
     def _damaged(self, config, stage, bands):
         """Return those of (first, n, crc32) whose rows on disk have another checksum; what this run wrote is trusted."""
@@ -111,26 +111,14 @@ class Streamed(Growth):
             return [band for band in bands if file.checksum(band[0], band[1]) != band[2]]
 
     def _grow_bands(self, key, plan, config, stage):
-        s, seed = self.s, upsampling.stage_seed(self.s.SEED, stage)
-        label = f"{self.size(stage - 1)} -> {self.size(stage)}"
+        label = f"{self.run.size(stage - 1)} -> {self.run.size(stage)}"
         with (
             BitFile(self._part(config, stage - 1)) as coarse,
             BitFile(self._part(config, stage), writable=True) as fine,
             tqdm(total=len(plan), desc=label, unit="band", leave=False, disable=None) as bar,
         ):
             while (index := self.processes.take(key)) < len(plan):
-                band = streaming.grow_band(
-                    coarse,
-                    fine,
-                    *plan[index],
-                    self.kernel,
-                    s.BETA,
-                    self.sweeps[stage - 1],
-                    seed,
-                    config,
-                    self.device,
-                    self.timings,
-                )
+                band = streaming.grow_band(coarse, fine, plan[index], self.run.stage(stage), config, self.timings)
                 self.manifest.add(kind="band", config=config, stage=stage, **band._asdict())
                 self.processes.finished(key)
                 bar.update(self.processes.count(key) - bar.n)
@@ -140,18 +128,15 @@ class Streamed(Growth):
     def _sum_up(self, config, stage):
         """Record a stage whose bands are all done."""
         self.manifest.gather()
-        L = self.size(stage)
         done = sorted(self.manifest.find(kind="band", config=config, stage=stage), key=lambda band: band["first"])
         rows = []
         for kind, seconds in (("raw", "raw_seconds"), ("refined", "refine_seconds")):
             counts = np.sum([band[kind] for band in done], axis=0, dtype=np.int64)
-            (row,) = reports.rows_of_counts(counts[None], L, self.s.BETA)
-            rows.append({"kind": kind, **row, "seconds": sum(band[seconds] for band in done)})
+            rows += self.rows(config, stage, kind, counts[None], sum(band[seconds] for band in done))
         self._record_stage(config, stage, [_fine_rows(band) for band in done], rows, done)
 
     def _record_stage(self, config, stage, bands, rows, old=()):
         self._made.add((config, stage))
-        rows = [{"config": config, "stage": stage, **row} for row in rows]
         if self.pictures and config == 0:
             with self.timings.of("pictures"), BitFile(self._part(config, stage)) as file:
                 self.pictures.take(rows[-1]["kind"], stage, file, rows[-1])
@@ -172,13 +157,11 @@ class Streamed(Growth):
 
     def _retire(self, config, stage):
         """Turn the file of a stage that no further one is made from into what was asked for, or remove it."""
-        part, path = self._part(config, stage), self.path(config, stage)
+        part, path = self._part(config, stage), self.run.path(config, stage)
         with self.timings.of("files"):
-            if self.is_kept(stage):
-                row = self._stage_pieces(config, stage)[0]["rows"][-1]
-                measured = {k: v for k, v in row.items() if k not in ("config", "stage", "kind", "seconds")}
-                description = self.description(config, stage, measured)
-                if self.s.FILE_FORMAT == "int8" and os.path.exists(part):
+            if self.run.is_kept(stage):
+                description = self.description(self._stage_pieces(config, stage)[0]["rows"][-1])
+                if self.run.file_format == "int8" and os.path.exists(part):
                     with BitFile(part) as file:
                         storage.save_bitmap(path, file, description, "int8")
                 elif os.path.exists(part):
@@ -190,21 +173,21 @@ class Streamed(Growth):
 
     def _finish(self, config):
         """Check the last stage, put its file and the pictures in place, and record the configuration."""
-        last = self.s.STAGES
-        if self.s.CHECK and not self.manifest.find(kind="check", config=config):
+        last = self.run.last
+        if self.run.checked and not self.manifest.find(kind="check", config=config):
             with self.timings.of("observables"), BitFile(self._part(config, last)) as file:
-                checked = {"config": config, **reports.check(self._loaded(file), self.s.BETA, self.s.NUM_CONFIGS)}
+                checked = self.check(config, self._loaded(file))
             self.manifest.add(kind="check", config=config, check=checked)
         checks = [piece["check"] for piece in self.manifest.find(kind="check", config=config)]
         self._retire(config, last)
         stages = [self._stage_pieces(config, stage)[0] for stage in range(last + 1)]
-        files = [self.path(config, stage) for stage in range(last + 1) if self.is_kept(stage)]
+        files = [self.run.path(config, stage) for stage in range(last + 1) if self.run.is_kept(stage)]
         if self.pictures and config == 0:
             with self.timings.of("pictures"):
                 for stage, piece in enumerate(stages):
                     row = piece["rows"][-1]
                     self.pictures.load(self._preview(config, stage), row["kind"], stage, row)
-                files += self.pictures.draw()
+                files += self.pictures.plot()
         done = {
             "kind": "configuration",
             "config": config,

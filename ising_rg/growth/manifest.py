@@ -4,12 +4,14 @@
 several processes keeps one each, manifest.1.json and so on, which process 0 gathers.
 """
 
+from __future__ import annotations
+
 import glob
 import json
 import os
 
-from ising_rg import storage
-from ising_rg.errors import UserError
+from ising_rg import settings, storage
+from ising_rg.processes import Processes
 
 
 class Manifest:
@@ -17,15 +19,15 @@ class Manifest:
 
     Args:
         folder: where the run's files go.
-        settings: JSON-ready dict of whatever decides what is made.
-        processes: `processes.Processes`.
+        deciding: JSON-ready dict of whatever decides what is made.
+        processes: that share the work.
 
     Raises:
         UserError: an unfinished run with other settings is there.
     """
 
-    def __init__(self, folder, settings, processes):
-        self.folder, self.settings = folder, json.loads(json.dumps(settings))
+    def __init__(self, folder: str, deciding: dict, processes: Processes):
+        self.folder, self.deciding = folder, json.loads(json.dumps(deciding))
         self.path = os.path.join(folder, f"manifest.{processes.rank}.json" if processes.rank else "manifest.json")
         self.pieces = []
         processes.agree("manifest", self._take_up)  # nobody writes one before those of earlier runs are gone
@@ -34,33 +36,35 @@ class Manifest:
         """Gather into one what an earlier run of the same settings has done."""
         storage.remove_leftovers(self.folder)
         for path in self._all():
-            self._refuse_other_settings(path)
+            there = storage.load_json(path).get("settings", {})
+            remedy = f"go on with those, set OUTPUT_DIR to another folder, or remove {path} to give that run up"
+            settings.refuse_others(f"{path}: found an unfinished run with other settings", there, self.deciding, remedy)
         self.gather()
         for path in self._all():
             if path != self.path:
                 os.remove(path)
 
-    def find(self, **wanted):
+    def find(self, **wanted) -> list[dict]:
         """Return the pieces that have all these entries."""
         return [piece for piece in self.pieces if all(piece.get(key) == value for key, value in wanted.items())]
 
-    def replace(self, old, new):
+    def replace(self, old: list[dict], new: list[dict]) -> None:
         """Forget some pieces and record others, whose files must be on disk, in one write."""
         self.pieces = [piece for piece in self.pieces if piece not in old] + new
-        storage.save_json(self.path, {"settings": self.settings, "pieces": self.pieces}, sync=True)
+        storage.save_json(self.path, {"settings": self.deciding, "pieces": self.pieces}, sync=True)
 
-    def add(self, **piece):
+    def add(self, **piece) -> None:
         """Record a piece of work, whose files must be on disk."""
         self.replace([], [piece])
 
-    def gather(self):
+    def gather(self) -> None:
         """Take up, in process 0, what all processes have recorded."""
         found = [piece for path in self._all() for piece in storage.load_json(path).get("pieces", [])]
         new = [piece for piece in found if piece not in self.pieces]
         if new:
             self.replace([], new)
 
-    def remove(self):
+    def remove(self) -> None:
         """Remove the manifests of all processes, which have no more to record: the run is complete."""
         for path in self._all():
             os.remove(path)
@@ -70,16 +74,3 @@ class Manifest:
         return sorted(
             glob.glob(os.path.join(folder, "manifest.json")) + glob.glob(os.path.join(folder, "manifest.*.json"))
         )
-
-    def _refuse_other_settings(self, path):
-        found = storage.load_json(path).get("settings", {})
-        differences = [
-            f"{key} {found.get(key)!r} there, {self.settings.get(key)!r} now"
-            for key in sorted(found.keys() | self.settings.keys())
-            if found.get(key) != self.settings.get(key)
-        ]
-        if differences:
-            raise UserError(
-                f"{path}: found an unfinished run with other settings ({'; '.join(differences)}); go on with those, "
-                f"set OUTPUT_DIR to another folder, or remove {path} to give that run up"
-            )

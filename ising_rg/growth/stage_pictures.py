@@ -1,5 +1,7 @@
 """The two pictures of a run of growth, of its first configuration: whole lattices side by side, and one window followed."""
 
+from __future__ import annotations
+
 import os
 import zipfile
 
@@ -21,30 +23,30 @@ class StagePictures:
         preview_size: pixels per side of each lattice.
     """
 
-    def __init__(self, folder, start_size, preview_size):
+    def __init__(self, folder: str, start_size: int, preview_size: int):
         self.folder, self.start_size, self.preview_size = folder, start_size, preview_size
         self.taken = {}  # (stage, kind): (preview, window, row)
 
-    def take(self, kind, stage, bitmap, row):
+    def take(self, kind: str, stage: int, bitmap, row: dict) -> None:
         """Take what the pictures show of a `bitmap.Bitmap` or `bitfile.BitFile`; row: of `reports.measure`."""
         size = min(_WINDOW, self.start_size)
         corner, window = (self.start_size - size) // 2 * SCALE**stage, size * SCALE**stage
         spins = bitmaps.to_spins(bitmap, corner, window)[:, corner : corner + window].copy()
         self.taken[stage, kind] = pictures.bitmap_preview(bitmap, self.preview_size), spins, row
 
-    def save(self, path, kind, stage):
+    def save(self, path: str, kind: str, stage: int) -> None:
         """Write what was taken of one stage, for a run that may be killed."""
         preview, spins, _ = self.taken[stage, kind]
         with storage.written_whole(path) as file:
             np.savez(file, preview=preview, spins=spins)
 
-    def load(self, path, kind, stage, row):
+    def load(self, path: str, kind: str, stage: int, row: dict) -> None:
         """Take up what `save` has written, if it is there."""
         if os.path.exists(path) and zipfile.is_zipfile(path):
             with np.load(path) as content:
                 self.taken[stage, kind] = content["preview"], content["spins"], row
 
-    def draw(self):
+    def plot(self) -> list[str]:
         """Write both pictures; return their names, or none if they cannot be drawn."""
         paths = [os.path.join(self.folder, name) for name in ("full_comparison.png", "tracking.png")]
         columns, panels = {}, []

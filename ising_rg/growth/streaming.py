@@ -8,15 +8,20 @@ time tiles. They cost a few rows in ten thousand, and for it no band needs anoth
 process, and again.
 """
 
+from __future__ import annotations
+
 import math
 from typing import NamedTuple
 
 import numba
 
+from ising_rg import reports
 from ising_rg.errors import UserError
+from ising_rg.growth import upsampling
 from ising_rg.kernels.models import SCALE
 from ising_rg.spins import bitmaps, lattice
-from ising_rg.updates import metropolis
+from ising_rg.spins.bitfile import BitFile
+from ising_rg.spins.device_memory import to_host
 
 BESIDE = 2**26  # bytes: pieces of rows on their way between bits and files
 _BESIDE_A_THREAD = 2**22  # a tile of the sampler
@@ -37,20 +42,20 @@ class Band(NamedTuple):
     refine_seconds: float
 
 
-def margin(kernel, n_sweeps):
+def margin(kernel, n_sweeps: int) -> int:
     """Return how many coarse rows above and below a band are needed so that it, and the rows next to it, come out right; even."""
     rows = int(kernel.program().margins[0]) + math.ceil((2 * n_sweeps + 1) / SCALE)
     return rows + rows % 2
 
 
-def memory(coarse_rows, coarse_width):
+def memory(coarse_rows: int, coarse_width: int) -> int:
     """Return the bytes of memory that a window of so many coarse rows takes, all told."""
     coarse_row = 8 * (2 * lattice.words_per_row(coarse_width) + -(-coarse_width // 64))
     fine_row = 16 * lattice.words_per_row(SCALE * coarse_width)
     return coarse_rows * (coarse_row + SCALE * fine_row) + BESIDE + _BESIDE_A_THREAD * numba.get_num_threads()
 
 
-def band_height(L, margin_rows, max_memory, n_processes=1):
+def band_height(L: int, margin_rows: int, max_memory: int, n_processes: int = 1) -> int:
     """Return the even number of coarse rows of a band of an L x L lattice: what fits into `max_memory` bytes with its margins.
 
     Not more than makes 2^30 fine spins, some seconds of work, since that is what a kill loses, unless the margins would then be
@@ -72,7 +77,7 @@ def band_height(L, margin_rows, max_memory, n_processes=1):
     return max(2, min(rows, L, at_once, -(-L // n_processes) + 1) // 2 * 2)
 
 
-def split(first_rows, L, height):
+def split(first_rows: list, L: int, height: int) -> list:
     """Return (first, n) of bands of at most `height` rows that cover the rows of 0 ... L - 1 in no (first, n) of `first_rows`."""
     bands, row = [], 0
     for first, n in [*sorted(first_rows), (L, 0)]:
@@ -83,39 +88,34 @@ def split(first_rows, L, height):
     return bands
 
 
-def grow_band(coarse, fine, first, n, kernel, beta, n_sweeps, seed, configuration, device, timings):
-    """Grow coarse rows first ... first + n - 1 (even numbers) of one configuration into their fine rows, written and on disk.
+def grow_band(
+    coarse: BitFile,
+    fine: BitFile,
+    band: tuple[int, int],
+    stage: upsampling.Stage,
+    configuration: int,
+    timings: reports.Timings,
+) -> Band:
+    """Grow coarse rows first ... first + n - 1 of one configuration into their fine rows, written and on disk.
 
     Args:
-        coarse, fine: `bitfile.BitFile` of L x L and 3L x 3L spins; fine is written.
-        kernel, beta, n_sweeps, seed, device: as `upsampling.grow`; configuration is its first_configuration.
-        timings: `reports.Timings` with parts "raw", "refine", "observables" and "files".
-
-    Returns:
-        Band.
+        coarse, fine: of L x L and 3L x 3L spins; fine is written.
+        band: (first, n), even numbers.
+        timings: with parts "raw", "refine", "observables" and "files".
     """
-    L, rows = coarse.height, margin(kernel, n_sweeps)
+    (first, n), L, rows = band, coarse.height, margin(stage.kernel, stage.n_sweeps)
     start, height = (0, L) if n + 2 * rows >= L else ((first - rows) % L, n + 2 * rows)
-    with timings.of("files"):
-        window = bitmaps.Bitmap(coarse.rows(start, height), coarse.width)
     inner, n_fine = SCALE * ((first - start) % L), SCALE * n
-    with timings.of("raw"):
-        window = metropolis.to_device(bitmaps.to_packed(window, start, L), device)
-        window = kernel.sample_packed(window, seed, configuration, device)
-    raw_seconds = timings.last
-    with timings.of("observables"):
-        raw = metropolis.packed_counts(window, inner, n_fine, device)[0].tolist()
-    with timings.of("refine"):
-        metropolis.sweep_packed(window, beta, n_sweeps, seed, 0, device, configuration)
-    refine_seconds = timings.last
-    with timings.of("observables"):
-        refined = metropolis.packed_counts(window, inner, n_fine, device)[0].tolist()
     with timings.of("files"):
-        window = metropolis.to_host(window, device)
-        piece = max(1, _PIECE // (window.width // 8 + 1))
+        window = bitmaps.to_packed(bitmaps.Bitmap(coarse.rows(start, height), L), start, L)
+    raw, refined = upsampling.grow(window, stage, configuration, (inner, n_fine), timings)
+    with timings.of("files"):
+        packed = to_host(refined.packed)
+        piece = max(1, _PIECE // (packed.width // 8 + 1))
         for part in range(0, n_fine, piece):
-            some = bitmaps.from_packed(window, 0, inner + part, min(piece, n_fine - part))
+            some = bitmaps.from_packed(packed, 0, inner + part, min(piece, n_fine - part))
             fine.write(SCALE * first + part, some)
         fine.sync()
         crc32 = fine.checksum(SCALE * first, n_fine)
-    return Band(first, n, crc32, raw, refined, raw_seconds, refine_seconds)
+    counts = (made.counts[0].tolist() for made in (raw, refined))
+    return Band(first, n, crc32, *counts, raw.seconds, refined.seconds)

@@ -1,59 +1,90 @@
 """One stage of growth: coarse lattice -> raw fine lattice from the kernel -> refined by a few Metropolis sweeps."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 
-from ising_rg import random_numbers
+from ising_rg import random_numbers, reports
 from ising_rg.kernels.models import SCALE
 from ising_rg.random_numbers import Purpose
-from ising_rg.spins import lattice
+from ising_rg.spins import lattice, observables
+from ising_rg.spins.device_memory import to_device
+from ising_rg.spins.lattice import PackedLattice
 from ising_rg.updates import metropolis
 
 
-def grow(coarse, kernel, beta, n_sweeps, seed, first_configuration=0, device="cpu", on_raw=None):
-    """Return fine configurations grown from coarse ones, one bit a spin.
+class Stage(NamedTuple):
+    """What is done in one stage; configuration c depends on (seed, c) and its coarse spins alone."""
+
+    kernel: object  # from `models.load`
+    beta: float  # inverse temperature of the refining sweeps
+    n_sweeps: int  # Metropolis sweeps after the kernel; 0 leaves the raw lattice
+    seed: int
+    device: str = "cpu"  # or "cuda", where everything is done
+
+
+class Made(NamedTuple):
+    """Lattices that were just made."""
+
+    kind: str  # "seed", "raw" or "refined"
+    packed: PackedLattice
+    counts: np.ndarray  # `observables.packed_counts` of the rows that count
+    seconds: float  # that making all of them took
+
+
+def grow(
+    coarse: PackedLattice,
+    stage: Stage,
+    first_configuration: int = 0,
+    rows: tuple[int, int | None] = (0, None),
+    timings: reports.Timings | None = None,
+) -> Iterator[Made]:
+    """Yield the raw lattices of a stage, three times as high and wide as the coarse ones, then the same ones refined in place.
 
     Args:
-        coarse: `lattice.PackedLattice` on `device`, equilibrated configurations.
-        kernel: from `kernels.load`.
-        beta: inverse temperature of the refining sweeps.
-        n_sweeps: Metropolis sweeps after the kernel; 0 leaves the raw lattice.
-        seed: int; configuration c depends on (seed, first_configuration + c) and its coarse spins alone.
+        coarse: equilibrated configurations, or a window of one.
         first_configuration: number of the first configuration of the batch.
-        device: "cpu" or "cuda", where everything is done.
-        on_raw: called with the raw lattices before they are refined in place.
-
-    Returns:
-        PackedLattice on `device`, three times as high and wide.
+        rows: (first, number) of the fine rows that are counted; all of them by default.
+        timings: with parts "raw", "refine" and "observables".
     """
-    fine = kernel.sample_packed(coarse, seed, first_configuration, device)
-    if on_raw is not None:
-        on_raw(fine)
-    metropolis.sweep_packed(fine, beta, n_sweeps, seed, 0, device, first_configuration)
-    return fine
+    timings = timings or reports.Timings("raw", "refine", "observables")
+
+    def made(kind):
+        seconds = timings.last
+        with timings.of("observables"):
+            counts = observables.packed_counts(fine, *rows)
+        return Made(kind, fine, counts, seconds)
+
+    with timings.of("raw"):
+        fine = stage.kernel.sample_packed(to_device(coarse, stage.device), stage.seed, first_configuration)
+    yield made("raw")
+    with timings.of("refine"):
+        metropolis.sweep_packed(fine, stage.beta, stage.n_sweeps, stage.seed, 0, first_configuration)
+    yield made("refined")
 
 
-def upsample(coarse, kernel, beta, n_sweeps, seed, first_configuration=0, device="cpu", on_raw=None):
-    """Return what `grow` does, int8 (B, 3L, 3L), for int8 coarse spins, (L, L) or (B, L, L), even L; `on_raw` is given int8 too."""
-
-    def unpacked(fine):
-        return lattice.unpack(metropolis.to_host(fine, device))
-
-    packed = metropolis.to_device(lattice.pack(coarse), device)
-    pass_on = None if on_raw is None else lambda fine: on_raw(unpacked(fine))
-    return unpacked(grow(packed, kernel, beta, n_sweeps, seed, first_configuration, device, pass_on))
+def upsample(
+    coarse: np.ndarray, kernel, beta: float, n_sweeps: int, seed: int, first_configuration: int = 0
+) -> np.ndarray:
+    """Return the refined lattices of `grow` on the CPU, int8 (B, 3L, 3L), for int8 coarse spins, (L, L) or (B, L, L), even L."""
+    _, refined = grow(lattice.pack(coarse), Stage(kernel, beta, n_sweeps, seed), first_configuration)
+    return lattice.unpack(refined.packed)
 
 
-def naive_copy(coarse):
+def naive_copy(coarse: np.ndarray) -> np.ndarray:
     """Return every spin of int8 `coarse` (L, L) or (B, L, L) copied onto a 3 x 3 block, int8 (B, 3L, 3L)."""
     batch = coarse.reshape((-1,) + coarse.shape[-2:])
     return np.ascontiguousarray(batch.repeat(SCALE, 1).repeat(SCALE, 2))
 
 
-def stage_seed(seed, stage):
-    """Return the seed of one stage of a run (1, 2, ...)."""
+def stage_seed(seed: int, stage: int) -> int:
+    """Return the seed of the random numbers of one stage of a run (1, 2, ...)."""
     return random_numbers.derived_seed(seed, Purpose.STAGE, stage)
 
 
-def seed_lattice_seed(seed):
-    """Return the seed of a run's equilibrated start lattices."""
+def start_seed(seed: int) -> int:
+    """Return the seed of the random numbers of a run's equilibrated start lattices."""
     return random_numbers.derived_seed(seed, Purpose.SEED_LATTICE)

@@ -60,14 +60,11 @@ class _Kernel(nn.Module):
             batch, self.program(), variants, random_numbers.key(seed, Purpose.RAW), first_configuration
         )
 
-    def sample_packed(self, coarse, seed, first_configuration=0, device="cpu"):
-        """Return the fine `lattice.PackedLattice` of a coarse one: the spins of `sample`, one bit each.
-
-        With device "cuda" the words of both are on the GPU.
-        """
+    def sample_packed(self, coarse, seed, first_configuration=0):
+        """Return the fine `lattice.PackedLattice` of a coarse one: the spins of `sample`, one bit each, drawn where it is."""
         variants = self.variants(seed, first_configuration, coarse.n_configurations)
         key = random_numbers.key(seed, Purpose.RAW)
-        return sampling.draw_packed(coarse, self.program(), variants, key, first_configuration, device=device)
+        return sampling.draw_packed(coarse, self.program(), variants, key, first_configuration)
 
 
 class ConditionalKernel(_Kernel):

@@ -147,12 +147,12 @@ def draw(coarse, program, variants, key, first_configuration=0, tile=None):
     return fine
 
 
-def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None, device="cpu"):
-    """Return the fine `lattice.PackedLattice` drawn from a coarse one; arguments as `draw`, lattices on `device`.
+def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None):
+    """Return the fine `lattice.PackedLattice` drawn from a coarse one, where that is; arguments as `draw`.
 
     Of a window, `program.margins[0]` blocks at either end are drawn from neighbours that are not theirs.
     """
-    if device == "cuda":
+    if coarse.device == "cuda":
         from ising_rg.kernels import sampling_cuda  # slow to import, and of use on few machines
 
         return sampling_cuda.draw_packed(coarse, program, variants, key, first_configuration, tile)

@@ -10,7 +10,9 @@ from numba import cuda
 
 from ising_rg import random_numbers
 from ising_rg.random_numbers import ROUNDS
-from ising_rg.updates.metropolis_cuda import ONE, empty, kernel_view, refresh, to_device, to_host
+from ising_rg.spins import lattice_cuda
+from ising_rg.spins.device_memory import empty_on_gpu, kernel_view
+from ising_rg.spins.lattice import ONE
 
 BAND_BYTES = 2**27  # of planes: two bands of which fit the budget of a stage
 THREADS = 128
@@ -107,7 +109,7 @@ def _store_kernel(planes, order, variants, margin, first, y0, half_width, words)
 def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None):
     """Return the fine PackedLattice on the device; arguments as `sampling.draw_packed`. Of a tile only the rows count."""
     height, width, n = coarse.height, coarse.width, coarse.n_configurations
-    fine = empty(n, 3 * height, 3 * width, 3 * coarse.first_row, 3 * coarse.torus_height)
+    fine = empty_on_gpu(n, 3 * height, 3 * width, 3 * coarse.first_row, 3 * coarse.torus_height)
     (words, stream), (fine_words, _) = kernel_view(coarse.words), kernel_view(fine.words)
     margin = int(program.margins[0])
     band = tile[0] if tile is not None else max(1, BAND_BYTES // (10 * width) - 2 * margin)
@@ -163,29 +165,5 @@ def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None
             n_words = -(-half_width // 64)
             grid = -(-n_words // THREADS), 3 * n_rows, 2 * count
             _store_kernel[grid, THREADS, stream](planes, place, mine, margin, first, y0, half_width, fine_words)
-    refresh(fine_words, fine.width // 2, stream)
+    lattice_cuda.close(fine)
     return fine
-
-
-def unlike_the_cpu():
-    """Return why the sampler cannot be used on this GPU, or None: it fails, or draws other spins than the CPU's."""
-    from ising_rg.kernels import sampling
-    from ising_rg.spins import lattice
-
-    weights = np.zeros((1, 9, 9, 3, 3), np.int32)
-    for p in range(9):
-        weights[0, p, : p + 1] = np.arange(9 * p + 9).reshape(p + 1, 3, 3) * 37 % 101 - 30
-    limit = sampling.largest_sum(weights)
-    thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), limit)
-    program, key = (
-        sampling.program(weights, np.arange(9)[None], thresholds),
-        random_numbers.key(1, random_numbers.Purpose.RAW),
-    )
-    coarse = lattice.pack(np.ones((6, 140), np.int8))
-    try:
-        there = to_host(draw_packed(to_device(coarse), program, [0], key, 0, (4, 140)))
-        if not np.array_equal(lattice.unpack(there), lattice.unpack(sampling.draw_packed(coarse, program, [0], key))):
-            return "a lattice drawn on the GPU differs from the CPU's"
-    except Exception as error:  # a driver, a compiler or a runtime that fails: the message says which
-        return f"the sampler's CUDA kernels fail here ({type(error).__name__}: {error})".splitlines()[0]
-    return None

@@ -17,14 +17,16 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
-BLACK, WHITE = 0, 1
-_ONE = np.uint64(1)
-_SIXTY_THREE = np.uint64(63)
+ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+ONE = np.uint64(1)
+SHIFT63 = np.uint64(63)
 
 
 @dataclass
 class PackedLattice:
     """One or more configurations of H x L spins in the layout of this module; `words` uint64 (batch, 2, H + 2, W).
+
+    The words are in a numpy array, or on a GPU (`device_memory`): whatever is done with the lattice is done there.
 
     It may be a window: rows first_row ... first_row + H - 1 (modulo torus_height, both even) of a torus that is higher.
     Then random numbers are those of the rows' places on the torus, while neighbours are looked for in the window, closed on
@@ -48,6 +50,11 @@ class PackedLattice:
     @property
     def n_sites(self):
         return self.height * self.width
+
+    @property
+    def device(self) -> str:
+        """Where the words are: "cpu" or "cuda"."""
+        return "cpu" if isinstance(self.words, np.ndarray) else "cuda"
 
 
 def words_per_row(width):
@@ -101,6 +108,17 @@ def unpack(packed, out=None):
     return out
 
 
+def row_neighbour(here, previous, following, odd_row):
+    """Return the word of horizontal neighbours that is not `here`, of the other sublattice: for every compiler.
+
+    A site's two horizontal neighbours have index j and j - 1 in the other sublattice's row or, where `odd_row` is all
+    ones, j and j + 1; `here`, `previous`, `following` are the other sublattice's words at, before and after this one.
+    """
+    at_left = (here << ONE) | (previous >> SHIFT63)
+    at_right = (here >> ONE) | (following << SHIFT63)
+    return (at_right & odd_row) | (at_left & ~odd_row)
+
+
 def close(packed):
     """Write ghosts and halo rows of a PackedLattice whose rows were just written, in place."""
     _close(packed.words, packed.width // 2)
@@ -111,7 +129,7 @@ def refresh_top_bit(words, half_width, row):
     """Copy the last spin of `row` into the top bit of the row before, in place; `words` is one sublattice (H + 2, W)."""
     last_spin = words[row, (half_width - 1) // 64] >> np.uint64((half_width - 1) % 64)
     last_word = words.shape[1] - 1
-    words[row - 1, last_word] = (words[row - 1, last_word] & ~(_ONE << _SIXTY_THREE)) | (last_spin << _SIXTY_THREE)
+    words[row - 1, last_word] = (words[row - 1, last_word] & ~(ONE << SHIFT63)) | (last_spin << SHIFT63)
 
 
 @njit(cache=True)
@@ -121,9 +139,9 @@ def refresh_ghosts(words, half_width, first_row, last_row):
     The top bit of row first_row - 1 is left alone, so that bands of rows can be refreshed by different threads.
     """
     ghost_word, ghost_bit = half_width // 64, np.uint64(half_width % 64)
-    clear = ~(_ONE << ghost_bit)
+    clear = ~(ONE << ghost_bit)
     for row in range(first_row, last_row):
-        words[row, ghost_word] = (words[row, ghost_word] & clear) | ((words[row, 0] & _ONE) << ghost_bit)
+        words[row, ghost_word] = (words[row, ghost_word] & clear) | ((words[row, 0] & ONE) << ghost_bit)
         if row > first_row:
             refresh_top_bit(words, half_width, row)
 
@@ -168,5 +186,5 @@ def _unpack(words, spins):
             row = words[configuration, colour, y + 1]
             offset = (y + colour) & 1
             for j in range(width // 2):
-                bit = (row[j >> 6] >> np.uint64(j & 63)) & _ONE
+                bit = (row[j >> 6] >> np.uint64(j & 63)) & ONE
                 spins[configuration, y, 2 * j + offset] = np.int8(bit) * np.int8(2) - np.int8(1)

@@ -9,11 +9,11 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from ising_rg.spins import lattice
+from ising_rg.spins.lattice import ALL
 from ising_rg.theory import exact
-from ising_rg.updates import update_rule
-from ising_rg.updates.update_rule import ALL
 
-_row_neighbour = njit(inline="always")(update_rule.row_neighbour)
+_row_neighbour = njit(inline="always")(lattice.row_neighbour)
 
 
 def magnetization(spins):
@@ -198,10 +198,19 @@ def _pair_sums(spins, dx, dy):
 def packed_counts(packed, first_row=0, n_rows=None):
     """Return the counts of `observables_of_counts` of each configuration of a `lattice.PackedLattice`, int64 (batch, 3).
 
-    Of rows first_row ... and their neighbours; a window's last row has none below.
+    Of rows first_row ... and their neighbours, counted where the lattice is; a window's last row has none below.
     """
     last = packed.height if n_rows is None else first_row + n_rows
+    if packed.device == "cuda":
+        from ising_rg.spins import lattice_cuda  # slow to import, and of use on few machines
+
+        return lattice_cuda.packed_counts(packed, first_row, last)
     return _count_bits(packed.words, packed.width // 2, first_row, last)
+
+
+def packed_observables(packed):
+    """Return (m, c10, c11) of each configuration of a `lattice.PackedLattice`, float64 (batch,) each, counted from its bits."""
+    return observables_of_counts(packed_counts(packed), packed.n_sites)
 
 
 def observables_of_counts(counts, n_sites):
@@ -243,9 +252,9 @@ def _count_bits(words, half_width, first_row, last_row):
             antialigned += popcount((spins ^ white[at - n_words]) & used) + popcount(
                 (spins ^ white[at + n_words]) & used
             )
-            for colour_spins, lattice, odd in ((spins, black, odd_row), (here, white, ~odd_row)):
-                under = lattice[below + w]
-                under_beside = _row_neighbour(under, lattice[below + w - 1], lattice[below + w + 1], odd)
+            for colour_spins, sublattice, odd in ((spins, black, odd_row), (here, white, ~odd_row)):
+                under = sublattice[below + w]
+                under_beside = _row_neighbour(under, sublattice[below + w - 1], sublattice[below + w + 1], odd)
                 diagonal += popcount((colour_spins ^ under) & used) + popcount((colour_spins ^ under_beside) & used)
         counted = counts[configuration, y - first_row]
         counted[0], counted[1], counted[2] = up, antialigned, diagonal

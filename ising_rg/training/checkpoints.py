@@ -1,13 +1,17 @@
 """Work in steps that can be stopped, or killed, and taken up again: its state in one file, which is removed when all is done."""
 
+from __future__ import annotations
+
 import os
 import signal
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
 
-from ising_rg import storage
+from ising_rg import settings, storage
 from ising_rg.errors import UserError
+from ising_rg.processes import Processes
 
 
 class Checkpoint:
@@ -18,16 +22,16 @@ class Checkpoint:
 
     Args:
         path: the file, .pt.
-        settings: dict that decides the outcome.
+        deciding: dict of what decides the outcome.
         seconds: between two writes; what a kill loses.
-        processes: `processes.Processes`.
+        processes: that share the work.
 
     Raises:
         UserError: the file there is of work with other settings, or no checkpoint.
     """
 
-    def __init__(self, path, settings, seconds, processes):
-        self.path, self.settings, self.seconds, self.processes = path, settings, seconds, processes
+    def __init__(self, path: str, deciding: dict, seconds: float, processes: Processes):
+        self.path, self.deciding, self.seconds, self.processes = path, deciding, seconds, processes
         processes.agree("left-overs", lambda: storage.remove_leftovers(os.path.dirname(path) or "."))
         self.phases = {}
         if os.path.exists(path):
@@ -39,19 +43,11 @@ class Checkpoint:
         content = storage.load_pt(self.path)
         if not isinstance(content, dict) or not {"settings", "phases"} <= set(content):
             raise UserError(f"{self.path}: found no checkpoint of this script; remove it, or set CHECKPOINT_DIR")
-        there = content["settings"]
-        different = [
-            f"{name} = {there.get(name)} there, {value} now"
-            for name, value in self.settings.items()
-            if there.get(name) != value
-        ]
-        if different:
-            raise UserError(
-                f"{self.path} is of a run with other settings or data ({'; '.join(different)}); remove it, or set CHECKPOINT_DIR"
-            )
+        found = f"{self.path} is of a run with other settings or data"
+        settings.refuse_others(found, content["settings"], self.deciding, "remove it, or set CHECKPOINT_DIR")
         return content["phases"]
 
-    def run(self, phase, procedure, n_steps, after_step):
+    def run(self, phase: str, procedure, n_steps: int, after_step: Callable[[], None]) -> None:
         """Do one phase or go on with it; `after_step()` is called after each step, and first after those already done.
 
         Raises:
@@ -83,9 +79,9 @@ class Checkpoint:
     def _save(self, phase, procedure):
         self.phases[phase] = procedure.state()
         if self.processes.first:
-            storage.save_pt(self.path, {"settings": self.settings, "phases": self.phases})
+            storage.save_pt(self.path, {"settings": self.deciding, "phases": self.phases})
 
-    def remove(self):
+    def remove(self) -> None:
         """Forget everything: the work is complete."""
         if self.processes.first and os.path.exists(self.path):
             os.remove(self.path)

@@ -14,9 +14,10 @@ Source: Fortuin, Kasteleyn, Physica 57, 536 (1972).
 import numpy as np
 from numba import njit
 
+from ising_rg.spins.lattice import ALL, ONE, SHIFT63
 from ising_rg.updates import update_rule
 from ising_rg.updates.lazy_digits import compare_two, two_words
-from ising_rg.updates.update_rule import ALL, MAX_CALLS, ONE, SHIFT63
+from ising_rg.updates.update_rule import MAX_CALLS
 
 PREFIX_CALLS = 4  # calls drawn for every word, written out in _break_block
 BLOCK = 256  # words at a time: bonds and three buffers stay in a 32 KiB cache

@@ -13,8 +13,8 @@ Counter layout (docs/kernels.md): words 0 and 1 the number of 128 runs (64 bits)
 import numpy as np
 from numba import njit
 
+from ising_rg.spins.lattice import ALL, ONE, SHIFT63
 from ising_rg.updates.lazy_digits import two_words
-from ising_rg.updates.update_rule import ALL, ONE, SHIFT63
 
 SIGNED = np.uint64(2**31)  # runs are fewer
 _INDEX = SIGNED - ONE

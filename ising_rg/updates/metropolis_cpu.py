@@ -8,45 +8,68 @@ Counter layout (docs/kernels.md): word 0 and 1 the word's flat index in its subl
 word 2 = 2 sweep + colour, word 3 = 64 configuration + call.
 """
 
+from __future__ import annotations
+
+from typing import NamedTuple
+
 import numba
 import numpy as np
 from numba import njit, prange
 
-from ising_rg.spins import observables
-from ising_rg.spins.lattice import refresh_ghosts, refresh_halo_rows, refresh_top_bit
+from ising_rg.spins import lattice
+from ising_rg.spins.lattice import ALL, PackedLattice, refresh_ghosts, refresh_halo_rows, refresh_top_bit
 from ising_rg.updates import update_rule
 from ising_rg.updates.lazy_digits import compare_two, two_words
-from ising_rg.updates.update_rule import ALL, MAX_CALLS
+from ising_rg.updates.update_rule import MAX_CALLS
 
 PREFIX_CALLS = 4  # calls drawn for every word, written out in _update_block
 BLOCK = 256  # words: four buffers of 2 KiB stay in a 32 KiB cache
 _MIN_BAND_WORDS = 512  # smaller bands cost more in waking a thread than they save (2.6 GHz Zen 4: ~5 us a barrier)
 _ZERO = np.uint64(0)
 
-_row_neighbour = njit(inline="always")(update_rule.row_neighbour)
+_row_neighbour = njit(inline="always")(lattice.row_neighbour)
 _count_antialigned = njit(inline="always")(update_rule.count_antialigned)
 
 
+class Law(NamedTuple):
+    """What every site is updated by.
+
+    Attributes:
+        key0, key1: uint64, the key of the random numbers.
+        digits: uint64 (2, 64), the thresholds (`update_rule.thresholds`).
+        invert: uint64, the mask that inverts neighbours if beta is negative.
+    """
+
+    key0: int
+    key1: int
+    digits: np.ndarray
+    invert: int
+
+
 @njit(cache=True)
-def _update_block(
-    spins, up, down, here, before, after, odd_row, invert, index, half_sweep, configuration, key, digits, one, aligned
-):
-    """Update a block of words as far as the first 2 PREFIX_CALLS digits decide; one[k], aligned[k] tell the undecided sites."""
-    a, b = digits[0], digits[1]
+def _update_block(spins, neighbours, odd_row, index, counter, law, one, aligned):
+    """Update a block of words as far as the first 2 PREFIX_CALLS digits decide; one[k], aligned[k] tell the undecided sites.
+
+    neighbours: the words of the other sublattice above, below, at, before and after those of `spins`. counter: words 2 and 3
+    of the random numbers' counter for call 0.
+    """
+    up, down, here, before, after = neighbours
+    a, b, key, invert = law.digits[0], law.digits[1], (law.key0, law.key1), law.invert
+    half_sweep, call_0 = counter
     a0, a1, a2, a3, a4, a5, a6, a7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
     b0, b1, b2, b3, b4, b5, b6, b7 = b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]
     for k in range(spins.size):
-        place = index + np.uint64(k)
-        high, low = two_words(place, half_sweep, configuration | np.uint64(3), key)
+        word = index + np.uint64(k)
+        high, low = two_words(word, half_sweep, call_0 | np.uint64(3), key)
         less_1, equal_1 = compare_two(high, low, a6, a7, _ZERO, ALL)
         less_2, equal_2 = compare_two(high, low, b6, b7, _ZERO, ALL)
-        high, low = two_words(place, half_sweep, configuration | np.uint64(2), key)
+        high, low = two_words(word, half_sweep, call_0 | np.uint64(2), key)
         less_1, equal_1 = compare_two(high, low, a4, a5, less_1, equal_1)
         less_2, equal_2 = compare_two(high, low, b4, b5, less_2, equal_2)
-        high, low = two_words(place, half_sweep, configuration | np.uint64(1), key)
+        high, low = two_words(word, half_sweep, call_0 | np.uint64(1), key)
         less_1, equal_1 = compare_two(high, low, a2, a3, less_1, equal_1)
         less_2, equal_2 = compare_two(high, low, b2, b3, less_2, equal_2)
-        high, low = two_words(place, half_sweep, configuration, key)
+        high, low = two_words(word, half_sweep, call_0, key)
         less_1, equal_1 = compare_two(high, low, a0, a1, less_1, equal_1)
         less_2, equal_2 = compare_two(high, low, b0, b1, less_2, equal_2)
         beside = _row_neighbour(here[k], before[k], after[k], odd_row[k])
@@ -57,23 +80,20 @@ def _update_block(
 
 
 @njit(cache=True)
-def _finish_block(spins, index, half_sweep, configuration, key, digits, one, aligned, accepted, places):
+def _finish_block(spins, index, counter, law, one, aligned, accepted, undecided):
     """Draw on for the words with undecided sites, packed together, two digits at a time until none is left."""
+    (half_sweep, call_0), key = counter, (law.key0, law.key1)
     n = 0
     for k in range(spins.size):  # without a branch: one word in five is undecided, which no processor can predict
-        places[n], one[n], aligned[n] = np.uint64(k), one[k], aligned[k]
+        undecided[n], one[n], aligned[n] = np.uint64(k), one[k], aligned[k]
         n += (one[n] | aligned[n]) != _ZERO
     for call in range(PREFIX_CALLS, MAX_CALLS):
         if n == 0:
             return
-        a_high, a_low, b_high, b_low = (
-            digits[0, 2 * call],
-            digits[0, 2 * call + 1],
-            digits[1, 2 * call],
-            digits[1, 2 * call + 1],
-        )
+        a_high, a_low = law.digits[0, 2 * call], law.digits[0, 2 * call + 1]
+        b_high, b_low = law.digits[1, 2 * call], law.digits[1, 2 * call + 1]
         for i in range(n):
-            high, low = two_words(index + places[i], half_sweep, configuration | np.uint64(call), key)
+            high, low = two_words(index + undecided[i], half_sweep, call_0 | np.uint64(call), key)
             less_1, equal_1 = compare_two(high, low, a_high, a_low, _ZERO, ALL)
             less_2, equal_2 = compare_two(high, low, b_high, b_low, _ZERO, ALL)
             accepted[i] = (one[i] & less_1) | (aligned[i] & less_2)
@@ -81,80 +101,45 @@ def _finish_block(spins, index, half_sweep, configuration, key, digits, one, ali
             aligned[i] &= equal_2
         left = 0
         for i in range(n):
-            spins[places[i]] ^= accepted[i]
-            places[left], one[left], aligned[left] = places[i], one[i], aligned[i]
+            spins[undecided[i]] ^= accepted[i]
+            undecided[left], one[left], aligned[left] = undecided[i], one[i], aligned[i]
             left += (one[left] | aligned[left]) != _ZERO
         n = left
     for i in range(n):
-        spins[places[i]] ^= one[i] | aligned[i]  # u = p in all 64 digits: u <= p
+        spins[undecided[i]] ^= one[i] | aligned[i]  # u = p in all 64 digits: u <= p
 
 
 @njit(cache=True)
-def _update_rows(
-    words, other_words, odd_rows, invert, first_row, last_row, place, half_sweep, configuration, key, digits
-):
-    """Update rows first_row <= row < last_row (halo not counted) of one sublattice (H + 2, W), in place.
+def _update_rows(words, other_words, odd_rows, rows, torus, counter, law):
+    """Update rows rows[0] <= row < rows[1] (halo not counted) of one sublattice (H + 2, W), in place.
 
-    place: (row of the torus that row 0 is, rows of the torus); see `lattice.PackedLattice`.
+    torus: (row of the torus that row 0 is, rows of the torus); see `lattice.PackedLattice`.
     """
-    while first_row < last_row:  # once, or twice if the torus ends between
-        torus_row = (place[0] + first_row) % place[1]
-        end = min(last_row, first_row + place[1] - torus_row)
-        _update_rows_in_order(
-            words,
-            other_words,
-            odd_rows,
-            invert,
-            first_row,
-            end,
-            torus_row - first_row,
-            half_sweep,
-            configuration,
-            key,
-            digits,
-        )
-        first_row = end
+    first, last = rows
+    while first < last:  # once, or twice if the torus ends between
+        torus_row = (torus[0] + first) % torus[1]
+        end = min(last, first + torus[1] - torus_row)
+        _update_rows_in_order(words, other_words, odd_rows, (first, end), torus_row - first, counter, law)
+        first = end
 
 
 @njit(cache=True)
-def _update_rows_in_order(
-    words, other_words, odd_rows, invert, first_row, last_row, shift, half_sweep, configuration, key, digits
-):
-    """Update rows first_row <= row < last_row, which are rows first_row + shift ... of the torus."""
+def _update_rows_in_order(words, other_words, odd_rows, rows, shift, counter, law):
+    """Update rows rows[0] <= row < rows[1], which are rows rows[0] + shift ... of the torus."""
     width = words.shape[1]
     mine, other = words.reshape(-1), other_words.reshape(-1)
-    one, aligned, accepted, places = (
-        np.empty(BLOCK, np.uint64),
-        np.empty(BLOCK, np.uint64),
-        np.empty(BLOCK, np.uint64),
-        np.empty(BLOCK, np.uint64),
-    )
-    for start in range(first_row * width, last_row * width, BLOCK):
-        n_words = min(BLOCK, last_row * width - start)
+    one, aligned = np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64)
+    accepted, undecided = np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64)
+    for start in range(rows[0] * width, rows[1] * width, BLOCK):
+        n_words = min(BLOCK, rows[1] * width - start)
         at = start + width
         # Slices rather than offset indices: LLVM vectorizes only loops whose indices it can prove not to wrap around.
         spins, here = mine[at : at + n_words], other[at : at + n_words]
         up, down = other[at - width : at - width + n_words], other[at + width : at + width + n_words]
         before, after = other[at - 1 : at - 1 + n_words], other[at + 1 : at + 1 + n_words]
         odd_row, index = odd_rows[start % (2 * width) :], np.uint64(start + shift * width)
-        _update_block(
-            spins,
-            up,
-            down,
-            here,
-            before,
-            after,
-            odd_row,
-            invert,
-            index,
-            half_sweep,
-            configuration,
-            key,
-            digits,
-            one,
-            aligned,
-        )
-        _finish_block(spins, index, half_sweep, configuration, key, digits, one, aligned, accepted, places)
+        _update_block(spins, (up, down, here, before, after), odd_row, index, counter, law, one, aligned)
+        _finish_block(spins, index, counter, law, one, aligned, accepted, undecided)
 
 
 @njit(cache=True)
@@ -167,87 +152,49 @@ def _row_parity_masks(width):
     return masks
 
 
-@njit(cache=True)
-def _sweep_one(words, colour_masks, half_width, invert, place, first_sweep, n_sweeps, configuration, key, digits):
-    height = words.shape[1] - 2
-    for half in range(2 * first_sweep, 2 * (first_sweep + n_sweeps)):
-        colour = half & 1
-        mine = words[colour]
-        _update_rows(
-            mine,
-            words[1 - colour],
-            colour_masks[colour],
-            invert,
-            0,
-            height,
-            place,
-            np.uint64(half),
-            configuration,
-            key,
-            digits,
-        )
-        refresh_ghosts(mine, half_width, 1, height + 1)
-        refresh_halo_rows(mine, half_width)
-
-
 @njit(parallel=True, cache=True)
-def _sweep_batch(words, half_width, invert, place, first_sweep, n_sweeps, first_configuration, key, digits):
+def _sweep_batch(words, half_width, torus, half_sweeps, first_configuration, law):
     """Sweep the configurations of `words` (batch, 2, H + 2, W), each by one thread."""
+    height = words.shape[2] - 2
     masks = _row_parity_masks(words.shape[3])
     for index in prange(words.shape[0]):
         configuration = np.uint64((first_configuration + index) << 6)
-        _sweep_one(words[index], masks, half_width, invert, place, first_sweep, n_sweeps, configuration, key, digits)
+        for half in range(half_sweeps[0], half_sweeps[1]):
+            colour = half & 1
+            mine, other = words[index, colour], words[index, 1 - colour]
+            _update_rows(mine, other, masks[colour], (0, height), torus, (np.uint64(half), configuration), law)
+            refresh_ghosts(mine, half_width, 1, height + 1)
+            refresh_halo_rows(mine, half_width)
 
 
 @njit(parallel=True, cache=True)
-def _sweep_banded(words, half_width, invert, place, first_sweep, n_sweeps, first_configuration, key, digits, n_bands):
+def _sweep_banded(words, half_width, torus, half_sweeps, configuration, law, n_bands):
     """Sweep one configuration (2, H + 2, W), its rows shared out among threads in `n_bands` bands."""
     height = words.shape[1] - 2
     masks = _row_parity_masks(words.shape[2])
-    configuration = np.uint64(first_configuration << 6)
-    for half in range(2 * first_sweep, 2 * (first_sweep + n_sweeps)):
-        colour = half & 1
+    for half in range(half_sweeps[0], half_sweeps[1]):
+        colour, counter = half & 1, (np.uint64(half), np.uint64(configuration << 6))
         mine, other = words[colour], words[1 - colour]
         for band in prange(n_bands):
             first, last = band * height // n_bands, (band + 1) * height // n_bands
-            _update_rows(
-                mine, other, masks[colour], invert, first, last, place, np.uint64(half), configuration, key, digits
-            )
+            _update_rows(mine, other, masks[colour], (first, last), torus, counter, law)
             refresh_ghosts(mine, half_width, first + 1, last + 1)
         for band in range(1, n_bands):
             refresh_top_bit(mine, half_width, band * height // n_bands + 1)
         refresh_halo_rows(mine, half_width)
 
 
-def to_device(packed):
-    """Return `packed` itself: the CPU works in the host's memory."""
-    return packed
-
-
-to_host = to_device
-packed_counts = observables.packed_counts
-
-
-def sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration):
+def sweep(
+    packed: PackedLattice, beta: float, n_sweeps: int, key: tuple, first_sweep: int, first_configuration: int
+) -> None:
     """Run sweeps on a `lattice.PackedLattice`, in place; arguments as `metropolis.sweep_packed`, checked there."""
-    words, half_width, place = packed.words, packed.width // 2, (packed.first_row, packed.torus_height)
-    invert = ALL if beta < 0 else _ZERO
-    digits = update_rule.thresholds(beta)
+    words, half_width, torus = packed.words, packed.width // 2, (packed.first_row, packed.torus_height)
+    law = Law(*key, update_rule.thresholds(beta), ALL if beta < 0 else _ZERO)
+    half_sweeps = 2 * first_sweep, 2 * (first_sweep + n_sweeps)
     n_threads = numba.get_num_threads()
     n_bands = min(n_threads, packed.height, words[0, 0].size // _MIN_BAND_WORDS)
     if packed.n_configurations >= n_threads or n_bands < 2:
-        _sweep_batch(words, half_width, invert, place, first_sweep, n_sweeps, first_configuration, key, digits)
+        _sweep_batch(words, half_width, torus, half_sweeps, first_configuration, law)
         return
     for index in range(packed.n_configurations):
-        _sweep_banded(
-            words[index],
-            half_width,
-            invert,
-            place,
-            first_sweep,
-            n_sweeps,
-            first_configuration + index,
-            key,
-            digits,
-            n_bands,
-        )
+        _sweep_banded(words[index], half_width, torus, half_sweeps, first_configuration + index, law, n_bands)

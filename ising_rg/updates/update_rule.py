@@ -19,14 +19,12 @@ import math
 
 import numpy as np
 
+from ising_rg.spins.lattice import ALL
+
 MAX_CALLS = 32  # 64 digits
 
-ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-ONE = np.uint64(1)
-SHIFT63 = np.uint64(63)
 
-
-def integer_thresholds(beta):
+def integer_thresholds(beta: float) -> tuple[int, int]:
     """Return p1 and p2 as integers below 2^64: u <= p with probability (integer + 1) / 2^64.
 
     p = 1 (beta = 0) and the float's own 53 bits are represented exactly.
@@ -34,7 +32,7 @@ def integer_thresholds(beta):
     return tuple(max(math.ceil(math.ldexp(math.exp(-exponent * abs(beta)), 64)), 1) - 1 for exponent in (4, 8))
 
 
-def thresholds(beta):
+def thresholds(beta: float) -> np.ndarray:
     """Return the digits of p1 and p2 as masks, uint64 (2, 64): [i, k] is all ones if digit k of p_(i+1) is 1, k = 0 the highest."""
     digits = [[threshold >> (63 - digit) & 1 for digit in range(64)] for threshold in integer_thresholds(beta)]
     return np.where(digits, ALL, np.uint64(0))
@@ -48,17 +46,6 @@ def less_than_from_the_low_end(random, threshold, less):
 def still_equal(random, threshold, equal):
     """Return, per bit, whether the digits compared so far (`equal`) and this one are those of the threshold."""
     return equal & ~(random ^ threshold)
-
-
-def row_neighbour(here, previous, following, odd_row):
-    """Return the word of horizontal neighbours that is not `here`, of the other sublattice.
-
-    A site's two horizontal neighbours have index j and j - 1 in the other sublattice's row or, where `odd_row` is all
-    ones, j and j + 1; `here`, `previous`, `following` are the other sublattice's words at, before and after this one.
-    """
-    at_left = (here << ONE) | (previous >> SHIFT63)
-    at_right = (here >> ONE) | (following << SHIFT63)
-    return (at_right & odd_row) | (at_left & ~odd_row)
 
 
 def count_antialigned(spins, up, down, here, beside):

@@ -238,7 +238,7 @@ def test_other_settings_are_refused_and_damage_is_mended(undisturbed, tmp_path):
     log.unlink()
     process = children.start("fast_generating_multi_stage", [*grow(folder), "--seed=2"], log)
     process.join()
-    assert process.exitcode == 2 and "SEED 1 there, 2 now" in log.read_text()
+    assert process.exitcode == 2 and "SEED = 1 there, 2 now" in log.read_text()
     (part,) = [path for path in folder.glob("*.part") if manifest_stage(folder) in path.name]
     with open(part, "r+b") as file:  # the whole file: whichever bands are done, they are damaged
         content = file.read()

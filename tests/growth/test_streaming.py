@@ -10,7 +10,7 @@ from ising_rg.checks import comparison
 from ising_rg.errors import UserError
 from ising_rg.growth import streaming, upsampling
 from ising_rg.kernels import models
-from ising_rg.spins import bitmaps, lattice, observables
+from ising_rg.spins import bitmaps, lattice
 from ising_rg.spins.bitfile import BitFile
 from ising_rg.theory import exact
 
@@ -35,16 +35,14 @@ def timings():
 def test_bands_give_the_bits_and_counts_of_the_whole(tmp_path, bands, L):
     kernel, spins = models.load("models/conditional_k5_s3.pt"), random_spins(L)
     bands = bands if L == 80 else [*bands, (80, 46)]
-    raw_counts = []
-    whole = upsampling.grow(
-        lattice.pack(spins), kernel, BETA, 3, 9, 4, on_raw=lambda raw: raw_counts.append(observables.packed_counts(raw))
-    )
-    storage.save_bitmap(str(tmp_path / "whole.npy"), bitmaps.from_packed(whole), {}, "bits")
+    stage = upsampling.Stage(kernel, BETA, 3, seed=9)
+    raw, refined = upsampling.grow(lattice.pack(spins), stage, 4)
+    storage.save_bitmap(str(tmp_path / "whole.npy"), bitmaps.from_packed(refined.packed), {}, "bits")
     coarse, fine = save(str(tmp_path / "coarse.npy"), spins), BitFile.create(str(tmp_path / "fine.npy"), 3 * L)
-    done = [streaming.grow_band(coarse, fine, *band, kernel, BETA, 3, 9, 4, "cpu", timings()) for band in bands]
+    done = [streaming.grow_band(coarse, fine, band, stage, 4, timings()) for band in bands]
     assert (tmp_path / "fine.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
-    assert np.array_equal(sum(np.array(band.raw) for band in done), raw_counts[0][0])
-    assert np.array_equal(sum(np.array(band.refined) for band in done), observables.packed_counts(whole)[0])
+    assert np.array_equal(sum(np.array(band.raw) for band in done), raw.counts[0])
+    assert np.array_equal(sum(np.array(band.refined) for band in done), refined.counts[0])
     for band in done:
         assert fine.checksum(3 * band.first, 3 * band.n) == band.crc32
 

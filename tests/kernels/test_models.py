@@ -165,24 +165,6 @@ def test_foreign_weight_files_are_refused(tmp_path):
         models.load_rule(CONDITIONAL)
 
 
-def test_one_stage_of_the_shipped_kernel():
-    """64 -> 192, 100 configurations: c10 raw within 0.5 % and refined within 0.15 % of exact, beyond 4.5 standard errors.
-
-    Errors: those of c10 at the ensemble's exact <m^2>. The stage gain 3^(-1/8) within 0.0015 beyond 4.5 errors.
-    """
-    seeds = swendsen_wang.sample(64, BETA, 100, seed=12)
-    raw = []
-    refined = upsampling.upsample(
-        seeds, models.load(CONDITIONAL), BETA, 5, seed=13, on_raw=lambda fine: raw.append(fine.copy())
-    )
-    for fine, tolerance in ((raw[0], 0.005), (refined, 0.0015)):
-        m = observables.magnetization(fine)
-        mean, error = observables.mean_at_exact_m2(observables.c10(fine), m, 192)
-        assert abs(mean / exact.torus_c10(192) - 1) < tolerance + 4.5 * error / mean
-        gain, gain_error = observables.stage_gain(m, observables.magnetization(seeds))
-        assert abs(gain - exact.STAGE_GAIN) < 0.0015 + 4.5 * gain_error
-
-
 def test_upsample_is_kernel_then_sweeps():
     kernel, coarse = random_conditional(3), random_spins((2, 6, 6))
     expected = kernel.sample(coarse, 7, 3)

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -107,22 +106,6 @@ def test_trained_weights_generate(pipeline, tmp_path):
         succeed(*MULTI, f"--kernel_file={pipeline}/{kernel}.pt", f"--output_dir={tmp_path}", "--pictures=false")
     assert set(torch.load(f"{pipeline}/independent.pt", weights_only=True)) == {"proj.weight", "w1", "A"}
     assert not os.listdir(f"{pipeline}/check")
-
-
-def test_collecting_goes_on_after_a_kill(pipeline, tmp_path):
-    """Killed as soon as the second sample is there, with a half-written file left, it ends with the same samples."""
-    command = [sys.executable, os.path.join(ROOT, COLLECT[0]), *COLLECT[1:], f"--save_dir={tmp_path}"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "sample_0001.json").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    for path in glob.glob(f"{tmp_path}/sample_000[2-4]*"):
-        os.remove(path)
-    (tmp_path / "sample_0002.npy").write_bytes(b"half")
-    assert "going on" in succeed(*COLLECT, f"--save_dir={tmp_path}")
-    assert_same_arrays(arrays(tmp_path), arrays(f"{pipeline}/samples"))
 
 
 def test_more_samples_extend_the_chain_and_other_settings_are_refused(pipeline, tmp_path):

@@ -13,35 +13,42 @@ from tests.children import ROOT
 
 SAMPLING = """
 import numpy as np
-from ising_rg import kernels, lattice, metropolis, metropolis_cuda, sampling, sampling_cuda, upsampling
+from ising_rg.growth import upsampling
+from ising_rg.kernels import models, sampling_cuda
+from ising_rg.spins import lattice
+from ising_rg.spins.device_memory import to_device, to_host
+def grow(start, kernel, n_sweeps, device):
+    stage = upsampling.Stage(kernel, 0.44, n_sweeps, 5, device)
+    raw, refined = upsampling.grow(to_device(start, device), stage, 7)
+    assert refined.packed.device == device
+    return to_host(refined.packed), refined.counts
 sampling_cuda.THREADS = 8  # the simulator starts a thread of the operating system for each
 conditional, independent = "models/conditional_k5_s3.pt", "models/full_conn_proj_k9_s3_2048_26_2_3.pt"
 for file, cases in ((conditional, (((2, 6, 4), 4), ((1, 4, 66), None))), (independent, (((2, 4, 4), 3),))):
-    kernel = kernels.load(file)
+    kernel = models.load(file)
     for shape, rows in cases:
         start = (2 * np.random.default_rng(1).integers(0, 2, shape) - 1).astype(np.int8)
-        expected = upsampling.grow(lattice.pack(start), kernel, 0.44, 0, 5, 7)
         sampling_cuda.BAND_BYTES = 2**27 if rows is None else 10 * shape[2] * (rows + 2 * 15)
-        there = metropolis.to_device(lattice.pack(start), "cuda")
-        fine = upsampling.grow(there, kernel, 0.44, 0, 5, 7, "cuda")
-        found = metropolis.to_host(fine, "cuda")
-        assert np.array_equal(lattice.unpack(found), lattice.unpack(expected)), (file, shape, rows)
-        again = metropolis.to_host(upsampling.grow(there, kernel, 0.44, 1, 5, 7, "cuda"), "cuda")
-        refined = upsampling.grow(lattice.pack(start), kernel, 0.44, 1, 5, 7)
-        assert np.array_equal(lattice.unpack(again), lattice.unpack(refined))
+        for n_sweeps in (0, 1):
+            found, counts = grow(lattice.pack(start), kernel, n_sweeps, "cuda")
+            expected, counted = grow(lattice.pack(start), kernel, n_sweeps, "cpu")
+            assert np.array_equal(lattice.unpack(found), lattice.unpack(expected)), (file, shape, rows)
+            assert np.array_equal(counts, counted)
 here = lattice.pack(np.ones((6, 4), np.int8))
 here.first_row, here.torus_height = 6, 10  # a window across the last row of its torus
-there = upsampling.grow(metropolis.to_device(here, "cuda"), kernels.load(conditional), 0.44, 1, 5, 7, "cuda")
-expected = upsampling.grow(here, kernels.load(conditional), 0.44, 1, 5, 7)
+(there, _), (expected, _) = (grow(here, models.load(conditional), 1, device) for device in ("cuda", "cpu"))
 assert (there.first_row, there.torus_height) == (18, 30)
-assert np.array_equal(lattice.unpack(metropolis.to_host(there, "cuda")), lattice.unpack(expected))
+assert np.array_equal(lattice.unpack(there), lattice.unpack(expected))
 print("identical")
 """
 
 PROGRAM = """
 import numpy as np
-from ising_rg import lattice, metropolis, metropolis_cuda
-assert metropolis_cuda.unavailable() is None, metropolis_cuda.unavailable()
+from ising_rg import devices
+from ising_rg.spins import lattice, observables
+from ising_rg.spins.device_memory import to_device, to_host
+from ising_rg.updates import metropolis, metropolis_cuda
+assert devices.growth_obstacle() is None, devices.growth_obstacle()
 launched = []
 for name in ("_small_kernel", "_half_sweep_kernel"):
     kernel = getattr(metropolis_cuda, name)
@@ -56,26 +63,27 @@ for small_words, expected in ((4096, "_small_kernel"), (0, "_half_sweep_kernel")
     metropolis_cuda.SMALL_WORDS = small_words
     for shape, beta in (((2, 4, 4), 0.44), ((6, 126), 0.44), ((4, 130), -0.3), ((2, 10, 8), 0.0)):
         start = (2 * np.random.default_rng(1).integers(0, 2, shape) - 1).astype(np.int8)
-        on_cpu, on_cuda = start.copy(), start.copy()
-        metropolis.sweep(on_cpu, beta, 3, 5, 2, "cpu", 7)
-        metropolis.sweep(on_cuda, beta, 3, 5, 2, "cuda", 7)
-        assert np.array_equal(on_cpu, on_cuda), (shape, beta, expected)
-        packed = metropolis.to_device(lattice.pack(start), "cuda")  # resident between calls
+        on_cpu, at_once = start.copy(), to_device(lattice.pack(start), "cuda")
+        metropolis.sweep(on_cpu, beta, 3, 5, 2, 7)
+        metropolis.sweep_packed(at_once, beta, 3, 5, 2, 7)
+        assert np.array_equal(lattice.unpack(to_host(at_once)).reshape(shape), on_cpu), (shape, beta, expected)
+        packed = to_device(lattice.pack(start), "cuda")  # resident between calls
         for sweep in (2, 3, 4):
-            metropolis.sweep_packed(packed, beta, 1, 5, sweep, "cuda", 7)
-        counted = metropolis.packed_observables(packed, "cuda")
-        expected_counts = metropolis.packed_observables(lattice.pack(on_cpu))
+            metropolis.sweep_packed(packed, beta, 1, 5, sweep, 7)
+        assert packed.device == "cuda"
+        counted = observables.packed_observables(packed)
+        expected_counts = observables.packed_observables(lattice.pack(on_cpu))
         assert np.array_equal(counted, expected_counts), (shape, counted, expected_counts)
-        again = lattice.unpack(metropolis.to_host(packed, "cuda"))
+        again = lattice.unpack(to_host(packed))
         assert np.array_equal(again.reshape(shape), on_cpu), (shape, beta, expected)
         assert launched[-1] == expected
         window = lattice.pack(start)
         window.first_row, window.torus_height = 8, 8 + window.height // 2 // 2 * 2  # the torus ends within it
-        there = metropolis.to_device(window, "cuda")
-        for packed, device in ((window, "cpu"), (there, "cuda")):
-            metropolis.sweep_packed(packed, beta, 2, 5, 2, device, 7)
-        assert np.array_equal(lattice.unpack(metropolis.to_host(there, "cuda")), lattice.unpack(window)), shape
-        counts = [metropolis.packed_counts(packed, 1, 2, device) for packed, device in ((window, "cpu"), (there, "cuda"))]
+        there = to_device(window, "cuda")
+        for packed in (window, there):
+            metropolis.sweep_packed(packed, beta, 2, 5, 2, 7)
+        assert np.array_equal(lattice.unpack(to_host(there)), lattice.unpack(window)), shape
+        counts = [observables.packed_counts(packed, 1, 2) for packed in (window, there)]
         assert np.array_equal(*counts)
 print("identical")
 """
@@ -90,11 +98,12 @@ def test_cuda_kernels_give_the_bits_of_the_cpu(program):
 
 def test_a_missing_gpu_is_said():
     """Without a GPU and without the simulator the reason is one line, and sweep() on "cuda" is not reached silently."""
-    from ising_rg.updates import metropolis_cuda
+    from ising_rg import devices
+    from ising_rg.spins import device_memory
 
-    if metropolis_cuda.simulated():
+    if device_memory.simulated():
         pytest.skip("the simulator is on")
-    reason = metropolis_cuda.unavailable()
+    reason = devices.sweep_obstacle()
     if reason is None:
         pytest.skip("a GPU is here")
     assert "\n" not in reason and ("GPU" in reason or "numba-cuda" in reason)
