@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ising_rg import folders, settings, storage
 from ising_rg.errors import UserError
+from ising_rg.spins import configurations
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -41,7 +42,7 @@ def main(s):
         )
 
     beta = common_beta(samples)
-    L = len(storage.load_spins(samples[0]))
+    L = len(configurations.load_spins(samples[0]))
     n_largest = len(groups[0])
     settings.check_memory(
         n_largest * L * L, f"a batch of {n_largest} samples of {L} x {L}", "choose fewer SAMPLES_PER_BATCH"
@@ -49,7 +50,7 @@ def main(s):
     for target, group in zip(targets, tqdm(groups, desc="batches", leave=False, disable=None), strict=True):
         batch = np.empty((len(group), L, L), np.int8)
         for spins, path in zip(batch, group, strict=True):
-            sample = storage.load_spins(path)
+            sample = configurations.load_spins(path)
             if len(sample) != L:
                 raise UserError(
                     f"{path}: found {len(sample)} x {len(sample)}, needed {L} x {L} like {samples[0]}; batches hold one size"

@@ -25,7 +25,7 @@ from ising_rg import folders, pictures, reports, settings, storage
 from ising_rg.checks import clusters, comparison
 from ising_rg.checks.curves import CheckCurves
 from ising_rg.errors import UserError
-from ising_rg.spins import bitmaps, spin_files
+from ising_rg.spins import bitmaps, configurations
 from ising_rg.theory import exact
 
 # fmt: off
@@ -49,7 +49,7 @@ def main(s):
     if s.KERNEL_FILE:
         measure_kernel(s)
         return
-    paths = spin_files.find(s.INPUT)
+    paths = configurations.find(s.INPUT)
     folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
     critical = exact.is_critical(s.BETA)
@@ -145,7 +145,7 @@ def check_all(s, paths, critical):
     bar = tqdm(paths, desc="checking", unit="file", leave=False, disable=None)
     for path in bar:
         warn_about_beta(s, path)
-        for name, bitmap in storage.open_configurations(path):
+        for name, bitmap in configurations.open_configurations(path):
             if bitmap.width % 2 or bitmap.width < 4:
                 raise UserError(f"{name}: found {bitmap.width} x {bitmap.width}, needed an even size of at least 4")
             result = comparison.configuration(bitmap, s.BETA, n_expected)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ising_rg import devices, folders, processes, random_numbers, reports, settings, storage
 from ising_rg.errors import UserError
 from ising_rg.random_numbers import Purpose
-from ising_rg.spins import lattice
+from ising_rg.spins import configurations, lattice
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis, swendsen_wang
@@ -136,7 +136,7 @@ def continue_chain(s, numbers, seed):
     if n_done == 0:
         return 0, swendsen_wang.hot_start((1, s.LATTICE_SIZE, s.LATTICE_SIZE), seed)[0]
     last = sample_path(s, numbers[n_done - 1])
-    spins = storage.load_spins(last)
+    spins = configurations.load_spins(last)
     if len(spins) != s.LATTICE_SIZE:
         raise UserError(
             f"{last}: found {len(spins)} x {len(spins)}, needed {s.LATTICE_SIZE}; remove it and its JSON to have it made again"

@@ -19,7 +19,7 @@ from ising_rg import devices, folders, pictures, reports, settings, storage
 from ising_rg.errors import UserError
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models
-from ising_rg.spins import bitmaps, lattice, observables
+from ising_rg.spins import bitmaps, configurations, lattice, observables
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis, swendsen_wang
@@ -93,7 +93,7 @@ def check(s):
 def generate(s, kernel, device):
     """Return the five configurations by name, int8 (L, L) each, the seed first."""
     if s.SEED_FILE:
-        seed = storage.load_spins(s.SEED_FILE)
+        seed = configurations.load_spins(s.SEED_FILE)
         if len(seed) % 2 or len(seed) < 4:
             raise UserError(f"{s.SEED_FILE}: found {len(seed)} x {len(seed)}, needed an even size of at least 4")
         settings.check_memory(60 * len(seed) ** 2, f"a stage to {3 * len(seed)} x {3 * len(seed)} and four copies")

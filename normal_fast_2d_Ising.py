@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ising_rg import devices, folders, pictures, reports, settings, storage
 from ising_rg.checks import comparison
 from ising_rg.errors import UserError
-from ising_rg.spins import bitmaps, lattice, observables
+from ising_rg.spins import bitmaps, configurations, counting, lattice, observables
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis, swendsen_wang
@@ -84,7 +84,7 @@ def check(s):
 def start_spins(s):
     """Return the spins to start from, int8 (L, L)."""
     if s.START_FILE:
-        spins = storage.load_spins(s.START_FILE)
+        spins = configurations.load_spins(s.START_FILE)
         if len(spins) % 2 or len(spins) < 4:
             raise UserError(f"{s.START_FILE}: found {len(spins)} x {len(spins)}, needed an even size of at least 4")
         return spins
@@ -115,7 +115,7 @@ def metropolis_steps(s, spins, device):
     packed = to_device(lattice.pack(spins), device)
 
     def observe():
-        m, c10, _ = observables.packed_observables(packed)
+        m, c10, _ = counting.packed_observables(packed)
         return float(m[0]), float(c10[0])
 
     return (

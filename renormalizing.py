@@ -22,7 +22,7 @@ from tqdm import tqdm
 from ising_rg import folders, pictures, reports, settings, storage
 from ising_rg.errors import UserError
 from ising_rg.renormalization import blocking, exponents, flow
-from ising_rg.spins import spin_files
+from ising_rg.spins import configurations
 from ising_rg.theory import exact, temperature
 
 # fmt: off
@@ -71,8 +71,8 @@ def main(s):
 def read(pattern):
     """Return (names, lattices) of the configurations of a file, folder or pattern: those of the largest size."""
     found = {}
-    for path in spin_files.find(pattern):
-        for name, lattice in storage.open_configurations(path):
+    for path in configurations.find(pattern):
+        for name, lattice in configurations.open_configurations(path):
             found.setdefault(lattice.width, []).append((name, lattice))
     L = max(found)
     if len(found) > 1:
@@ -143,7 +143,7 @@ def save(s, names, lattices, level, beta):
     for number, (name, lattice) in enumerate(zip(names, lattices, strict=True)):
         path = os.path.join(s.OUTPUT_DIR, f"spins_{number:04d}_level{level}_L{L}.npy")
         about = settings.provenance(s, L=L, beta=beta, seed=s.SEED, level=level, source=name)
-        storage.save_bitmap(path, lattice, about, file_format)
+        configurations.save_bitmap(path, lattice, about, file_format)
 
 
 def measure_exponents(s, rule):

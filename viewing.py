@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ising_rg import deep_zoom, folders, settings, storage
 from ising_rg.errors import UserError
+from ising_rg.spins import configurations
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -32,7 +33,7 @@ def main(s):
         raise UserError(
             f'INPUT: found no file "{s.INPUT}", needed a .npy configuration; run fast_generating_multi_stage.py, or name one'
         )
-    L, rows = storage.open_packed_rows(s.INPUT)
+    L, rows = configurations.open_packed_rows(s.INPUT)
     description = storage.description(s.INPUT)
     deep_zoom.import_pyvips()  # said before the folder is made
     name = os.path.splitext(os.path.basename(s.INPUT))[0]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ising_rg import devices, settings
-from ising_rg.spins import device_memory, lattice, observables
+from ising_rg.spins import counting, device_memory, lattice
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis
 
@@ -65,7 +65,7 @@ class ThisProjectOnCuda:
         self.done += n
 
     def c10(self):
-        return float(observables.packed_observables(self.packed)[1][0])
+        return float(counting.packed_observables(self.packed)[1][0])
 
 
 class Mcising:

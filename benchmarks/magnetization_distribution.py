@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ising_rg import settings
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models
-from ising_rg.spins import observables
+from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 
@@ -103,11 +103,11 @@ def row(m, c10, L, n_blocks):
     """Return [(value, standard error)] of <m^2> L^(1/4), U4, <|m|> L^(1/8), var(E)/N, by jackknife over chains."""
     functions = (
         (lambda m: np.mean(m**2) * L**0.25, m),
-        (observables.binder_cumulant, m),
+        (statistics.binder_cumulant, m),
         (lambda m: np.mean(np.abs(m)) * L**0.125, m),
-        (lambda c10: observables.energy_variance(c10, L), c10),
+        (lambda c10: statistics.energy_variance(c10, L), c10),
     )
-    return [observables.jackknife(function, series, n_blocks=n_blocks) for function, series in functions]
+    return [statistics.jackknife(function, series, n_blocks=n_blocks) for function, series in functions]
 
 
 def ks_distance(a, b):

@@ -4,7 +4,7 @@
     python -m benchmarks.stage_correlations --kernel_file=models/full_conn_proj_k9_s3_2048_26_2_3.pt --refine_sweeps=35
 
 Grows NUM_CONFIGS equilibrated seeds twice with the same random numbers: once without sweeps, once with REFINE_SWEEPS a stage.
-Every C(r) is corrected for the ensemble's own <m^2> (`observables.mean_at_exact_m2`). The last line is JSON.
+Every C(r) is corrected for the ensemble's own <m^2> (`statistics.mean_at_exact_m2`). The last line is JSON.
 """
 
 import json
@@ -15,7 +15,7 @@ import numpy as np
 from ising_rg import settings
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models
-from ising_rg.spins import observables
+from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 
@@ -57,10 +57,10 @@ def measure_stages(s, kernel, seeds, kind, n_sweeps):
 def measure(fine, coarse, kind, stage):
     """Print and return the gain and the correlations of one stage: dicts of name, measured, error, exact, deviation, z."""
     L, m = fine.shape[-1], observables.magnetization(fine)
-    gain, gain_error = observables.stage_gain(m, observables.magnetization(coarse))
+    gain, gain_error = statistics.stage_gain(m, observables.magnetization(coarse))
     distances = [(x, y) for x, y in _DISTANCES if 2 * x < L]
     values = np.stack([observables.correlation(fine, x, y) for x, y in distances], 1)
-    means, errors = observables.mean_at_exact_m2(values, m, L)
+    means, errors = statistics.mean_at_exact_m2(values, m, L)
     expected = [exact.torus_c10(L)] + [float(exact.torus_correlation(x, y, L)) for x, y in distances[1:]]
     names = ["gain"] + [f"C({x},{y})" for x, y in distances]
     rows = []

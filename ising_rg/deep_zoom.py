@@ -55,7 +55,7 @@ def write(L, rows, folder, name, tile_size, compression, page, progress=lambda n
 
     Args:
         L: sites per side.
-        rows: rows(first, n) -> bit-packed spins, uint8 (n, ceil(L / 8)), as `storage.open_packed_rows` returns.
+        rows: rows(first, n) -> bit-packed spins, uint8 (n, ceil(L / 8)), as `configurations.open_packed_rows` returns.
         name: of the files, without extension.
         tile_size: pixels per side of a tile.
         compression: zlib's, 2 ... 9.

@@ -162,6 +162,8 @@ class Several:
         return values[0] if len(values) == 1 else values
 
 
+MAX_SITES = 2**31 - 1  # of a Swendsen-Wang lattice: runs, which may be as many as sites, are numbered by 31 bits
+
 _SIZE = Whole(4, 10**7, even=True, note="; an odd torus has no two sublattices, a larger one takes hundreds of GiB")
 _FILE, _FILE_OR_NONE, _FLAG = FileName(), FileName(optional=True), Flag()
 _COUNT, _STEPS = Whole(1, 10**6), Whole(1, 10**6)

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from ising_rg.checks import comparison
-from ising_rg.spins import observables
+from ising_rg.spins import counting, observables, statistics
 from ising_rg.theory import deviates, exact, fluctuations, temperature
 
 WEAK_COUPLING = 0.05  # beta below which Metropolis sweeps are the slower to forget the nearer to 0 it is
@@ -42,12 +42,12 @@ class Timings:
 
 def measure(packed, beta=exact.BETA_CRITICAL):
     """Return one dict a configuration of a PackedLattice, as `rows_of_counts`."""
-    return rows_of_counts(observables.packed_counts(packed), packed.width, beta)
+    return rows_of_counts(counting.packed_counts(packed), packed.width, beta)
 
 
 def rows_of_counts(counts, L, beta=exact.BETA_CRITICAL):
-    """Return one dict (L, c10, c10_exact, c10_z, c11, r21, m) a configuration of L x L spins, from `observables.packed_counts`."""
-    m, c10, c11 = observables.observables_of_counts(counts, L * L)
+    """Return one dict (L, c10, c10_exact, c10_z, c11, r21, m) a configuration of L x L spins, from `counting.packed_counts`."""
+    m, c10, c11 = counting.observables_of_counts(counts, L * L)
     c10_exact, z = exact.torus_c10(L, beta), observables.c10_z_score(c10, L, beta)
     return [
         {
@@ -76,7 +76,7 @@ def add_stage_gains(rows):
     for (_, stage), group in groups.items():
         coarse_kind = "seed" if stage == 1 else "refined"
         coarse = [m[coarse_kind, stage - 1, row["config"]] for row in group]
-        gain, error = observables.stage_gain([row["m"] for row in group], coarse)
+        gain, error = statistics.stage_gain([row["m"] for row in group], coarse)
         for row in group:
             row["stage_gain"], row["stage_gain_error"] = _number(gain), _number(error)
 
@@ -154,7 +154,7 @@ def series_row(energies, L, beta):
     The error is the series' own, or what the exact variance says for so many samples if that is larger: a series that never moved
     has none of its own. The time is nan for such a series.
     """
-    energy, error, tau = observables.mean_of_series(energies)
+    energy, error, tau = statistics.mean_of_series(energies)
     known = 2 * exact.c10_noise(L, beta) * math.sqrt((tau if tau > 1 else 1.0) / len(energies))
     error = known if math.isnan(error) else max(error, known)
     return deviates.row("energy per site", energy, -2 * exact.torus_c10(L, beta), error), tau

@@ -136,11 +136,10 @@ def check_even_size(name, L, smallest=4):
 
 def check_seed_size(name, L):
     """Raise UserError if Swendsen-Wang cannot number the sites of an L x L lattice, or has no memory for them."""
-    from ising_rg.updates.swendsen_wang import MAX_SITES
-
-    if L * L > MAX_SITES:
+    if L * L > kinds.MAX_SITES:
         raise UserError(
-            f"{name}: found {L}, needed at most {int(MAX_SITES**0.5)} for a Swendsen-Wang lattice; grow a smaller seed by stages"
+            f"{name}: found {L}, needed at most {int(kinds.MAX_SITES**0.5)} for a Swendsen-Wang lattice; "
+            "grow a smaller seed by stages"
         )
     check_memory(6 * L * L, f"a Swendsen-Wang lattice of {L} x {L}")
 

@@ -14,11 +14,8 @@ import os
 
 import numpy as np
 
+from ising_rg import foreign
 from ising_rg.errors import UserError
-from ising_rg.spins import foreign
-
-PIECE_BYTES = 2**26  # written at a time
-IN_MEMORY_BYTES = 2**30  # of one configuration's bits, when it is opened to be measured
 
 
 @contextlib.contextmanager
@@ -125,77 +122,6 @@ def save_array(path, array, description=None):
         np.save(file, array)
     if description is not None:
         save_json(sidecar(path), description)
-
-
-def save_bitmap(path, bitmap, description, file_format="int8"):
-    """Write one `bitmap.Bitmap` as a configuration file, 64 MiB at a time, and its description as JSON beside it, last.
-
-    Args:
-        file_format: "int8", (L, L) of +1 and -1; or "bits", bit-packed uint8 (L, ceil(L / 8)).
-    """
-    from ising_rg.spins import bitmaps
-
-    part = {"int8": bitmaps.to_spins, "bits": bitmaps.to_bytes}[file_format]
-    first = part(bitmap, 0, 1)
-    header = {"descr": first.dtype.str, "fortran_order": False, "shape": (bitmap.height, first.shape[1])}
-    n_rows = max(1, PIECE_BYTES // first.shape[1])
-    drop_description(path)
-    with written_whole(path) as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for row in range(0, bitmap.height, n_rows):
-            file.write(part(bitmap, row, min(n_rows, bitmap.height - row)).data)
-    save_json(sidecar(path), description)
-
-
-def load_spins(path):
-    """Return the one configuration of a file, int8 (L, L) of +1 and -1; of a stack the first, and say so.
-
-    Raises:
-        UserError: no such file, a damaged one, or no spins in it; see `spin_files`.
-    """
-    from ising_rg.spins import bitmaps
-
-    return bitmaps.to_spins(_first_configuration(path))
-
-
-def open_packed_rows(path):
-    """Return (L, rows) of the configuration that `load_spins` reads; no lattice is in memory.
-
-    rows(first, n) reads some rows and returns uint8 (n, ceil(L / 8)) as in bit-packed files.
-
-    Raises:
-        UserError: as `load_spins`; for values other than +1 and -1 by rows(), once it meets them.
-    """
-    from ising_rg.spins import bitmaps
-
-    configuration = _first_configuration(path)
-    return configuration.width, lambda first, n: bitmaps.to_bytes(configuration, first, n)
-
-
-def open_configurations(path):
-    """Yield (name, Bitmap) of each configuration of a file.
-
-    One of more than 1 GiB of bits stays on disk: a `bitfile.Rows` is yielded, which serves wherever a Bitmap does.
-
-    Raises:
-        UserError: as `load_spins`.
-    """
-    from ising_rg.spins import bitmaps, spin_files
-
-    file = spin_files.open_file(path)
-    for index in range(len(file)):
-        rows = file.configuration(index)
-        fits = rows.n_sites // 8 <= IN_MEMORY_BYTES
-        yield rows.name, bitmaps.Bitmap(rows.rows(0, rows.height), rows.width) if fits else rows
-
-
-def _first_configuration(path):
-    from ising_rg.spins import spin_files
-
-    file = spin_files.open_file(path)
-    if len(file) > 1:
-        print(f"note: {path}: {len(file)} configurations of {file.L} x {file.L}, of which the first is read")
-    return file.configuration()
 
 
 def save_batch(path, spins, description):

@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-from ising_rg.checks import local_equilibrium, reasons, walls
-from ising_rg.spins import bitmaps, observables, spectra
+from ising_rg.checks import local_equilibrium, reasons, spectra, walls
+from ising_rg.spins import bitmaps, statistics
 from ising_rg.theory import deviates, exact, fluctuations, temperature
 
 THRESHOLD = 4.5  # standard deviations; one good lattice in 3,000 has a row beyond it (some 50 rows a lattice)
@@ -88,7 +88,7 @@ def ensemble(results, beta):
     c10 = np.array([result["rows"][0]["measured"] for result in results])
     tau = 1.0
     if n >= 50:
-        taus = [observables.mean_of_series(series)[2] for series in (c10, m**2)]
+        taus = [statistics.mean_of_series(series)[2] for series in (c10, m**2)]
         tau = max([1.0, *(value for value in taus if value == value)])
     note = f"autocorrelation time {tau:.1f} samples" if n >= 50 else "taken as independent"
     rows = []
@@ -97,17 +97,17 @@ def ensemble(results, beta):
             mean = np.mean([result["rows"][index]["measured"] for result in results])
             more = {"r": first["r"]} if "r" in first else {}
             rows.append(deviates.row(first["name"], mean, first["exact"], first["error"] * math.sqrt(tau / n), **more))
-    variance = observables.energy_variance(c10, L)
+    variance = statistics.energy_variance(c10, L)
     exact_variance = exact.energy_variance(L, beta)
     rows.append(deviates.row("var(E)/L^2", variance, exact_variance, exact_variance * math.sqrt(2 * tau / (n - 1))))
     if critical and L >= SMALLEST:
         s_0, s_1 = L * L * m**2, np.array([result["s_1"] for result in results])
         for name, function, expected in (
             ("|m| L^(1/8)", lambda m, *_: np.mean(np.abs(m)) * L**0.125, exact.ABS_M_AMPLITUDE),
-            ("U4", lambda m, *_: observables.binder_cumulant(m), exact.BINDER_CRITICAL),
-            ("xi/L", lambda _, a, b: observables.second_moment_correlation_length(a, b, L) / L, exact.XI_AMPLITUDE),
+            ("U4", lambda m, *_: statistics.binder_cumulant(m), exact.BINDER_CRITICAL),
+            ("xi/L", lambda _, a, b: statistics.second_moment_correlation_length(a, b, L) / L, exact.XI_AMPLITUDE),
         ):
-            value, error = observables.jackknife(function, m, s_0, s_1)
+            value, error = statistics.jackknife(function, m, s_0, s_1)
             rows.append(deviates.row(name, value, expected, error * math.sqrt(tau)))
     found = []
     for row in rows:

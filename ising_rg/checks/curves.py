@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from ising_rg.checks import spectra
 from ising_rg.pictures import preview
-from ising_rg.spins import bitmaps, spectra
+from ising_rg.spins import bitmaps
 from ising_rg.theory import exact, fluctuations
 
 _MAP_MODES = 24  # modes each way in the map of S(k)

@@ -24,7 +24,7 @@ from numba import njit, prange
 
 from ising_rg.checks.walls import BLOCK, StraightWalls
 from ising_rg.spins import bitmaps
-from ising_rg.spins.observables import popcount
+from ising_rg.spins.counting import popcount
 from ising_rg.theory import deviates
 
 COLOURS = ("black", "white")

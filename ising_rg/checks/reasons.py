@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from ising_rg.checks import local_equilibrium, walls
-from ising_rg.spins import bitmaps, spectra
+from ising_rg.checks import local_equilibrium, spectra, walls
+from ising_rg.spins import bitmaps
 
 
 def of(rows, sums, bitmap, beta):

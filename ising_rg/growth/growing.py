@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import reports, storage
+from ising_rg import reports
 from ising_rg.growth import streaming, upsampling
 from ising_rg.growth.manifest import Manifest
 from ising_rg.growth.run import Run
 from ising_rg.growth.stage_pictures import StagePictures
 from ising_rg.growth.upsampling import Made
 from ising_rg.processes import Processes
-from ising_rg.spins import bitmaps, lattice, observables
+from ising_rg.spins import bitmaps, configurations, counting, lattice
 from ising_rg.spins.device_memory import to_host
 from ising_rg.updates import swendsen_wang
 
@@ -46,7 +46,7 @@ class Growth:
             packed = lattice.pack(spins)
         seconds = self.timings.last
         with self.timings.of("observables"):
-            return Made("seed", packed, observables.packed_counts(packed), seconds)
+            return Made("seed", packed, counting.packed_counts(packed), seconds)
 
     def rows(self, first: int, stage: int, kind: str, counts: np.ndarray, seconds: float) -> list[dict]:
         """Return the report's rows of configurations first, first + 1, ... whose counts these are; seconds: of all of them."""
@@ -137,7 +137,7 @@ class InMemory(Growth):
             if kept:
                 path = run.path(row["config"], stage)
                 with self.timings.of("files"):
-                    storage.save_bitmap(path, bitmap, self.description(row), run.file_format)
+                    configurations.save_bitmap(path, bitmap, self.description(row), run.file_format)
                 done["files"].append(path)
             if pictured and index == 0:
                 with self.timings.of("pictures"):

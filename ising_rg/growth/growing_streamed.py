@@ -19,7 +19,7 @@ from ising_rg.errors import UserError
 from ising_rg.growth import streaming
 from ising_rg.growth.growing import Growth
 from ising_rg.kernels.models import SCALE
-from ising_rg.spins import bitmaps
+from ising_rg.spins import bitmaps, configurations
 from ising_rg.spins.bitfile import BitFile
 
 
@@ -163,7 +163,7 @@ class Streamed(Growth):
                 description = self.description(self._stage_pieces(config, stage)[0]["rows"][-1])
                 if self.run.file_format == "int8" and os.path.exists(part):
                     with BitFile(part) as file:
-                        storage.save_bitmap(path, file, description, "int8")
+                        configurations.save_bitmap(path, file, description, "int8")
                 elif os.path.exists(part):
                     storage.drop_description(path)
                     os.replace(part, path)

@@ -31,7 +31,7 @@ _PIECE = 2**24  # bytes of rows put in file order at a time
 
 class Band(NamedTuple):
     """What was made of one band: its first row and number of rows, coarse ones, the CRC-32 of its fine rows as written, the
-    counts of `observables.observables_of_counts` before and after the sweeps, int lists of 3, and the seconds of both."""
+    counts of `counting.observables_of_counts` before and after the sweeps, int lists of 3, and the seconds of both."""
 
     first: int
     n: int

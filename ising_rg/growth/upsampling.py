@@ -10,7 +10,7 @@ import numpy as np
 from ising_rg import random_numbers, reports
 from ising_rg.kernels.models import SCALE
 from ising_rg.random_numbers import Purpose
-from ising_rg.spins import lattice, observables
+from ising_rg.spins import counting, lattice
 from ising_rg.spins.device_memory import to_device
 from ising_rg.spins.lattice import PackedLattice
 from ising_rg.updates import metropolis
@@ -31,7 +31,7 @@ class Made(NamedTuple):
 
     kind: str  # "seed", "raw" or "refined"
     packed: PackedLattice
-    counts: np.ndarray  # `observables.packed_counts` of the rows that count
+    counts: np.ndarray  # `counting.packed_counts` of the rows that count
     seconds: float  # that making all of them took
 
 
@@ -55,7 +55,7 @@ def grow(
     def made(kind):
         seconds = timings.last
         with timings.of("observables"):
-            counts = observables.packed_counts(fine, *rows)
+            counts = counting.packed_counts(fine, *rows)
         return Made(kind, fine, counts, seconds)
 
     with timings.of("raw"):

@@ -20,7 +20,7 @@ import torch
 
 from ising_rg import random_numbers
 from ising_rg.random_numbers import Purpose
-from ising_rg.spins import observables
+from ising_rg.spins import observables, statistics
 from ising_rg.theory import deviates, exact
 from ising_rg.updates import swendsen_wang
 
@@ -87,11 +87,11 @@ def correlation_rows(coarse, fine, distances=DISTANCES):
     """
     L = fine.shape[-1]
     m_coarse = observables.magnetization(coarse)
-    gain, error = observables.stage_gain(observables.magnetization(fine), m_coarse)
+    gain, error = statistics.stage_gain(observables.magnetization(fine), m_coarse)
     rows = [deviates.row("gain", gain, exact.STAGE_GAIN, max(error, 1e-12))]  # a naive copy's gain has no scatter
     distances = [(x, y) for x, y in distances if 2 * x <= L]
     values = np.stack([observables.correlation(fine, x, y) for x, y in distances], 1)
-    means, errors = observables.mean_at_seeds_exact(values, coarse)
+    means, errors = statistics.mean_at_seeds_exact(values, coarse)
     for (x, y), value, error in zip(distances, means, errors, strict=True):
         expected = exact.torus_c10(L) if (x, y) == (1, 0) else float(exact.torus_correlation(x, y, L))
         rows.append(deviates.row(f"C({x},{y})", value, expected, error, r=math.hypot(x, y)))

@@ -5,7 +5,7 @@ import re
 
 import torch
 
-from ising_rg import storage
+from ising_rg import environment, storage
 from ising_rg.errors import UserError
 
 LARGEST_SIZE = 31  # of a kernel that is loaded, blocks
@@ -16,7 +16,7 @@ HOW_TO_SAVE = "torch.save(model.state_dict(), path) writes them"
 
 def find(path):
     """Return the path, or that of a shipped file of this name, for scripts run from another folder."""
-    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), path)
+    beside = os.path.join(environment.HERE.parent, path)
     return beside if not os.path.exists(path) and os.path.isfile(beside) else path
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.renormalization import couplings
-from ising_rg.spins import bitmaps, observables
+from ising_rg.spins import bitmaps, statistics
 from ising_rg.theory import exact, fluctuations
 
 TOLERANCE = 0.003  # couplings closer to those of the nearest-neighbour model are called its own
@@ -73,7 +73,7 @@ def gain_row(fine, coarse, expected=exact.STAGE_GAIN):
     m_fine, m_coarse = (
         np.array([bitmaps.magnetization(lattice) for lattice in of_level]) for of_level in (fine, coarse)
     )
-    gain, error = observables.stage_gain(m_fine, m_coarse)
+    gain, error = statistics.stage_gain(m_fine, m_coarse)
     if len(fine) < _JACKKNIFE:
         gain = (m_fine @ m_coarse) / (m_coarse @ m_coarse)
         rest = [_modes(a, SCALE) - gain * _modes(b, 1) for a, b in zip(fine, coarse, strict=True)]

@@ -12,8 +12,9 @@ import zlib
 
 import numpy as np
 
+from ising_rg import foreign
 from ising_rg.errors import UserError
-from ising_rg.spins import bitmaps, foreign
+from ising_rg.spins import bitmaps
 
 _PIECE = 2**26  # spins read, written or summed at a time
 

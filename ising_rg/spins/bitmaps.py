@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit, prange
 
 from ising_rg.spins import lattice
-from ising_rg.spins.observables import popcount
+from ising_rg.spins.counting import popcount
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)

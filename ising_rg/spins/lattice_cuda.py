@@ -101,7 +101,7 @@ def _count_kernel(words, half_width, first_row, last_row, counts):
 
 
 def packed_counts(packed: PackedLattice, first_row: int, last_row: int) -> np.ndarray:
-    """Return `observables.packed_counts` of rows first_row <= y < last_row of a PackedLattice on the device, counted there."""
+    """Return `counting.packed_counts` of rows first_row <= y < last_row of a PackedLattice on the device, counted there."""
     words, stream = kernel_view(packed.words)
     counts = cuda.to_device(np.zeros((words.shape[0], 3), np.int64), stream=stream)
     blocks = -(-(last_row - first_row) // THREADS), words.shape[0]

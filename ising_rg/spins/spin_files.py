@@ -5,14 +5,10 @@ numbers, floats or bool, also (L, L, 1), as `foreign` finds them, with the value
 the larger is up. So all 1 is all up; all 0 is refused, since every array that nobody has filled is that.
 """
 
-import glob
-import os
-
 import numpy as np
 
-from ising_rg import storage
+from ising_rg import foreign
 from ising_rg.errors import UserError
-from ising_rg.spins import foreign
 from ising_rg.spins.bitfile import Rows, is_packed
 
 PIECE_BYTES = 2**26  # read at a time
@@ -119,49 +115,3 @@ class _FileRows(Rows):
 def open_file(path):
     """Return the SpinFile of a path; raise UserError if there is none that can be read."""
     return SpinFile(path, foreign.read(path))
-
-
-def is_configuration(path):
-    """Tell whether a whole file holds configurations; a damaged one raises UserError."""
-    array = foreign.read(path)
-    try:
-        file = SpinFile(path, array)
-        return file.is_own or bool(file.convention())
-    except UserError:
-        return False
-
-
-def find(pattern):
-    """Return the files of a file name, folder or quoted pattern; in a folder, only .npy that hold configurations, and where a
-    report.json lists the files of the run that wrote there, only those.
-
-    Raises:
-        UserError: there are none.
-    """
-    if os.path.isfile(pattern):
-        return [pattern]
-    folder = os.path.isdir(pattern)
-    paths = sorted(glob.glob(os.path.join(glob.escape(pattern), "*.npy") if folder else pattern))
-    if folder:
-        paths = _reported(pattern, paths)
-        foreign_ones = [path for path in paths if not is_configuration(path)]
-        if foreign_ones:
-            print(f"left out, no configurations: {', '.join(map(os.path.basename, foreign_ones))}")
-        paths = [path for path in paths if path not in foreign_ones]
-    if not paths:
-        raise UserError(
-            f'INPUT: found no configurations in "{pattern}", needed .npy files; run fast_generating_multi_stage.py, '
-            "or name a file, a folder or a quoted pattern"
-        )
-    return paths
-
-
-def _reported(folder, paths):
-    """Return those of a folder's files that the report of the run that wrote there lists; all where there is none."""
-    report = os.path.join(folder, "report.json")
-    files = storage.load_json(report).get("files") if os.path.exists(report) else None
-    if not isinstance(files, list):
-        return paths
-    if others := [path for path in paths if os.path.basename(path) not in files]:
-        print(f"left out, not of the run that {report} is of: {', '.join(map(os.path.basename, others))}")
-    return [path for path in paths if path not in others]

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from ising_rg import random_numbers
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.random_numbers import Purpose
-from ising_rg.spins import observables
+from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact
 from ising_rg.training.objectives import draw_coarse, look, random_windows
 from ising_rg.updates import swendsen_wang
@@ -78,7 +78,7 @@ class GainMeter:
     def __call__(self, kernel):
         """Return (g, standard error)."""
         fine = kernel.sample(self.seeds, self.seed)
-        return observables.stage_gain(observables.magnetization(fine), observables.magnetization(self.seeds))
+        return statistics.stage_gain(observables.magnetization(fine), observables.magnetization(self.seeds))
 
 
 def sharper(scales, gains):

@@ -23,7 +23,7 @@ from ising_rg import random_numbers
 from ising_rg.growth import upsampling
 from ising_rg.kernels.models import DRAWING_ORDER, SCALE
 from ising_rg.random_numbers import Purpose
-from ising_rg.spins import observables
+from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact
 from ising_rg.training import objectives
 from ising_rg.updates import swendsen_wang
@@ -122,8 +122,8 @@ def deviations(kernel, seeds, seed):
             m = [observables.magnetization(spins) for spins in (coarse, fine)]
             rows.append(np.stack(m + [observables.correlation(fine, *r) for r in _DISTANCES], 1))
         rows = np.concatenate(rows)
-        gain, _ = observables.stage_gain(rows[:, 1], rows[:, 0])
-        means, _ = observables.mean_at_seeds_exact(rows[:, 2:], seeds)
+        gain, _ = statistics.stage_gain(rows[:, 1], rows[:, 0])
+        means, _ = statistics.mean_at_seeds_exact(rows[:, 2:], seeds)
         result += [gain / exact.STAGE_GAIN - 1, *(means / expected - 1)]
     return np.array(result)
 

@@ -27,7 +27,7 @@ import torch
 from ising_rg import random_numbers
 from ising_rg.kernels.models import SCALE
 from ising_rg.random_numbers import Purpose
-from ising_rg.spins import observables
+from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 
@@ -126,7 +126,7 @@ def look(kernel, seeds, seed):
     """Return c10, r21 and the stage gain of raw lattices generated from equilibrated seeds, int8 (n, L, L)."""
     fine = kernel.sample(seeds, seed)
     c10, c11 = (observables.correlation(fine, *r).mean() for r in ((1, 0), (1, 1)))
-    gain, _ = observables.stage_gain(observables.magnetization(fine), observables.magnetization(seeds))
+    gain, _ = statistics.stage_gain(observables.magnetization(fine), observables.magnetization(seeds))
     return {"c10": float(c10), "r21": float(c11 / c10), "gain": gain}
 
 

@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from ising_rg import random_numbers
+from ising_rg import kinds, random_numbers
 from ising_rg.random_numbers import ROUNDS, Purpose
 from ising_rg.spins import bitmaps
 from ising_rg.spins.lattice import check_spins
@@ -24,7 +24,6 @@ from ising_rg.updates import bonds, cluster_signs, clusters_of_runs
 from ising_rg.updates.clusters_of_runs import strip_rows
 from ising_rg.updates.lazy_digits import philox
 
-MAX_SITES = 2**31 - 1  # runs, which may be as many as sites, are numbered by 31 bits
 _MIN_STRIP_SITES = 2**15  # smaller strips cost more in waking a thread than they save
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
 
@@ -144,7 +143,7 @@ def cluster_labels(spins, beta, seed, sweep_number=0, configuration=0):
 
 
 def _check_size(height, width):
-    if height * width > MAX_SITES:
+    if height * width > kinds.MAX_SITES:
         raise ValueError(f"lattice: found {height} x {width}, needed at most 2^31 - 1 sites for Swendsen-Wang")
 
 

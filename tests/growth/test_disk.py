@@ -6,9 +6,10 @@ import subprocess
 import numpy as np
 import pytest
 
-from ising_rg import settings, storage
+from ising_rg import settings
 from ising_rg.growth import streaming
 from ising_rg.kernels import models
+from ising_rg.spins import configurations
 from ising_rg.spins.bitfile import BitFile
 from tests import children
 from tests.growth.test_kills import end, manifest_kinds
@@ -56,7 +57,7 @@ def test_a_disk_that_fills_up_leaves_valid_files_and_the_run_goes_on(small_disk,
     assert "spins_0000_stage3_L1728.npy.part: the disk is full; make room and run the same command again" in said
     assert "stage" in manifest_kinds(small_disk)
     for stage, L in ((0, 64), (1, 192)):
-        assert len(storage.load_spins(small_disk / f"spins_0000_stage{stage}_L{L}.npy")) == L
+        assert len(configurations.load_spins(small_disk / f"spins_0000_stage{stage}_L{L}.npy")) == L
     with BitFile(str(small_disk / "spins_0000_stage2_L576.npy.part")) as file:
         assert file.height == 576
     assert not [name for name in os.listdir(small_disk) if name.endswith(".tmp") or "stage3" in name]
@@ -75,7 +76,7 @@ def test_a_disk_that_fills_up_under_a_run_in_memory(small_disk, tmp_path, file_f
     said = log.read_text()
     assert process.exitcode == 2 and "Traceback" not in said and "cannot be written (No space left on device)" in said
     for path in small_disk.glob("*.npy"):
-        assert set(np.unique(storage.load_spins(path))) == {-1, 1}
+        assert set(np.unique(configurations.load_spins(path))) == {-1, 1}
     assert not list(small_disk.glob(".*.tmp"))
 
 

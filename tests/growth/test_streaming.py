@@ -5,12 +5,12 @@ import os
 import numpy as np
 import pytest
 
-from ising_rg import reports, storage
+from ising_rg import reports
 from ising_rg.checks import comparison
 from ising_rg.errors import UserError
 from ising_rg.growth import streaming, upsampling
 from ising_rg.kernels import models
-from ising_rg.spins import bitmaps, lattice
+from ising_rg.spins import bitmaps, configurations, lattice
 from ising_rg.spins.bitfile import BitFile
 from ising_rg.theory import exact
 
@@ -22,7 +22,7 @@ def random_spins(L, seed=3):
 
 
 def save(path, spins):
-    storage.save_bitmap(path, bitmaps.from_spins(spins), {}, "bits")
+    configurations.save_bitmap(path, bitmaps.from_spins(spins), {}, "bits")
     return BitFile(path)
 
 
@@ -37,7 +37,7 @@ def test_bands_give_the_bits_and_counts_of_the_whole(tmp_path, bands, L):
     bands = bands if L == 80 else [*bands, (80, 46)]
     stage = upsampling.Stage(kernel, BETA, 3, seed=9)
     raw, refined = upsampling.grow(lattice.pack(spins), stage, 4)
-    storage.save_bitmap(str(tmp_path / "whole.npy"), bitmaps.from_packed(refined.packed), {}, "bits")
+    configurations.save_bitmap(str(tmp_path / "whole.npy"), bitmaps.from_packed(refined.packed), {}, "bits")
     coarse, fine = save(str(tmp_path / "coarse.npy"), spins), BitFile.create(str(tmp_path / "fine.npy"), 3 * L)
     done = [streaming.grow_band(coarse, fine, band, stage, 4, timings()) for band in bands]
     assert (tmp_path / "fine.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
@@ -90,8 +90,8 @@ def test_a_file_is_checked_as_a_bitmap_is(tmp_path, monkeypatch):
     monkeypatch.setattr(bitmaps, "BAND_BYTES", 64 * 256 // 8)
     with save(str(tmp_path / "a.npy"), spins) as file:
         assert comparison.configuration(file, BETA) == expected
-    monkeypatch.setattr(storage, "IN_MEMORY_BYTES", 0)
-    ((name, large),) = storage.open_configurations(str(tmp_path / "a.npy"))
+    monkeypatch.setattr(configurations, "IN_MEMORY_BYTES", 0)
+    ((name, large),) = configurations.open_configurations(str(tmp_path / "a.npy"))
     assert name == str(tmp_path / "a.npy") and not isinstance(large, bitmaps.Bitmap)
     assert comparison.configuration(large, BETA, True) == expected
 

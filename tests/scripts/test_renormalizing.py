@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from ising_rg.spins import configurations
 from ising_rg.theory import exact, temperature
 from ising_rg.updates import swendsen_wang
 from tests.scripts.test_pipeline import fail, succeed
@@ -55,9 +56,8 @@ def test_levels_are_measured_written_and_drawn(folder, tmp_path):
 
 
 def keep_files_on_disk():
-    from ising_rg import storage
 
-    storage.IN_MEMORY_BYTES = 0
+    configurations.IN_MEMORY_BYTES = 0
 
 
 def test_a_lattice_that_stays_on_disk_gives_the_same(folder, tmp_path):

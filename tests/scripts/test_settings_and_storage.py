@@ -8,7 +8,7 @@ import pytest
 
 from ising_rg import settings, storage
 from ising_rg.errors import UserError
-from ising_rg.spins import bitmaps
+from ising_rg.spins import bitmaps, configurations
 
 SCRIPT = '''"""A script.
 
@@ -112,10 +112,10 @@ def random_spins(L, seed=0):
 def test_spins_survive_plain_and_packed(tmp_path, L):
     spins, path = random_spins(L), str(tmp_path / "spins.npy")
     storage.save_array(path, spins, {"L": L})
-    assert np.array_equal(storage.load_spins(path), spins)
+    assert np.array_equal(configurations.load_spins(path), spins)
     assert storage.load_json(str(tmp_path / "spins.json")) == {"L": L}
     storage.save_array(path, np.packbits(spins > 0, axis=1))
-    assert np.array_equal(storage.load_spins(path), spins)
+    assert np.array_equal(configurations.load_spins(path), spins)
 
 
 @pytest.mark.parametrize("L", [10, 64, 130])
@@ -124,9 +124,9 @@ def test_a_bitmap_becomes_the_file_that_numpy_writes(tmp_path, monkeypatch, L):
     expected = {"int8": spins, "bits": np.packbits(spins > 0, axis=1)}
     for pieces in (1, 3):
         for file_format, array in expected.items():
-            monkeypatch.setattr(storage, "PIECE_BYTES", -(-array.nbytes // pieces))
+            monkeypatch.setattr(configurations, "PIECE_BYTES", -(-array.nbytes // pieces))
             path = tmp_path / f"{file_format}.npy"
-            storage.save_bitmap(str(path), bitmaps.from_spins(spins), {}, file_format)
+            configurations.save_bitmap(str(path), bitmaps.from_spins(spins), {}, file_format)
             np.save(tmp_path / "numpy.npy", array)
             assert path.read_bytes() == (tmp_path / "numpy.npy").read_bytes()
 
@@ -147,7 +147,7 @@ def test_bad_configuration_files_are_named(tmp_path):
     np.save(tmp_path / "pickle.npy", np.array([{}], dtype=object), allow_pickle=True)
     for name in [*cases, "float.npy", "long.npy", "values.npy", "pickle.npy", "missing.npy"]:
         with pytest.raises(UserError, match=name):
-            storage.load_spins(str(tmp_path / name))
+            configurations.load_spins(str(tmp_path / name))
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -163,7 +163,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_any_memory_order_is_read(tmp_path):
     spins = random_spins(6)
     np.save(tmp_path / "fortran.npy", np.asfortranarray(spins))
-    loaded = storage.load_spins(str(tmp_path / "fortran.npy"))
+    loaded = configurations.load_spins(str(tmp_path / "fortran.npy"))
     assert np.array_equal(loaded, spins) and loaded.flags.c_contiguous
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from ising_rg import deep_zoom, storage
+from ising_rg.spins import configurations
 from tests import browser
 from tests.scripts.test_pipeline import ROOT, fail, succeed
 
@@ -32,7 +33,7 @@ def save_both(folder, spins):
 
 
 def write(folder, path, tile_size):
-    L, rows = storage.open_packed_rows(path)
+    L, rows = configurations.open_packed_rows(path)
     return deep_zoom.write(L, rows, folder, "a", tile_size, 2, "the page")
 
 
@@ -200,7 +201,7 @@ def test_a_stopped_run_leaves_nothing_that_looks_finished(tmp_path, how, status)
 import time
 from ising_rg import deep_zoom, storage
 deep_zoom._BAND_BYTES = 20_000
-opened = storage.open_packed_rows
+opened = configurations.open_packed_rows
 def slowly(path):
     L, rows = opened(path)
     def some(first, n):
@@ -209,7 +210,7 @@ def slowly(path):
             time.sleep(1)
         return rows(first, n)
     return L, some
-storage.open_packed_rows = slowly
+configurations.open_packed_rows = slowly
 """
     process = viewing(slow, f"--input={path}", f"--output_dir={tmp_path}/out")
     while process.stdout.readline() != "reading\n":

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from ising_rg import storage
-from ising_rg.checks import clusters
+from ising_rg.checks import clusters, spectra
 from ising_rg.errors import UserError
-from ising_rg.spins import bitmaps, spectra, spin_files
+from ising_rg.spins import bitmaps, configurations
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 
@@ -57,16 +56,16 @@ def test_files_of_every_kind_are_read_alike(tmp_path, order):
     np.save(tmp_path / "stack.npy", np.asarray(stack, order=order))
     np.save(tmp_path / "one.npy", np.asarray(stack[0], order=order))
     np.save(tmp_path / "bits.npy", np.packbits(stack[0] > 0, axis=1))
-    names, maps = zip(*storage.open_configurations(str(tmp_path / "stack.npy")), strict=True)
+    names, maps = zip(*configurations.open_configurations(str(tmp_path / "stack.npy")), strict=True)
     assert [name[-3:] for name in names] == ["[0]", "[1]", "[2]"]
     assert all(np.array_equal(bitmaps.to_spins(b), s) for b, s in zip(maps, stack, strict=True))
     for name in ("one", "bits"):
-        ((_, only),) = storage.open_configurations(str(tmp_path / f"{name}.npy"))
+        ((_, only),) = configurations.open_configurations(str(tmp_path / f"{name}.npy"))
         assert np.array_equal(bitmaps.to_spins(only), stack[0])
     np.save(tmp_path / "series.npy", np.zeros((5, 3)))
-    assert not spin_files.is_configuration(str(tmp_path / "series.npy"))
+    assert not configurations.is_configuration(str(tmp_path / "series.npy"))
     with pytest.raises(UserError, match="needed spin configurations"):
-        list(storage.open_configurations(str(tmp_path / "series.npy")))
+        list(configurations.open_configurations(str(tmp_path / "series.npy")))
 
 
 def test_structure_factor_of_blocks_is_that_of_spins():

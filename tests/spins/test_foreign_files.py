@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ising_rg import storage
+from ising_rg import foreign, storage
 from ising_rg.checks import comparison
 from ising_rg.errors import UserError
 from ising_rg.kernels import models
-from ising_rg.spins import bitfile, bitmaps, foreign, spin_files
+from ising_rg.spins import bitfile, bitmaps, configurations
 from ising_rg.updates import swendsen_wang
 from tests import children
 
@@ -82,15 +82,15 @@ def test_every_form_means_the_same_spins(tmp_path, capsys, monkeypatch, L, piece
     for name, noted in write_all(tmp_path, spins).items():
         path = str(tmp_path / name)
         capsys.readouterr()
-        assert spin_files.is_configuration(path), name
+        assert configurations.is_configuration(path), name
         assert capsys.readouterr().out == ""
-        loaded = storage.load_spins(path)
+        loaded = configurations.load_spins(path)
         said = capsys.readouterr().out
         assert loaded.dtype == np.int8 and loaded.flags.c_contiguous and np.array_equal(loaded, spins), name
         assert said.count("\n") == noted and (not noted or path in said), said
-        _, first = next(iter(storage.open_configurations(path)))
+        _, first = next(iter(configurations.open_configurations(path)))
         assert np.array_equal(bitmaps.to_spins(first), spins), name
-        width, rows = storage.open_packed_rows(path)
+        width, rows = configurations.open_packed_rows(path)
         parts = [np.unpackbits(rows(first, 2), axis=1, count=L) for first in range(0, L, 2)]
         assert width == L and np.array_equal(np.concatenate(parts), spins > 0), name
 
@@ -155,7 +155,12 @@ def damaged(folder):
 
 def test_damaged_headers_are_named(tmp_path):
     for name in damaged(tmp_path):
-        for read in (storage.load_spins, storage.open_packed_rows, spin_files.is_configuration, bitfile.BitFile):
+        for read in (
+            configurations.load_spins,
+            configurations.open_packed_rows,
+            configurations.is_configuration,
+            bitfile.BitFile,
+        ):
             with pytest.raises(UserError, match=name):
                 read(str(tmp_path / name))
 
@@ -211,19 +216,19 @@ def test_what_is_no_array_of_spins_is_said(tmp_path):
     expected |= {"objects.npy": "damaged", "two.npz": r"2 arrays .*\(a, b\)"}
     for name, says in expected.items():
         with pytest.raises(UserError, match=says) as error:
-            storage.load_spins(str(tmp_path / name))
+            configurations.load_spins(str(tmp_path / name))
         assert name in str(error.value) and "astype(np.int8)" in str(error.value)
 
 
 def test_hdf5_is_read_or_h5py_asked_for(tmp_path):
     (tmp_path / "foreign.h5").write_bytes(b"\x89HDF\r\n\x1a\n and so on")
     with pytest.raises(UserError, match="h5py|damaged"):
-        storage.load_spins(str(tmp_path / "foreign.h5"))
+        configurations.load_spins(str(tmp_path / "foreign.h5"))
     h5py = pytest.importorskip("h5py")
     spins = random_spins((8, 8))
     with h5py.File(tmp_path / "spins.h5", "w") as file:
         file["run/configurations"], file["run/energies"] = spins[None], np.zeros(5)
-    assert np.array_equal(storage.load_spins(str(tmp_path / "spins.h5")), spins)
+    assert np.array_equal(configurations.load_spins(str(tmp_path / "spins.h5")), spins)
 
 
 def test_what_is_no_file_is_said(tmp_path):

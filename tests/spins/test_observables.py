@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg.spins import lattice, observables
+from ising_rg.spins import counting, lattice, observables, statistics
 from ising_rg.theory import exact
 
 
@@ -25,7 +25,7 @@ def test_correlation_is_the_mean_over_all_pairs_and_images(displacement):
 @pytest.mark.parametrize("shape", [(4, 4), (10, 62), (6, 124), (6, 126), (8, 128), (4, 130), (6, 300)])
 def test_packed_bits_count_the_same(shape):
     spins = random_spins((3, *shape))
-    m, c10, c11 = observables.packed_observables(lattice.pack(spins))
+    m, c10, c11 = counting.packed_observables(lattice.pack(spins))
     bonds = (spins * np.roll(spins, 1, 1)).mean((1, 2)) / 2 + (spins * np.roll(spins, 1, 2)).mean((1, 2)) / 2
     assert m == pytest.approx(spins.mean((1, 2)), abs=1e-14)
     assert c10 == pytest.approx(bonds, abs=1e-14)
@@ -35,19 +35,19 @@ def test_packed_bits_count_the_same(shape):
 
 def test_binder_cumulant_of_known_distributions():
     """U4 = 2/3 for m = +-1, 0 for a Gaussian (4.5 standard errors: sqrt(96/n)/9 for n normal deviates)."""
-    assert observables.binder_cumulant([1, -1, 1, -1]) == pytest.approx(2 / 3)
+    assert statistics.binder_cumulant([1, -1, 1, -1]) == pytest.approx(2 / 3)
     normal = np.random.default_rng(1).normal(size=100_000)
-    assert abs(observables.binder_cumulant(normal)) < 4.5 * math.sqrt(96 / 100_000) / 3
+    assert abs(statistics.binder_cumulant(normal)) < 4.5 * math.sqrt(96 / 100_000) / 3
 
 
 def test_stage_gain_recovers_a_known_gain():
     rng = np.random.default_rng(2)
     coarse = rng.normal(size=10_000)
     fine = 0.87 * coarse + 0.05 * rng.normal(size=10_000)
-    gain, error = observables.stage_gain(fine, coarse)
+    gain, error = statistics.stage_gain(fine, coarse)
     assert error == pytest.approx(0.05 / 100, rel=0.1)
     assert abs(gain - 0.87) < 4.5 * error
-    assert math.isnan(observables.stage_gain([1.0], [1.0])[1])
+    assert math.isnan(statistics.stage_gain([1.0], [1.0])[1])
 
 
 def test_mean_at_exact_m2_removes_the_part_that_follows_m2():
@@ -55,7 +55,7 @@ def test_mean_at_exact_m2_removes_the_part_that_follows_m2():
     L = 100
     m = np.random.default_rng(3).normal(size=50)
     values = np.stack([0.5 + 0.3 * m**2, 2 - m**2], 1)
-    mean, error = observables.mean_at_exact_m2(values, m, L)
+    mean, error = statistics.mean_at_exact_m2(values, m, L)
     target = exact.M2_AMPLITUDE * L**-0.25
     assert mean == pytest.approx([0.5 + 0.3 * target, 2 - target], abs=1e-12)
     assert np.all(error < 1e-12)
@@ -69,10 +69,10 @@ def test_mean_of_series_knows_autocorrelation():
     series[0] = 0
     for i in range(1, n):
         series[i] = a * series[i - 1] + noise[i]
-    mean, error, tau = observables.mean_of_series(series)
+    mean, error, tau = statistics.mean_of_series(series)
     assert tau == pytest.approx(9, rel=0.1)
     assert abs(mean) < 4.5 * error
-    assert math.isnan(observables.mean_of_series([1.0, 1.0, 1.0, 1.0, 1.0])[1])
+    assert math.isnan(statistics.mean_of_series([1.0, 1.0, 1.0, 1.0, 1.0])[1])
 
 
 def test_blocking_error_of_a_correlated_series():
@@ -83,20 +83,20 @@ def test_blocking_error_of_a_correlated_series():
     for i in range(1, n):
         series[i] = a * series[i - 1] + noise[i]
     expected = math.sqrt(series.var() * 9 / n)
-    assert 0.9 * expected < observables.blocking_error(series) < 1.6 * expected
+    assert 0.9 * expected < statistics.blocking_error(series) < 1.6 * expected
     with pytest.raises(ValueError, match="at least 64"):
-        observables.blocking_error(series[:10])
+        statistics.blocking_error(series[:10])
 
 
 def test_jackknife_and_ensemble_quantities():
     rng = np.random.default_rng(6)
     x = rng.normal(1, 2, 4000)
-    value, error = observables.jackknife(lambda column: column.mean(), x)
+    value, error = statistics.jackknife(lambda column: column.mean(), x)
     assert value == pytest.approx(x.mean()) and error == pytest.approx(2 / math.sqrt(4000), rel=0.3)
-    assert math.isnan(observables.jackknife(lambda column: column.mean(), x[:1])[1])
-    assert observables.susceptibility([0.5, -0.5], 10) == pytest.approx(25)
-    assert observables.energy_variance([0.7, 0.72], 10) == pytest.approx(4 * 100 * 0.0002)
+    assert math.isnan(statistics.jackknife(lambda column: column.mean(), x[:1])[1])
+    assert statistics.susceptibility([0.5, -0.5], 10) == pytest.approx(25)
+    assert statistics.energy_variance([0.7, 0.72], 10) == pytest.approx(4 * 100 * 0.0002)
     # A Lorentzian S(k) = S(0) / (1 + xi^2 4 sin^2(k / 2)) gives back its xi.
     xi, L = 7.0, 64
     s_1 = 100 / (1 + xi**2 * 4 * math.sin(math.pi / L) ** 2)
-    assert observables.second_moment_correlation_length([100.0], [s_1], L) == pytest.approx(xi)
+    assert statistics.second_moment_correlation_length([100.0], [s_1], L) == pytest.approx(xi)

@@ -13,6 +13,7 @@ from tests.children import ROOT
 
 SAMPLING = """
 import numpy as np
+from ising_rg.spins import counting
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models, sampling_cuda
 from ising_rg.spins import lattice
@@ -71,8 +72,8 @@ for small_words, expected in ((4096, "_small_kernel"), (0, "_half_sweep_kernel")
         for sweep in (2, 3, 4):
             metropolis.sweep_packed(packed, beta, 1, 5, sweep, 7)
         assert packed.device == "cuda"
-        counted = observables.packed_observables(packed)
-        expected_counts = observables.packed_observables(lattice.pack(on_cpu))
+        counted = counting.packed_observables(packed)
+        expected_counts = counting.packed_observables(lattice.pack(on_cpu))
         assert np.array_equal(counted, expected_counts), (shape, counted, expected_counts)
         again = lattice.unpack(to_host(packed))
         assert np.array_equal(again.reshape(shape), on_cpu), (shape, beta, expected)
@@ -83,7 +84,7 @@ for small_words, expected in ((4096, "_small_kernel"), (0, "_half_sweep_kernel")
         for packed in (window, there):
             metropolis.sweep_packed(packed, beta, 2, 5, 2, 7)
         assert np.array_equal(lattice.unpack(to_host(there)), lattice.unpack(window)), shape
-        counts = [observables.packed_counts(packed, 1, 2) for packed in (window, there)]
+        counts = [counting.packed_counts(packed, 1, 2) for packed in (window, there)]
         assert np.array_equal(*counts)
 print("identical")
 """

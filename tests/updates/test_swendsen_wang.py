@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 
-from ising_rg.spins import bitmaps, observables
+from ising_rg.spins import bitmaps, observables, statistics
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 from tests.distributions import boltzmann_probabilities, chi_square_sigma, state_index
@@ -111,8 +111,8 @@ def test_moments_of_seeds(L):
     m2 = m**2 * L**0.25
     assert abs(m2.mean() - m2_exact) < 4 * m2.std() / math.sqrt(2000)
     resampled = np.random.default_rng(0).choice(m, (400, 2000))
-    binder_error = np.std([observables.binder_cumulant(series) for series in resampled])
-    assert abs(observables.binder_cumulant(m) - binder_exact) < 4 * binder_error
+    binder_error = np.std([statistics.binder_cumulant(series) for series in resampled])
+    assert abs(statistics.binder_cumulant(m) - binder_exact) < 4 * binder_error
 
 
 def test_hot_start_is_random_and_reproducible():

@@ -1,0 +1,126 @@
+"""Configurations as whole files: found, opened to be measured, read, written.
+
+A configuration is `.npy` int8 (L, L) of +1 and -1, or bit-packed `.npy` uint8 (L, ceil(L / 8)) in numpy.packbits order (1 = up),
+with a JSON of the same name beside it; `spin_files` reads these and what other programs write.
+"""
+
+import glob
+import os
+
+import numpy as np
+
+from ising_rg import foreign, storage
+from ising_rg.errors import UserError
+from ising_rg.spins import bitmaps, spin_files
+
+PIECE_BYTES = 2**26  # written at a time
+
+
+IN_MEMORY_BYTES = 2**30  # of one configuration's bits, when it is opened to be measured
+
+
+def save_bitmap(path, bitmap, description, file_format="int8"):
+    """Write one `bitmap.Bitmap` as a configuration file, 64 MiB at a time, and its description as JSON beside it, last.
+
+    Args:
+        file_format: "int8", (L, L) of +1 and -1; or "bits", bit-packed uint8 (L, ceil(L / 8)).
+    """
+    part = {"int8": bitmaps.to_spins, "bits": bitmaps.to_bytes}[file_format]
+    first = part(bitmap, 0, 1)
+    header = {"descr": first.dtype.str, "fortran_order": False, "shape": (bitmap.height, first.shape[1])}
+    n_rows = max(1, PIECE_BYTES // first.shape[1])
+    storage.drop_description(path)
+    with storage.written_whole(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for row in range(0, bitmap.height, n_rows):
+            file.write(part(bitmap, row, min(n_rows, bitmap.height - row)).data)
+    storage.save_json(storage.sidecar(path), description)
+
+
+def load_spins(path):
+    """Return the one configuration of a file, int8 (L, L) of +1 and -1; of a stack the first, and say so.
+
+    Raises:
+        UserError: no such file, a damaged one, or no spins in it; see `spin_files`.
+    """
+    return bitmaps.to_spins(_first_configuration(path))
+
+
+def open_packed_rows(path):
+    """Return (L, rows) of the configuration that `load_spins` reads; no lattice is in memory.
+
+    rows(first, n) reads some rows and returns uint8 (n, ceil(L / 8)) as in bit-packed files.
+
+    Raises:
+        UserError: as `load_spins`; for values other than +1 and -1 by rows(), once it meets them.
+    """
+    configuration = _first_configuration(path)
+    return configuration.width, lambda first, n: bitmaps.to_bytes(configuration, first, n)
+
+
+def open_configurations(path):
+    """Yield (name, Bitmap) of each configuration of a file.
+
+    One of more than 1 GiB of bits stays on disk: a `bitfile.Rows` is yielded, which serves wherever a Bitmap does.
+
+    Raises:
+        UserError: as `load_spins`.
+    """
+    file = spin_files.open_file(path)
+    for index in range(len(file)):
+        rows = file.configuration(index)
+        fits = rows.n_sites // 8 <= IN_MEMORY_BYTES
+        yield rows.name, bitmaps.Bitmap(rows.rows(0, rows.height), rows.width) if fits else rows
+
+
+def _first_configuration(path):
+    file = spin_files.open_file(path)
+    if len(file) > 1:
+        print(f"note: {path}: {len(file)} configurations of {file.L} x {file.L}, of which the first is read")
+    return file.configuration()
+
+
+def is_configuration(path):
+    """Tell whether a whole file holds configurations; a damaged one raises UserError."""
+    array = foreign.read(path)
+    try:
+        file = spin_files.SpinFile(path, array)
+        return file.is_own or bool(file.convention())
+    except UserError:
+        return False
+
+
+def find(pattern):
+    """Return the files of a file name, folder or quoted pattern; in a folder, only .npy that hold configurations, and where a
+    report.json lists the files of the run that wrote there, only those.
+
+    Raises:
+        UserError: there are none.
+    """
+    if os.path.isfile(pattern):
+        return [pattern]
+    folder = os.path.isdir(pattern)
+    paths = sorted(glob.glob(os.path.join(glob.escape(pattern), "*.npy") if folder else pattern))
+    if folder:
+        paths = _reported(pattern, paths)
+        foreign_ones = [path for path in paths if not is_configuration(path)]
+        if foreign_ones:
+            print(f"left out, no configurations: {', '.join(map(os.path.basename, foreign_ones))}")
+        paths = [path for path in paths if path not in foreign_ones]
+    if not paths:
+        raise UserError(
+            f'INPUT: found no configurations in "{pattern}", needed .npy files; run fast_generating_multi_stage.py, '
+            "or name a file, a folder or a quoted pattern"
+        )
+    return paths
+
+
+def _reported(folder, paths):
+    """Return those of a folder's files that the report of the run that wrote there lists; all where there is none."""
+    report = os.path.join(folder, "report.json")
+    files = storage.load_json(report).get("files") if os.path.exists(report) else None
+    if not isinstance(files, list):
+        return paths
+    if others := [path for path in paths if os.path.basename(path) not in files]:
+        print(f"left out, not of the run that {report} is of: {', '.join(map(os.path.basename, others))}")
+    return [path for path in paths if path not in others]

@@ -1,0 +1,77 @@
+"""What is counted of packed lattices: up spins, broken bonds, diagonal neighbours that differ; and the observables they give."""
+
+import numpy as np
+from numba import njit, prange
+
+from ising_rg.spins import lattice
+
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_row_neighbour = njit(inline="always")(lattice.row_neighbour)
+
+
+def packed_counts(packed, first_row=0, n_rows=None):
+    """Return the counts of `observables_of_counts` of each configuration of a `lattice.PackedLattice`, int64 (batch, 3).
+
+    Of rows first_row ... and their neighbours, counted where the lattice is; a window's last row has none below.
+    """
+    last = packed.height if n_rows is None else first_row + n_rows
+    if packed.device == "cuda":
+        from ising_rg.spins import lattice_cuda  # slow to import, and of use on few machines
+
+        return lattice_cuda.packed_counts(packed, first_row, last)
+    return _count_bits(packed.words, packed.width // 2, first_row, last)
+
+
+def observables_of_counts(counts, n_sites):
+    """Return (m, c10, c11), float64 (batch,) each, of int (batch, 3): up spins, broken bonds, diagonal neighbours that differ."""
+    up, antialigned, diagonal = counts.T
+    return 2 * up / n_sites - 1, 1 - antialigned / n_sites, 1 - diagonal / n_sites
+
+
+@njit(inline="always")
+def popcount(word):
+    # LLVM recognizes this as the processor's population count.
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@njit(parallel=True, cache=True)
+def _count_bits(words, half_width, first_row, last_row):
+    """Return the counts of rows first_row <= y < last_row of each configuration of `words` (batch, 2, H + 2, W)."""
+    n_configurations, _, rows, n_words = words.shape
+    height, n_rows = rows - 2, last_row - first_row
+    counts = np.zeros((n_configurations, n_rows, 3), np.int64)
+    for index in prange(n_configurations * n_rows):
+        configuration, y = index // n_rows, first_row + index % n_rows
+        black, white = words[configuration, 0].reshape(-1), words[configuration, 1].reshape(-1)
+        odd_row = _ALL if y & 1 else np.uint64(0)
+        up, antialigned, diagonal = 0, 0, 0
+        # The row below the last is row 1 itself: the halo's copy has no neighbours in its own row.
+        below = (y + 2 if y + 1 < height else 1) * n_words
+        # Every bond joins a black site to a white one: the black sites' four bonds are all of them.
+        for w in range((half_width + 63) // 64):
+            used = (
+                _ALL if half_width - 64 * w >= 64 else (np.uint64(1) << np.uint64(half_width - 64 * w)) - np.uint64(1)
+            )
+            at = (y + 1) * n_words + w
+            spins, here = black[at], white[at]
+            beside = _row_neighbour(here, white[at - 1], white[at + 1], odd_row)
+            up += popcount(spins & used) + popcount(here & used)
+            antialigned += popcount((spins ^ here) & used) + popcount((spins ^ beside) & used)
+            antialigned += popcount((spins ^ white[at - n_words]) & used) + popcount(
+                (spins ^ white[at + n_words]) & used
+            )
+            for colour_spins, sublattice, odd in ((spins, black, odd_row), (here, white, ~odd_row)):
+                under = sublattice[below + w]
+                under_beside = _row_neighbour(under, sublattice[below + w - 1], sublattice[below + w + 1], odd)
+                diagonal += popcount((colour_spins ^ under) & used) + popcount((colour_spins ^ under_beside) & used)
+        counted = counts[configuration, y - first_row]
+        counted[0], counted[1], counted[2] = up, antialigned, diagonal
+    return counts.sum(1)
+
+
+def packed_observables(packed):
+    """Return (m, c10, c11) of each configuration of a `lattice.PackedLattice`, float64 (batch,) each, counted from its bits."""
+    return observables_of_counts(packed_counts(packed), packed.n_sites)
