@@ -13,7 +13,6 @@ from tests.children import ROOT
 
 SAMPLING = """
 import numpy as np
-from ising_rg.spins import counting
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models, sampling_cuda
 from ising_rg.spins import lattice
@@ -46,7 +45,7 @@ print("identical")
 PROGRAM = """
 import numpy as np
 from ising_rg import devices
-from ising_rg.spins import lattice, observables
+from ising_rg.spins import counting, lattice, observables
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.updates import metropolis, metropolis_cuda
 assert devices.growth_obstacle() is None, devices.growth_obstacle()
