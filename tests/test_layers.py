@@ -1,0 +1,97 @@
+"""The house: which package may import which, and how large a module, a function and a list of arguments may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.children import ROOT
+
+# Each imports only what stands above it. A name is a package of ising_rg or a module at its top.
+LAYERS = (
+    ("errors",),
+    ("environment", "kinds", "memory", "foreign", "launching", "random_numbers", "theory"),
+    ("storage", "processes"),
+    ("folders", "spins"),
+    ("settings", "pictures", "updates", "deep_zoom"),
+    ("checks", "kernels"),
+    ("reports", "devices", "renormalization"),
+    ("growth",),
+    ("training",),
+)
+RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+LARGEST_MODULE, LARGEST_FUNCTION, MOST_PARAMETERS = 350, 60, 6
+EXCEPTIONS = {
+    "deep_zoom.write": "what a pyramid is made of, from one script",
+    "pictures": "one function a figure, which share colours and helpers",
+    "pictures.simulation": "one array an axis",
+    "random_numbers.philox4x32": "four counter words, two key words and the rounds: Philox itself",
+    "kernels.sampling_cpu.draw": "the entry of compiled loops: arrays, which no compiled function takes as an object",
+    "kernels.sampling_cuda.draw_packed": "one launch after the other, in the order in which they run",
+    "renormalization.exponents.equilibrated": "an ensemble: rule, size, beta, levels, chains, samples, seed, progress",
+    "updates.bonds.break_at_random": "compiled: arrays and the counter of their random numbers",
+    "updates.cluster_signs.write_strip": "compiled: arrays and the counter of their random numbers",
+    "updates.swendsen_wang.sample": "an ensemble: L, beta, n, seed, sweeps, first configuration, progress",
+    "updates.swendsen_wang.sweep_words": "compiled: arrays and the counter of their random numbers",
+}
+
+PACKAGE = Path(ROOT) / "ising_rg"
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text(encoding="utf-8"))
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py"
+}
+
+
+def imports(tree):
+    """Yield the modules of ising_rg, as in MODULES, that a syntax tree imports anywhere, within functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ising_rg":
+            package = ".".join(node.module.split(".")[1:])
+            for alias in node.names:
+                name = f"{package}.{alias.name}".lstrip(".")
+                if name in MODULES or package in MODULES:
+                    yield name if name in MODULES else package
+
+
+def top(module):
+    return module.split(".")[0]
+
+
+def test_every_module_has_its_layer():
+    assert {top(module) for module in MODULES} == set(RANKS)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_arrows_point_one_way(module):
+    for other in imports(MODULES[module]):
+        assert top(other) == top(module) or RANKS[top(other)] < RANKS[top(module)], f"{module} imports {other}"
+
+
+def test_no_circle():
+    """Within a package as well: take away modules that import none of those left, until none is left."""
+    left = {module: set(imports(tree)) - {module} for module, tree in MODULES.items()}
+    while free := [module for module, others in left.items() if not others & left.keys()]:
+        for module in free:
+            del left[module]
+    assert not left, f"a circle among {sorted(left)}"
+
+
+def oversized():
+    for module, tree in MODULES.items():
+        path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+        if len(path.read_text(encoding="utf-8").splitlines()) > LARGEST_MODULE:
+            yield module
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                arguments = node.args.args + node.args.kwonlyargs
+                n_parameters = sum(argument.arg not in ("self", "cls") for argument in arguments)
+                too_many = n_parameters > MOST_PARAMETERS and not node.name.startswith("_")
+                if too_many or node.end_lineno - node.lineno >= LARGEST_FUNCTION:
+                    yield f"{module}.{node.name}"
+
+
+def test_nothing_is_too_large():
+    """Modules, functions and argument lists; exceptions have a reason, and one that is none any more is taken off the list."""
+    assert set(oversized()) == set(EXCEPTIONS)
