@@ -105,8 +105,9 @@ def run_together(n, script, *arguments, patch=None, timeout=400, agent=True):
         while running:
             left = max(0, deadline - time.monotonic())
             multiprocessing.connection.wait([process.sentinel for process in running], left)
-            failed = [process.exitcode for process in running if process.exitcode]
-            running = [process for process in running if process.exitcode is None]
+            codes = [process.exitcode for process in running]
+            failed = [code for code in codes if code]
+            running = [process for process, code in zip(running, codes, strict=True) if code is None]
             if status:  # those that are left were told to end
                 for process in running if not left else ():
                     process.kill()
