@@ -10,7 +10,7 @@ import os
 import socket
 import time
 
-from ising_rg import storage
+from ising_rg import launching, storage
 from ising_rg.errors import UserError
 
 _held = {}  # path of a lock: its open file
@@ -29,7 +29,7 @@ def claim(folder, name="", processes=None):
     if processes:
         processes.agree(f"claim {folder} {name}", lambda: _claim(folder, name))
         return
-    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
+    if launching.by_torchrun() and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError(
             "found several processes of torchrun, needed one: this script does not share its work; use python"
         )
@@ -38,7 +38,7 @@ def claim(folder, name="", processes=None):
 
 def _claim(folder, name):
     storage.make_folder(folder)
-    path = os.path.join(os.path.realpath(folder), f".{name}.lock")
+    path = os.path.join(os.path.realpath(folder), f".{name}.lock" if name else ".lock")
     if path in _held:
         return
     try:
@@ -59,13 +59,20 @@ def _claim(folder, name):
             file.close()
             os.remove(path)
             return _say_unlocked(folder, error.strerror)
-        if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+        if _is_there(file, path):
             break
-        file.close()  # its holder has removed it meanwhile: what we hold the lock of is no longer in the folder
+        file.close()  # its holder has removed it meanwhile: what we have locked is no longer in the folder
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
     file.flush()
     _held[path] = file
+
+
+def _is_there(file, path):
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _say_unlocked(folder, reason):

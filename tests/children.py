@@ -4,7 +4,6 @@ started again many times; and as processes of torchrun."""
 import hashlib
 import importlib
 import json
-import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -84,7 +83,7 @@ def run(script, *arguments, **options):
     return subprocess.CompletedProcess([script, *arguments], process.exitcode, *texts)
 
 
-def run_together(n, script, *arguments, patch=None, timeout=120, agent=True):
+def run_together(n, script, *arguments, patch=None, timeout=400, agent=True):
     """Run a script in n children with the variables that torchrun sets; return a CompletedProcess of their merged output.
 
     As torchrun does, this process hosts the store, unless `agent` is false (then the first child does), and ends the others
@@ -103,26 +102,22 @@ def run_together(n, script, *arguments, patch=None, timeout=120, agent=True):
         for rank in range(n):
             own = {key: str(value) for key, value in (shared | {"RANK": rank, "LOCAL_RANK": rank}).items()}
             running.append(start(script, arguments, output, patch=patch, environment=own))
-        processes, status, deadline = list(running), 0, time.monotonic() + timeout
+        status, deadline = 0, time.monotonic() + timeout
         while running:
-            multiprocessing.connection.wait([process.sentinel for process in running], deadline - time.monotonic())
-            ended = [process for process in running if process.exitcode is not None]
-            running = [process for process in running if process not in ended]
-            failed = [process.exitcode for process in ended if process.exitcode]
-            if time.monotonic() > deadline:
-                failed = failed or ["timed out"]
-            if failed and not status:
-                status = failed[0]
+            left = max(0, deadline - time.monotonic())
+            multiprocessing.connection.wait([process.sentinel for process in running], left)
+            codes = [process.exitcode for process in running]
+            failed = [code for code in codes if code]
+            running = [process for process, code in zip(running, codes, strict=True) if code is None]
+            if status:  # those that are left were told to end
+                for process in running if not left else ():
+                    process.kill()
+            elif failed or not left:
+                status, deadline = failed[0] if failed else "timed out", time.monotonic() + 30
                 for process in running:
                     process.terminate()
-                deadline = min(deadline, time.monotonic() + 30)
-            elif failed == ["timed out"]:
-                for process in running:
-                    process.kill()
-                deadline = math.inf
         with open(output, encoding="utf-8") as file:
             text = file.read()
-    assert all(process.exitcode is not None for process in processes)
     return subprocess.CompletedProcess([script, *arguments], status, text)
 
 
