@@ -138,8 +138,9 @@ def test_fixed_point_costs_less_than_a_hundredth_of_the_kernels_divergence():
 MEMORY = """
 import resource
 import numpy as np
-from ising_rg import kernels, lattice
-kernel = kernels.load("models/conditional_k5_s3.pt")
+from ising_rg.kernels import models
+from ising_rg.spins import lattice
+kernel = models.load("models/conditional_k5_s3.pt")
 coarse = lattice.pack(np.ones((8, 8), np.int8))
 kernel.sample_packed(coarse, 1)  # compiled
 coarse = lattice.empty(1, 5184, 5184)

@@ -16,13 +16,14 @@ from tests import children
 NOBODY = 65534
 SCRIPT = '''"""A script that compiles one function."""
 import numpy as np
-from ising_rg import bitmap, pictures, settings
+from ising_rg import pictures, settings
+from ising_rg.spins import bitmaps
 
 OUTPUT_DIR = "out"  # a folder
 
 
 def main(s):
-    print("width", bitmap.from_spins(np.ones((4, 4), np.int8)).width, s.OUTPUT_DIR)
+    print("width", bitmaps.from_spins(np.ones((4, 4), np.int8)).width, s.OUTPUT_DIR)
     figure = pictures._figure(1, 1)
     pictures._save(figure, "picture.png")
 
