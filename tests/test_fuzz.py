@@ -9,7 +9,6 @@ import random
 import resource
 import shutil
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
