@@ -9,7 +9,6 @@ import random
 import resource
 import shutil
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -140,7 +139,8 @@ class Case:
     def fault(self):
         """Return what is wrong with how it ended, or None."""
         self.process.join()
-        output, errors = (Path(self.folder, name).read_text(errors="replace") for name in ("output", "errors"))
+        paths = [self.folder / name for name in ("output", "errors")]
+        output, errors = (path.read_text(errors="replace") if path.exists() else "" for path in paths)
         shutil.rmtree(self.folder)
         allowed = (0, 1, 2) if "verdict: bad" in output else (0, 2)
         status = self.process.exitcode
