@@ -97,7 +97,7 @@ def test_compiled_code_of_an_earlier_version_never_runs(checkout, open_folder):
     home = open_folder / "home"
     module = checkout / "ising_rg" / "extra" / "compiled.py"
     module.parent.mkdir()
-    script = SCRIPT.replace("bitmap.from_spins(np.ones((4, 4), np.int8)).width", "two()")
+    script = SCRIPT.replace("bitmaps.from_spins(np.ones((4, 4), np.int8)).width", "two()")
     (checkout / "script.py").write_text(
         script.replace("import numpy as np", "from ising_rg.extra.compiled import two", 1)
     )
