@@ -43,6 +43,7 @@ OUTPUT_DIR = "results/checking"      # where report.json and check.png go
 
 
 _RULE_SEEDS, _RULE_DRAWS = 100, 256  # for the share of the block-spin rule, at 8 -> 24
+_ESS_SIZES, _ESS_CONFIGS = (8, 16), 2000  # for the effective sample size
 
 
 def main(s):
@@ -122,8 +123,15 @@ def measure_kernel(s):
         f"shares at 8 -> 24: block-spin rule {rule:.6f} +- {rule_error:.6f} (an upper bound), "
         f"conditional kernel {pairs - rule:.6f} of {pairs:.6f}"
     )
+    sizes = {}
+    for L in _ESS_SIZES:
+        ess, ess_error = quality.effective_sample_size(kernel, L, _ESS_CONFIGS, s.SEED)
+        sizes[f"{L} -> {3 * L}"] = [ess, ess_error]
+        print(f"effective sample size of one stage {L} -> {3 * L}, pairs weighted: {ess:.3f} +- {ess_error:.3f} of 1")
+    print(f"  published, fine lattices weighted, by side (RiGCS, arXiv:2503.08918): {quality.PUBLISHED_ESS}")
     report = settings.provenance(
         s,
+        effective_sample_size=sizes,
         kl_per_site=kl,
         kl_per_site_error=error,
         gain=rows[0]["measured"],

@@ -123,3 +123,16 @@ def test_generated_ensembles_at_every_scale():
         assert abs(rows[0]["measured"] - exact.STAGE_GAIN) < 0.0007 + 4.5 * rows[0]["error"]
         for row, bias in zip(rows[1:5], (c10_bias, 0.002, 0.002, 0.002), strict=True):
             assert abs(row["measured"] - row["exact"]) < bias * row["exact"] + 4.5 * row["error"], row
+
+
+def test_effective_sample_size_follows_from_kl():
+    """A shift of weights by a normal variable of variance v gives KL = v / 2 and ESS = e^-v: near 1 both tell the same.
+
+    8 -> 24, shipped kernel, 500 pairs: the variance of ln w is 2 KL to leading order, so that ESS = exp(-var ln w) within
+    a tenth of its distance from 1 and five errors.
+    """
+    kernel = models.load(CONDITIONAL)
+    ess, error = quality.effective_sample_size(kernel, 8, 500, 3)
+    kl, kl_error, *_ = quality.kl_generated(kernel, 8, 500, 3)
+    expected = np.exp(-2 * 576 * kl)
+    assert 0 < ess < 1 and abs(ess - expected) < 0.25 * (1 - expected) + 5 * (error + 2 * 576 * kl_error)
