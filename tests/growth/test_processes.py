@@ -221,7 +221,7 @@ def test_a_second_run_in_a_folder_is_refused(held, sources, tmp_path, script):
 
 def test_a_killed_run_leaves_no_lock(held, tmp_path):
     """The name that it leaves is taken over, and gone after the next run."""
-    arguments = (*SAMPLE, "--num_sweeps=2000000000", f"--output_dir={tmp_path}/out")
+    arguments = (*SAMPLE, "--num_sweeps=100000000", f"--output_dir={tmp_path}/out")
     process = children.start("normal_fast_2d_Ising", arguments, tmp_path / "log")
     while not (tmp_path / "out" / ".lock").exists() or not (tmp_path / "out" / ".lock").read_text():
         assert process.is_alive(), (tmp_path / "log").read_text()

@@ -199,7 +199,8 @@ def test_a_stopped_run_leaves_nothing_that_looks_finished(tmp_path, how, status)
     path, _ = save_both(tmp_path, some_spins(600))
     slow = """
 import time
-from ising_rg import deep_zoom, storage
+from ising_rg import deep_zoom
+from ising_rg.spins import configurations
 deep_zoom._BAND_BYTES = 20_000
 opened = configurations.open_packed_rows
 def slowly(path):
