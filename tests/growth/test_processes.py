@@ -14,6 +14,8 @@ from ising_rg import folders, launching, processes
 from ising_rg.errors import UserError
 from tests import children
 
+pytestmark = pytest.mark.long
+
 GROW = ("--start_size=90", "--stages=3", "--pictures=false", "--check=false", "--file_format=bits")
 
 

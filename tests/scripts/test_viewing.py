@@ -201,6 +201,8 @@ def test_a_stopped_run_leaves_nothing_that_looks_finished(tmp_path, how, status)
 import time
 from ising_rg import deep_zoom
 from ising_rg.spins import configurations
+
+pytestmark = pytest.mark.long
 deep_zoom._BAND_BYTES = 20_000
 opened = configurations.open_packed_rows
 def slowly(path):
