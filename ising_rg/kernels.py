@@ -2,10 +2,10 @@
 
 Kernels draw the fine lattice s (3h x 3w) given the coarse one S (h x w):
 * ConditionalKernel: the nine sub-lattices of PixelShuffle(3) one after the other, P(s_p = +1) = sigma(2 h_p), where h_p is a
-  convolution over S and the nearby sites of the sub-lattices already drawn. It holds the rule that it inverts.
-  The order breaks the symmetry of the square, so every
-  configuration is drawn with one of the eight transformed kernels (taps turned, sub-pixels permuted), chosen by its own
-  random number: the law q(s | S) is exactly symmetric under the square's group and under spin flip.
+  sum over S, the nearby sites already drawn, and clamped sums of these. The first sub-lattices are drawn in two passes, odd
+  blocks seeing the even ones. It holds the rule that it inverts. Order and colours break the symmetry of the square, so every
+  configuration is drawn with one of the eight transformed kernels (taps turned, sub-pixels permuted) and either colour first, chosen
+  by its own random number: the law q(s | S) is exactly symmetric under the square's group and under spin flip.
 * IndependentKernel: one 9 x 9 kernel -> 9 channels -> PixelShuffle(3) -> clamp(w1 * out, -A, A), the mean of each spin;
   sites are drawn independently. The form and the file format (bare state_dict: proj.weight, w1, A) of the repository
   OoARGVoO/CNN-RG-Fast_2D_Ising_model.
@@ -30,6 +30,8 @@ from ising_rg.symmetry import SYMMETRIES, symmetrized, symmetrized_channels, tra
 SCALE = sampling.SCALE
 DRAWING_ORDER = (4, 0, 2, 6, 8, 1, 3, 5, 7)  # sub-pixels 3 y + x: centre, corners, edges
 RADIUS = 5.0  # sites; 7 gained nothing in KL and costs 89 multiply-adds a site instead of 61
+CLAMP_UNIT = 32  # clamped sums are integers, in units of 1 / 32
+CLAMP_LIMIT = 80
 _TRAIN_COMMAND = "run kernel_training_pixel_shuffle.py"
 
 
@@ -68,99 +70,172 @@ class _Kernel(nn.Module):
 
 
 class ConditionalKernel(_Kernel):
-    """Nine linear-logistic kernels in drawing order: `weights[p]` (1, 1 + p, k, k) over blocks.
+    """Nine sub-lattices in drawing order, each by linear-logistic regression on spins and on clamped sums of spins.
 
     Taps on coarse spins cover the whole window; taps on fine spins only those within `radius` sites of the site drawn.
+
+    Args:
+        kernel_size: side of the window in blocks.
+        radius: in sites.
+        two_pass: of so many sub-lattices, the first ones, even blocks are drawn before odd ones. Sites of one sub-lattice drawn at once
+            are independent given what was drawn before, which of the centres is not true by 1.5e-3 nats a block.
+        clamped: whether there is a clamped sum for each block: an estimate F of the block's field w*s from the sites drawn so far. In
+            units of 1 / CLAMP_UNIT it is clamp(F + S, -CLAMP_LIMIT, CLAMP_LIMIT): it says by how much the block's spin is not yet
+            sure, which no linear function of spins does.
+
+    Attributes:
+        steps: of `sampling.Program`.
+        taps: for each step, int64 (n, 3): plane, dy, dx in blocks.
+        weights: parameters (n,) of the steps that draw; clamp_weights: integers of those that clamp.
     """
 
-    def __init__(self, kernel_size=5, radius=RADIUS):
+    def __init__(self, kernel_size=5, radius=RADIUS, two_pass=4, clamped=True, rule=None):
         super().__init__()
-        self.kernel_size, self.radius = kernel_size, radius
-        self.weights = nn.ParameterList(nn.Parameter(torch.zeros(1, 1 + p, kernel_size, kernel_size)) for p in range(9))
-        self.rule = BlockSpinRule()
-        for p in range(9):
-            self.register_buffer(f"_mask_{p}", torch.from_numpy(_taps(p, kernel_size, radius)), persistent=False)
+        self.kernel_size, self.radius, self.two_pass, self.clamped = kernel_size, radius, two_pass, clamped
+        self.steps = _steps(two_pass, clamped)
+        self.taps = [_taps(kind, p, kernel_size, radius, clamped) for kind, p in self.steps]
+        counts = [(kind == sampling.CLAMP, len(taps)) for (kind, _), taps in zip(self.steps, self.taps, strict=True)]
+        self.weights = nn.ParameterList(nn.Parameter(torch.zeros(n)) for clamp, n in counts if not clamp)
+        self.clamp_weights = nn.ParameterList(
+            nn.Parameter(torch.zeros(n, dtype=torch.int32), requires_grad=False) for clamp, n in counts if clamp
+        )
+        self.rule = rule or BlockSpinRule()
 
     @property
     def reach(self):
-        """Blocks that a window reaches beyond the block drawn."""
-        return self.kernel_size // 2
+        """Blocks that what a block is drawn from reaches beyond it: clamped sums of the next blocks see those after next."""
+        return max(self.kernel_size // 2, 2 if self.clamped else 0)
 
     @property
     def multiply_adds(self):
         """Taps per fine site."""
-        return sum(float(self.taps(p).sum()) for p in range(9)) / 9
+        return sum(map(len, self.taps)) / 9
 
-    def taps(self, p):
-        """Return 1 where the p-th drawn sub-lattice has a tap, shaped like `weights[p]`."""
-        return getattr(self, f"_mask_{p}")
+    @property
+    def draws(self):
+        """[(number of the step, kind, p)] of the steps that draw: `weights` in order."""
+        return [(k, kind, p) for k, (kind, p) in enumerate(self.steps) if kind != sampling.CLAMP]
 
-    def _masked(self):
-        return [weight * self.taps(p) for p, weight in enumerate(self.weights)]
-
-    def fields(self, coarse, fine):
-        """Return the fields h_p, (B, 9, n - k + 1, ...) in drawing order, of the blocks whose whole window is given.
+    def features(self, coarse, fine):
+        """Yield what each step that draws sees and what it is to draw: X, float (n, blocks), and spins (blocks,).
 
         Args:
-            coarse: +-1 floats (B, 1, n, n').
+            coarse: +-1 floats (B, 1, n, n'), an open window.
             fine: +-1 floats (B, 1, 3n, 3n').
         """
-        known = torch.cat([coarse, F.pixel_unshuffle(fine, SCALE)[:, DRAWING_ORDER]], 1)
-        return torch.cat([F.conv2d(known[:, : 1 + p], weight) for p, weight in enumerate(self._masked())], 1)
+        known, r = self._known(coarse, fine), self.reach
+        colour = _colour(*coarse.shape[-2:]).to(coarse.device)
+        height, width = known.shape[-2] - 2 * r, known.shape[-1] - 2 * r
+        for planes, k, kind, p in self._planes(known, colour):
+            drawn = _drawn(kind, colour[r : r + height, r : r + width])
+            x = torch.stack(
+                [
+                    planes[:, c, r + dy : r + dy + height, r + dx : r + dx + width].flatten(1)
+                    for c, dy, dx in self.taps[k].tolist()
+                ]
+            )
+            spins = known[:, 1 + p, r : r + height, r : r + width].flatten(1)
+            if kind != sampling.DRAW:
+                x, spins = x[..., drawn.flatten()], spins[:, drawn.flatten()]
+            yield x.flatten(1), spins.flatten()
 
-    def site_log_likelihood(self, coarse, fine):
-        """Return ln q of every site for one drawing order, (B, 9, n - k + 1, ...); arguments as `fields`."""
-        h, reach = self.fields(coarse, fine), self.reach
-        drawn = F.pixel_unshuffle(fine, SCALE)[:, DRAWING_ORDER, reach : reach + h.shape[2], reach : reach + h.shape[3]]
-        return -F.softplus(-2 * h * drawn)
+    def fields(self, coarse, fine):
+        """Return the fields h, one tensor (blocks,) a step that draws; arguments as `features`."""
+        return [w @ x for w, (x, _) in zip(self.weights, self.features(coarse, fine), strict=True)]
 
     def negative_log_likelihood(self, coarse, fine):
-        """Return the mean over sites of -ln q(s | S) for one drawing order, a scalar; arguments as `fields`."""
-        return -self.site_log_likelihood(coarse, fine).mean()
+        """Return the mean over sites of -ln q(s | S) for one order and colour, a scalar; arguments as `features`."""
+        steps = zip(self.weights, self.features(coarse, fine), strict=True)
+        losses = [F.softplus(-2 * (w @ x) * spins).sum() for w, (x, spins) in steps]
+        blocks = len(coarse) * (coarse.shape[-2] - 2 * self.reach) * (coarse.shape[-1] - 2 * self.reach)
+        return sum(losses) / (SCALE**2 * blocks)
+
+    def units(self, k, bits):
+        """Return in what units the weights of step k are rounded, float64 (n,)."""
+        return np.where(self.taps[k][:, 0] == sampling.CLAMPED, CLAMP_UNIT, 1) * 2.0**-bits
 
     def fixed_point(self):
-        """Return (weights, bits): integer weights, int32 (9, 9, k, k) in drawing order, in units of 2^-bits."""
-        weights = np.zeros((9, 9, self.kernel_size, self.kernel_size))
-        for p, weight in enumerate(self._masked()):
-            weights[p, : 1 + p] = weight.detach().double().cpu().numpy()[0]
-        bits = sampling.fraction_bits(weights)
-        return np.round(weights * 2**bits).astype(np.int32), bits
+        """Return (weights, bits): integer weights, int32 (steps, planes, k, k), those of spins in units of 2^-bits."""
+        weights = np.zeros((len(self.steps), sampling.N_PLANES, 2 * self.reach + 1, 2 * self.reach + 1))
+        draws = [k for k, _, _ in self.draws]
+        for k, weight in zip(draws, self.weights, strict=True):
+            weights[(k, *self._place(k))] = weight.detach().double().cpu().numpy() / self.units(k, 0)
+        bits = sampling.fraction_bits(weights[draws], CLAMP_LIMIT)
+        weights *= 2.0**bits
+        clamps = [k for k in range(len(self.steps)) if k not in draws]
+        for k, weight in zip(clamps, self.clamp_weights, strict=True):
+            weights[(k, *self._place(k))] = weight.cpu().numpy()
+        return np.round(weights).astype(np.int32), bits
+
+    def _place(self, k):
+        plane, dy, dx = self.taps[k].T
+        return plane, dy + self.reach, dx + self.reach
 
     def program(self):
-        """Return the `sampling.Program` whose variants are the kernel turned by each of SYMMETRIES."""
+        """Return the `sampling.Program` whose variants are the kernel turned by each of SYMMETRIES, with either colour first."""
         weights, bits = self.fixed_point()
         turned = np.stack([transformed(weights, symmetry) for symmetry in SYMMETRIES])
-        orders = [transformed_order(np.array(DRAWING_ORDER), symmetry) for symmetry in SYMMETRIES]
-        return sampling.program(turned, orders, self._thresholds(weights, bits))
+        orders = np.stack([transformed_order(np.array(DRAWING_ORDER), symmetry) for symmetry in SYMMETRIES])
+        n = 2 if self.two_pass else 1
+        thresholds, parity = self._thresholds(weights, bits), np.repeat(np.arange(n), len(SYMMETRIES))
+        tiled = np.tile(turned, (n, 1, 1, 1, 1)), np.tile(orders, (n, 1))
+        return sampling.program(*tiled, thresholds, self.steps, parity, CLAMP_LIMIT)
 
     @staticmethod
     def _thresholds(weights, bits):
-        return sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / 2**bits)), sampling.largest_sum(weights))
+        most = sampling.largest_sum(weights, CLAMP_LIMIT)
+        return sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / 2**bits)), most)
 
     def variants(self, seed, first_configuration, n):
-        """Return which of SYMMETRIES draws each of n configurations, int64 (n,): random bits of their own."""
+        """Return which variant of the program draws each of n configurations, int64 (n,): random bits of their own."""
         numbers = np.arange(first_configuration, first_configuration + n, dtype=np.uint64)
         key, zero = random_numbers.key(seed, Purpose.SYMMETRY), np.zeros_like(numbers)
-        return (
-            random_numbers.philox4x32(numbers, zero, zero, zero, *key, random_numbers.ROUNDS)[0] & np.uint64(7)
-        ).astype(np.int64)
+        words = random_numbers.philox4x32(numbers, zero, zero, zero, *key, random_numbers.ROUNDS)[0]
+        return (words & np.uint64(15 if self.two_pass else 7)).astype(np.int64)
 
     def log_prob(self, fine, coarse):
         """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
         fine, coarse = (torch.from_numpy(check_lattices(spins)).double()[:, None] for spins in (fine, coarse))
         weights, bits = self.fixed_point()
         log_table = _log_probabilities(self._thresholds(weights, bits))
-        integer_weights = torch.from_numpy(weights).double()
-        reach = self.kernel_size // 2
+        weights, r = torch.from_numpy(weights).double(), self.reach
         logs = []
-        for symmetry in SYMMETRIES:
-            # q_g(s | S) = q(g^-1 s | g^-1 S): over the whole group the inverse does not matter.
-            s, S = (transformed(spins, symmetry).contiguous() for spins in (fine, coarse))
-            known = torch.cat([S, F.pixel_unshuffle(s, SCALE)[:, DRAWING_ORDER]], 1)
-            padded = F.pad(known, (reach,) * 4, mode="circular")
-            sums = torch.cat([F.conv2d(padded[:, : 1 + p], integer_weights[p : p + 1, : 1 + p]) for p in range(9)], 1)
-            logs.append(_log_likelihood(sums, known[:, 1:], log_table))
+        for parity in range(2 if self.two_pass else 1):
+            for symmetry in SYMMETRIES:
+                # q_g(s | S) = q(g^-1 s | g^-1 S): over the whole group the inverse does not matter.
+                s, S = (transformed(spins, symmetry).contiguous() for spins in (fine, coarse))
+                colour = transformed(_colour(*coarse.shape[-2:]), symmetry) ^ parity
+                padded, log_q = _around(self._known(S, s), r), 0
+                for planes, k, kind, p in self._planes(padded, _around(colour, r), CLAMP_UNIT):
+                    sums = F.conv2d(planes, weights[k : k + 1])[:, 0]
+                    spins = padded[:, 1 + p, r : r + sums.shape[1], r : r + sums.shape[2]]
+                    log_q = log_q + _log_likelihood(sums, spins, log_table, _drawn(kind, colour))
+                logs.append(log_q)
         return (torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs))).numpy()
+
+    def _known(self, coarse, fine):
+        """Return planes 0 to 9, (B, 10, n, n'): coarse spins, sub-lattices in drawing order."""
+        return torch.cat([coarse, F.pixel_unshuffle(fine, SCALE)[:, DRAWING_ORDER]], 1)
+
+    def _planes(self, known, colour, unit=1):
+        """Yield (all planes (B, N_PLANES, n, n'), number of the step, kind, p) for each step that draws.
+
+        Args:
+            known: from `_known`, with a border `reach` wide whose clamped sums are not complete.
+            colour: (n, n'), 0 for even blocks.
+            unit: of the clamped sums.
+        """
+        planes = F.pad(known, (0, 0, 0, 0, 0, sampling.N_PLANES - known.shape[1]))
+        clamps = iter(self.clamp_weights)
+        for k, (kind, p) in enumerate(self.steps):
+            if kind == sampling.CLAMP:
+                dense = known.new_zeros((1, sampling.N_PLANES, 2 * self.reach + 1, 2 * self.reach + 1))
+                dense[(0, *self._place(k))] = next(clamps).to(known)
+                sums = F.conv2d(planes, dense, padding=self.reach)[:, 0].clamp(-CLAMP_LIMIT, CLAMP_LIMIT)
+                planes[:, sampling.CLAMPED] = sums * unit / CLAMP_UNIT
+                continue
+            planes[:, sampling.HALF] = known[:, 1 + p] * (colour == 0)
+            yield planes, k, kind, p
 
 
 class IndependentKernel(_Kernel):
@@ -201,7 +276,7 @@ class IndependentKernel(_Kernel):
         padded = F.pad(coarse, (reach,) * 4, mode="circular")
         sums = F.conv2d(padded, torch.from_numpy(weights).double())
         log_table = _log_probabilities(self._thresholds(weights, bits))
-        return _log_likelihood(sums, F.pixel_unshuffle(fine, SCALE), log_table).numpy()
+        return _log_likelihood(sums, F.pixel_unshuffle(fine, SCALE), log_table, torch.tensor(True)).numpy()
 
     def fixed_point(self):
         """Return (weights, bits): integer weights, int32 (9, 1, k, k), in units of 2^-bits."""
@@ -237,6 +312,8 @@ def save(path, kernel, description):
                 "kernel": "conditional",
                 "kernel_size": kernel.kernel_size,
                 "radius": kernel.radius,
+                "two_pass": kernel.two_pass,
+                "clamped": kernel.clamped,
                 "drawing_order": list(DRAWING_ORDER),
                 "state_dict": state,
             },
@@ -267,7 +344,12 @@ def load(path):
             raise UserError(
                 f"{path}: found no radius or no block-spin rule, needed a conditional kernel with both; {_TRAIN_COMMAND}"
             )
-        kernel = _fill(path, ConditionalKernel(size, radius), state)
+        form = {name: content.get(name, default) for name, default in (("two_pass", 0), ("clamped", False))}
+        rule = BlockSpinRule(state["rule.weight"].shape[-1])
+        kernel = ConditionalKernel(size, radius, **form, rule=rule)
+        if "two_pass" not in content:
+            state = _flat(path, kernel, state)
+        kernel = _fill(path, kernel, state)
         if tuple(content.get("drawing_order", ())) != DRAWING_ORDER:
             raise UserError(
                 f"{path}: found drawing order {content.get('drawing_order')}, needed {list(DRAWING_ORDER)}; {_TRAIN_COMMAND}"
@@ -307,16 +389,62 @@ def _shipped(path):
     return beside if not os.path.exists(path) and os.path.isfile(beside) else path
 
 
-def _taps(p, size, radius):
-    """Return 1 where the p-th drawn sub-lattice has a tap, float32 (1, 1 + p, k, k): all coarse spins, near fine ones."""
-    mask = np.zeros((1, 1 + p, size, size), np.float32)
-    mask[:, 0] = 1
-    offset = SCALE * (np.arange(size) - size // 2)
-    y, x = divmod(DRAWING_ORDER[p], SCALE)
-    for earlier in range(p):
-        from_y, from_x = divmod(DRAWING_ORDER[earlier], SCALE)
-        mask[0, 1 + earlier] = np.hypot(*np.meshgrid(offset + from_y - y, offset + from_x - x, indexing="ij")) <= radius
-    return mask
+def _steps(two_pass, clamped):
+    """Return the steps of a ConditionalKernel, ((kind, p), ...)."""
+    steps = []
+    for p in range(9):
+        steps += [(sampling.CLAMP, p)] if clamped and p else []
+        steps += [(sampling.DRAW_EVEN, p), (sampling.DRAW_ODD, p)] if p < two_pass else [(sampling.DRAW, p)]
+    return tuple(steps)
+
+
+def _taps(kind, p, size, radius, clamped):
+    """Return the taps of a step, int64 (n, 3), plane and block offset: all coarse spins, near fine ones, and clamped sums."""
+    offsets = np.array([(dy, dx) for dy in range(-(size // 2), size // 2 + 1) for dx in range(-(size // 2), size // 2 + 1)])
+    near = offsets[np.abs(offsets).max(1) <= 1]
+
+    def within(plane, places):
+        return np.concatenate([np.full((len(places), 1), plane), places], 1)
+
+    if kind == sampling.CLAMP:
+        return np.concatenate([[[0, 0, 0]]] + [within(1 + q, near) for q in range(p)])
+    taps, here = [within(0, offsets)], np.array(divmod(DRAWING_ORDER[p], SCALE))
+    for q in range(p):
+        distance = np.hypot(*(SCALE * offsets + divmod(DRAWING_ORDER[q], SCALE) - here).T)
+        taps.append(within(1 + q, offsets[distance <= radius]))
+    if kind == sampling.DRAW_ODD:
+        taps.append(within(sampling.HALF, near[np.abs(near).sum(1) == 1]))
+    if clamped and p:
+        taps.append(within(sampling.CLAMPED, near))
+    return np.concatenate(taps)
+
+
+def _colour(height, width):
+    """Return (X + Y) % 2 of the blocks of a lattice, int64 (height, width)."""
+    return (torch.arange(height)[:, None] + torch.arange(width)) % 2
+
+
+def _around(planes, n):
+    """Return periodic planes (..., h, w) with n more blocks on each side; n may be larger than the lattice."""
+    rows, columns = (torch.arange(-n, size + n) % size for size in planes.shape[-2:])
+    return planes[..., rows[:, None], columns]
+
+
+def _drawn(kind, colour):
+    """Return which blocks a step draws, a mask shaped like `colour`."""
+    return colour == (kind == sampling.DRAW_ODD) if kind != sampling.DRAW else torch.ones_like(colour, dtype=torch.bool)
+
+
+def _flat(path, kernel, state):
+    """Return the state_dict of a file that holds windows of weights, (1, 1 + p, k, k), as the taps' own numbers."""
+    flat = dict(state)
+    for p, taps in enumerate(kernel.taps):
+        window = state.get(f"weights.{p}")
+        if tuple(getattr(window, "shape", ())) != (1, 1 + p, kernel.kernel_size, kernel.kernel_size):
+            raise UserError(f"{path}: found no weights.{p} of a window of {kernel.kernel_size}; {_TRAIN_COMMAND}")
+        plane, dy, dx = taps.T
+        flat[f"weights.{p}"] = window[0, plane, dy + kernel.reach, dx + kernel.reach]
+    return flat
 
 
 def _load_weights(path):
@@ -346,6 +474,7 @@ def _log_probabilities(thresholds):
     return torch.from_numpy(sampling.probabilities(thresholds)).log()
 
 
-def _log_likelihood(sums, spins, log_table):
-    """Return the sum over sites of ln P(spin | sum), float64 (B,), for integer-valued sums and +-1 spins (B, 9, h, w)."""
-    return log_table[(sums * spins).long() + len(log_table) // 2].sum((1, 2, 3))
+def _log_likelihood(sums, spins, log_table, drawn):
+    """Return the sum over drawn sites of ln P(spin | sum), float64 (B,); integer-valued sums, +-1 spins and a mask that broadcast."""
+    logs = log_table[(sums * spins).long() + len(log_table) // 2]
+    return (logs * drawn).flatten(1).sum(1)

@@ -1,9 +1,13 @@
 """Drawing the fine lattice from the coarse one with integer arithmetic: the same bits on every machine.
 
-The nine sub-lattices of a PixelShuffle(3) are drawn one after the other. Sub-lattice p of block (X, Y) is drawn with a
-probability that is a function of one integer, the sum over a k x k window of blocks of weight times spin (+-1), over the
-coarse spins (input 0) and the sub-lattices drawn before (inputs 1 ... p). Weights are fixed-point integers, so the sum is
-exact in any order; the probability is a table of 16-bit thresholds, so no floating point decides a spin.
+A program is a list of steps; each fills one plane, an integer for every block, from sums over a k x k window of blocks of weight times
+what stands in earlier planes. A step draws the spins of one of the nine sub-lattices of a PixelShuffle(3), in all blocks or in those
+of one colour of a checkerboard, or it makes no spin but clamps its sum, which later steps then use as they use a spin. Weights
+are fixed-point integers, so a sum is exact in any order; the probability of a spin is a table of 16-bit thresholds of its sum, so no
+floating point decides one.
+
+Planes: 0 the coarse spins; 1 + p the p-th drawn sub-lattice; HALF its even blocks, 0 elsewhere, while the odd ones are drawn;
+CLAMPED the last clamped sums.
 
 Counter layout (docs/kernels.md): word 0 = 8 (X // 64) + X % 8, word 1 = Y, word 2 = p (place in the drawing order), word 3 =
 configuration; the 16 bits number X // 8 % 8 of the output are the uniform of block X. Every spin depends on its surroundings
@@ -21,6 +25,9 @@ import numpy as np
 from ising_rg import lattice, sampling_cpu
 
 SCALE = 3
+HALF, CLAMPED, N_PLANES = sampling_cpu.HALF, sampling_cpu.CLAMPED, sampling_cpu.N_PLANES
+DRAW, DRAW_EVEN, DRAW_ODD, CLAMP = sampling_cpu.DRAW, sampling_cpu.DRAW_EVEN, sampling_cpu.DRAW_ODD, sampling_cpu.CLAMP
+PLAIN_STEPS = tuple((DRAW, p) for p in range(9))  # nine sub-lattices, each in one pass
 MAX_FRACTION_BITS = 11  # rounding the weights to 2^-11 costs 4(3)e-7 nats a site
 _LARGEST_SUM = 2**15 - 1  # of an int16
 _TILE = (128, 1024)  # blocks: what a thread's share of the cache holds
@@ -30,32 +37,41 @@ class Program(NamedTuple):
     """What the compiled loops draw from. Variants are the same kernel turned; each configuration is drawn by one of them.
 
     Attributes:
-        taps: int32 (variants, n, 3): input and block offsets dy, dx.
+        steps: int64 (n_steps, 2): what is done (DRAW, DRAW_EVEN, DRAW_ODD, CLAMP), and for which p-th drawn sub-lattice.
+        taps: int32 (variants, n, 3): plane and block offsets dy, dx.
         weights: int16 (variants, n).
-        first: int64 (10,): the taps of the p-th drawn sub-lattice are first[p] ... first[p + 1] - 1.
-        margins: int64 (10,): how many blocks around a tile are needed of each input so that all later ones can be drawn in it.
+        first: int64 (n_steps + 1,): the taps of step k are first[k] ... first[k + 1] - 1.
+        margins: int64 (n_steps + 1,): how many blocks around a tile are needed of the coarse plane, and of each step's, so that
+            all later ones can be filled in it.
         order: int64 (variants, 9): sub-pixel 3 y + x that is drawn p-th.
-        thresholds: uint16 (2 limit + 1,): a spin is up if its 16-bit uniform is below thresholds[limit + sum].
+        parity: int64 (variants,): block (X, Y) is even where X + Y + parity is.
+        limit: clamped sums lie in -limit ... limit.
+        thresholds: uint16 (2 n + 1,): a spin is up if its 16-bit uniform is below thresholds[n + sum].
     """
 
+    steps: np.ndarray
     taps: np.ndarray
     weights: np.ndarray
     first: np.ndarray
     margins: np.ndarray
     order: np.ndarray
+    parity: np.ndarray
+    limit: int
     thresholds: np.ndarray
 
 
-def fraction_bits(weights):
-    """Return with how many fraction bits weights, float (9, inputs, k, k), can be rounded so that no sum overflows 16 bits."""
-    largest = max(float(np.abs(weights).sum((-3, -2, -1)).max()), 1e-9)
+def fraction_bits(weights, limit=1):
+    """Return with how many fraction bits weights, float (n, planes, k, k), can be rounded so that no sum overflows 16 bits."""
+    largest = max(largest_sum(weights, limit), 1e-9)
     rounding = weights[0].size / 2
     return min(MAX_FRACTION_BITS, math.floor(math.log2((_LARGEST_SUM - rounding) / largest)))
 
 
-def largest_sum(weights):
-    """Return the largest |sum| that integer weights (..., inputs, k, k) can give."""
-    return int(np.abs(weights.astype(np.int64)).sum((-3, -2, -1)).max())
+def largest_sum(weights, limit=1):
+    """Return the largest |sum| that weights (..., planes, k, k) can give; `limit`: of clamped sums."""
+    sums = np.abs(weights.astype(np.float64)).sum((-2, -1))
+    sums[..., CLAMPED:] *= limit
+    return sums.sum(-1).max().item()
 
 
 def threshold_table(probability_up, limit):
@@ -67,7 +83,7 @@ def threshold_table(probability_up, limit):
 
     P(up | -sum) = 1 - P(up | sum) exactly: the spin-flip symmetry survives the rounding. No probability is 0 or 1.
     """
-    positive = np.clip(np.round(probability_up(np.arange(limit + 1)) * 2.0**16), 1, 2**16 - 1).astype(np.int64)
+    positive = np.clip(np.round(probability_up(np.arange(int(limit) + 1)) * 2.0**16), 1, 2**16 - 1).astype(np.int64)
     return np.concatenate([2**16 - positive[:0:-1], positive]).astype(np.uint16)
 
 
@@ -76,41 +92,66 @@ def probabilities(thresholds):
     return thresholds / 2.0**16
 
 
-def program(weights, order, thresholds):
+def program(weights, order, thresholds, steps=PLAIN_STEPS, parity=None, limit=1):
     """Return the Program of integer weights.
 
     Args:
-        weights: int (variants, 9, inputs, k, k), k odd: for the p-th drawn, of input c at block offset (dy - k//2, dx - k//2).
+        weights: int (variants, n_steps, planes, k, k), k odd: for each step, of each plane at block offset (dy - k//2, dx - k//2).
         order: int (variants, 9): sub-pixel 3 y + x that is drawn p-th.
         thresholds: from `threshold_table`, for sums up to `largest_sum(weights)`.
+        steps, parity, limit: as in `Program`; parity 0 if not given.
 
     Raises:
-        ValueError: sums that the table or 16 bits do not hold; a weight on an input that is drawn later.
+        ValueError: sums that the table or 16 bits do not hold; a weight on a plane that is filled later.
     """
-    limit = thresholds.size // 2
-    if largest_sum(weights) > min(limit, _LARGEST_SUM):
-        raise ValueError(f"weights: found sums up to {largest_sum(weights)}, needed at most {min(limit, _LARGEST_SUM)}")
-    variants, _, _, size, _ = weights.shape
+    most, steps = min(thresholds.size // 2, _LARGEST_SUM), np.array(steps, np.int64)
+    if largest_sum(weights, limit) > most:
+        raise ValueError(f"weights: found sums up to {largest_sum(weights, limit):.0f}, needed at most {most}")
+    variants, n_steps, _, size, _ = weights.shape
     # All variants keep the taps that any has: turning a symmetric mask changes nothing, and zeros cost little.
-    per_variant = [[np.argwhere(weights[v, p]) for p in range(9)] for v in range(variants)]
-    counts = [max(len(per_variant[v][p]) for v in range(variants)) for p in range(9)]
+    per_variant = [[np.argwhere(weights[v, k]) for k in range(n_steps)] for v in range(variants)]
+    counts = [max(len(per_variant[v][k]) for v in range(variants)) for k in range(n_steps)]
     padded = [-(-max(count, 1) // sampling_cpu.GROUP) * sampling_cpu.GROUP for count in counts]
     first = np.concatenate([[0], np.cumsum(padded)])
     taps, tap_weights = np.zeros((variants, first[-1], 3), np.int32), np.zeros((variants, first[-1]), np.int16)
-    for v in range(variants):
-        for p in range(9):
-            places = per_variant[v][p]
-            if len(places) and places[:, 0].max() > p:
-                raise ValueError(f"weights: found input {places[:, 0].max()} for the sub-lattice drawn as number {p}")
-            rows = slice(first[p], first[p] + len(places))
+    filled = {0}
+    for k, (kind, p) in enumerate(steps.tolist()):
+        for v in range(variants):
+            places = per_variant[v][k]
+            if not set(places[:, 0].tolist()) <= filled:
+                raise ValueError(f"weights: found plane {places[:, 0].max()} for step {k}, needed planes filled before")
+            rows = slice(first[k], first[k] + len(places))
             taps[v, rows] = places - [0, size // 2, size // 2]
-            tap_weights[v, rows] = weights[v, p][tuple(places.T)]
-    margins, reach = np.zeros(10, np.int64), np.abs(taps[..., 1:]).max(-1)
-    for p in range(8, -1, -1):
-        used = slice(first[p], first[p + 1])
-        np.maximum.at(margins, taps[:, used, 0], margins[p + 1] + reach[:, used])
-    margins[0] = margins.max()
-    return Program(taps, tap_weights, first, margins, np.ascontiguousarray(order, np.int64), thresholds)
+            tap_weights[v, rows] = weights[v, k][tuple(places.T)]
+        filled.add(int(sampling_cpu.plane(kind, p)))
+    parity = np.zeros(variants) if parity is None else parity
+    return Program(
+        steps,
+        taps,
+        tap_weights,
+        first,
+        _margins(steps, taps, first),
+        np.ascontiguousarray(order, np.int64),
+        np.ascontiguousarray(parity, np.int64),
+        limit,
+        thresholds,
+    )
+
+
+def _margins(steps, taps, first):
+    """Return `Program.margins`: from the last step backwards, since planes are filled more than once."""
+    margins, reach = np.zeros(len(steps) + 1, np.int64), np.abs(taps[..., 1:]).max(-1)
+    needed = np.zeros(N_PLANES, np.int64)
+    for k in range(len(steps) - 1, -1, -1):
+        kind, p = steps[k]
+        plane = sampling_cpu.plane(kind, p)
+        margins[k + 1], needed[plane] = needed[plane], 0
+        used = slice(first[k], first[k + 1])
+        np.maximum.at(needed, taps[:, used, 0], margins[k + 1] + reach[:, used])
+        if kind == DRAW_ODD:
+            needed[HALF] = max(needed[HALF], margins[k + 1])
+    margins[0] = max(needed[0], margins.max())
+    return margins
 
 
 def draw(coarse, program, variants, key, first_configuration=0, tile=None):
