@@ -30,8 +30,9 @@ from ising_rg.symmetry import SYMMETRIES, symmetrized, symmetrized_channels, tra
 SCALE = sampling.SCALE
 DRAWING_ORDER = (4, 0, 2, 6, 8, 1, 3, 5, 7)  # sub-pixels 3 y + x: centre, corners, edges
 RADIUS = 5.0  # sites; 7 gained nothing in KL and costs 89 multiply-adds a site instead of 61
-CLAMP_UNIT = 32  # clamped sums are integers, in units of 1 / 32
-CLAMP_LIMIT = 80
+CLAMP_UNIT = 32  # of the weights of clamped sums; what is kept of these is in units of 1 / 8, so that their own weights are fine enough
+CLAMP_SHIFT = 2
+CLAMP_LIMIT = 20  # of what is kept
 _TRAIN_COMMAND = "run kernel_training_pixel_shuffle.py"
 
 
@@ -79,9 +80,9 @@ class ConditionalKernel(_Kernel):
         radius: in sites.
         two_pass: of so many sub-lattices, the first ones, even blocks are drawn before odd ones. Sites of one sub-lattice drawn at once
             are independent given what was drawn before, which of the centres is not true by 1.5e-3 nats a block.
-        clamped: whether there is a clamped sum for each block: an estimate F of the block's field w*s from the sites drawn so far. In
-            units of 1 / CLAMP_UNIT it is clamp(F + S, -CLAMP_LIMIT, CLAMP_LIMIT): it says by how much the block's spin is not yet
-            sure, which no linear function of spins does.
+        clamped: whether there is a clamped sum for each block, F + S clamped to +-2.5, where F estimates the block's field w*s from
+            the sites drawn so far: it says by how much the block's spin is not yet sure, which no linear function of spins does.
+            Before any site is drawn, (S + half the sum of its four neighbours) clamped to +-1.5.
 
     Attributes:
         steps: of `sampling.Program`.
@@ -89,7 +90,7 @@ class ConditionalKernel(_Kernel):
         weights: parameters (n,) of the steps that draw; clamp_weights: integers of those that clamp.
     """
 
-    def __init__(self, kernel_size=5, radius=RADIUS, two_pass=4, clamped=True, rule=None):
+    def __init__(self, kernel_size=5, radius=RADIUS, two_pass=9, clamped=True, rule=None):
         super().__init__()
         self.kernel_size, self.radius, self.two_pass, self.clamped = kernel_size, radius, two_pass, clamped
         self.steps = _steps(two_pass, clamped)
@@ -123,7 +124,7 @@ class ConditionalKernel(_Kernel):
             coarse: +-1 floats (B, 1, n, n'), an open window.
             fine: +-1 floats (B, 1, 3n, 3n').
         """
-        known, r = self._known(coarse, fine), self.reach
+        known, r = self.known(coarse, fine), self.reach
         colour = _colour(*coarse.shape[-2:]).to(coarse.device)
         height, width = known.shape[-2] - 2 * r, known.shape[-1] - 2 * r
         for planes, k, kind, p in self._planes(known, colour):
@@ -152,7 +153,7 @@ class ConditionalKernel(_Kernel):
 
     def units(self, k, bits):
         """Return in what units the weights of step k are rounded, float64 (n,)."""
-        return np.where(self.taps[k][:, 0] == sampling.CLAMPED, CLAMP_UNIT, 1) * 2.0**-bits
+        return np.where(self.taps[k][:, 0] == sampling.CLAMPED, CLAMP_UNIT >> CLAMP_SHIFT, 1) * 2.0**-bits
 
     def fixed_point(self):
         """Return (weights, bits): integer weights, int32 (steps, planes, k, k), those of spins in units of 2^-bits."""
@@ -179,7 +180,7 @@ class ConditionalKernel(_Kernel):
         n = 2 if self.two_pass else 1
         thresholds, parity = self._thresholds(weights, bits), np.repeat(np.arange(n), len(SYMMETRIES))
         tiled = np.tile(turned, (n, 1, 1, 1, 1)), np.tile(orders, (n, 1))
-        return sampling.program(*tiled, thresholds, self.steps, parity, CLAMP_LIMIT)
+        return sampling.program(*tiled, thresholds, self.steps, parity, (CLAMP_LIMIT, CLAMP_SHIFT))
 
     @staticmethod
     def _thresholds(weights, bits):
@@ -195,25 +196,27 @@ class ConditionalKernel(_Kernel):
 
     def log_prob(self, fine, coarse):
         """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
-        fine, coarse = (torch.from_numpy(check_lattices(spins)).double()[:, None] for spins in (fine, coarse))
+        # float32 holds all these integers exactly.
+        fine, coarse = (torch.from_numpy(check_lattices(spins)).float()[:, None] for spins in (fine, coarse))
         weights, bits = self.fixed_point()
         log_table = _log_probabilities(self._thresholds(weights, bits))
-        weights, r = torch.from_numpy(weights).double(), self.reach
+        weights, r = torch.from_numpy(weights).float(), self.reach
         logs = []
         for parity in range(2 if self.two_pass else 1):
             for symmetry in SYMMETRIES:
                 # q_g(s | S) = q(g^-1 s | g^-1 S): over the whole group the inverse does not matter.
                 s, S = (transformed(spins, symmetry).contiguous() for spins in (fine, coarse))
                 colour = transformed(_colour(*coarse.shape[-2:]), symmetry) ^ parity
-                padded, log_q = _around(self._known(S, s), r), 0
-                for planes, k, kind, p in self._planes(padded, _around(colour, r), CLAMP_UNIT):
-                    sums = F.conv2d(planes, weights[k : k + 1])[:, 0]
+                padded, log_q = _around(self.known(S, s), r), 0
+                for planes, k, kind, p in self._planes(padded, _around(colour, r), CLAMP_UNIT >> CLAMP_SHIFT):
+                    used = sorted(set(self.taps[k][:, 0].tolist()))
+                    sums = F.conv2d(planes[:, used], weights[k : k + 1, used])[:, 0]
                     spins = padded[:, 1 + p, r : r + sums.shape[1], r : r + sums.shape[2]]
                     log_q = log_q + _log_likelihood(sums, spins, log_table, _drawn(kind, colour))
                 logs.append(log_q)
         return (torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs))).numpy()
 
-    def _known(self, coarse, fine):
+    def known(self, coarse, fine):
         """Return planes 0 to 9, (B, 10, n, n'): coarse spins, sub-lattices in drawing order."""
         return torch.cat([coarse, F.pixel_unshuffle(fine, SCALE)[:, DRAWING_ORDER]], 1)
 
@@ -221,9 +224,9 @@ class ConditionalKernel(_Kernel):
         """Yield (all planes (B, N_PLANES, n, n'), number of the step, kind, p) for each step that draws.
 
         Args:
-            known: from `_known`, with a border `reach` wide whose clamped sums are not complete.
+            known: from `known`, with a border `reach` wide whose clamped sums are not complete.
             colour: (n, n'), 0 for even blocks.
-            unit: of the clamped sums.
+            unit: the clamped sums are given times this.
         """
         planes = F.pad(known, (0, 0, 0, 0, 0, sampling.N_PLANES - known.shape[1]))
         clamps = iter(self.clamp_weights)
@@ -231,8 +234,8 @@ class ConditionalKernel(_Kernel):
             if kind == sampling.CLAMP:
                 dense = known.new_zeros((1, sampling.N_PLANES, 2 * self.reach + 1, 2 * self.reach + 1))
                 dense[(0, *self._place(k))] = next(clamps).to(known)
-                sums = F.conv2d(planes, dense, padding=self.reach)[:, 0].clamp(-CLAMP_LIMIT, CLAMP_LIMIT)
-                planes[:, sampling.CLAMPED] = sums * unit / CLAMP_UNIT
+                kept = torch.trunc(F.conv2d(planes, dense, padding=self.reach)[:, 0] / 2**CLAMP_SHIFT)
+                planes[:, sampling.CLAMPED] = kept.clamp(-CLAMP_LIMIT, CLAMP_LIMIT) * unit * 2**CLAMP_SHIFT / CLAMP_UNIT
                 continue
             planes[:, sampling.HALF] = known[:, 1 + p] * (colour == 0)
             yield planes, k, kind, p
@@ -393,7 +396,7 @@ def _steps(two_pass, clamped):
     """Return the steps of a ConditionalKernel, ((kind, p), ...)."""
     steps = []
     for p in range(9):
-        steps += [(sampling.CLAMP, p)] if clamped and p else []
+        steps += [(sampling.CLAMP, p)] if clamped else []
         steps += [(sampling.DRAW_EVEN, p), (sampling.DRAW_ODD, p)] if p < two_pass else [(sampling.DRAW, p)]
     return tuple(steps)
 
@@ -406,6 +409,9 @@ def _taps(kind, p, size, radius, clamped):
     def within(plane, places):
         return np.concatenate([np.full((len(places), 1), plane), places], 1)
 
+    cross = near[np.abs(near).sum(1) == 1]
+    if kind == sampling.CLAMP and p == 0:
+        return within(0, np.concatenate([[[0, 0]], cross]))
     if kind == sampling.CLAMP:
         return np.concatenate([[[0, 0, 0]]] + [within(1 + q, near) for q in range(p)])
     taps, here = [within(0, offsets)], np.array(divmod(DRAWING_ORDER[p], SCALE))
@@ -413,8 +419,8 @@ def _taps(kind, p, size, radius, clamped):
         distance = np.hypot(*(SCALE * offsets + divmod(DRAWING_ORDER[q], SCALE) - here).T)
         taps.append(within(1 + q, offsets[distance <= radius]))
     if kind == sampling.DRAW_ODD:
-        taps.append(within(sampling.HALF, near[np.abs(near).sum(1) == 1]))
-    if clamped and p:
+        taps.append(within(sampling.HALF, cross))
+    if clamped:
         taps.append(within(sampling.CLAMPED, near))
     return np.concatenate(taps)
 

@@ -45,7 +45,7 @@ class Program(NamedTuple):
             all later ones can be filled in it.
         order: int64 (variants, 9): sub-pixel 3 y + x that is drawn p-th.
         parity: int64 (variants,): block (X, Y) is even where X + Y + parity is.
-        limit: clamped sums lie in -limit ... limit.
+        clamp: int64 (2,), limit and shift: of a clamped sum is kept sum / 2^shift, rounded toward 0, where that is in -limit ... limit.
         thresholds: uint16 (2 n + 1,): a spin is up if its 16-bit uniform is below thresholds[n + sum].
     """
 
@@ -56,7 +56,7 @@ class Program(NamedTuple):
     margins: np.ndarray
     order: np.ndarray
     parity: np.ndarray
-    limit: int
+    clamp: np.ndarray
     thresholds: np.ndarray
 
 
@@ -92,19 +92,19 @@ def probabilities(thresholds):
     return thresholds / 2.0**16
 
 
-def program(weights, order, thresholds, steps=PLAIN_STEPS, parity=None, limit=1):
+def program(weights, order, thresholds, steps=PLAIN_STEPS, parity=None, clamp=(1, 0)):
     """Return the Program of integer weights.
 
     Args:
         weights: int (variants, n_steps, planes, k, k), k odd: for each step, of each plane at block offset (dy - k//2, dx - k//2).
         order: int (variants, 9): sub-pixel 3 y + x that is drawn p-th.
         thresholds: from `threshold_table`, for sums up to `largest_sum(weights)`.
-        steps, parity, limit: as in `Program`; parity 0 if not given.
+        steps, parity, clamp: as in `Program`; parity 0 if not given.
 
     Raises:
         ValueError: sums that the table or 16 bits do not hold; a weight on a plane that is filled later.
     """
-    most, steps = min(thresholds.size // 2, _LARGEST_SUM), np.array(steps, np.int64)
+    limit, most, steps = clamp[0], min(thresholds.size // 2, _LARGEST_SUM), np.array(steps, np.int64)
     if largest_sum(weights, limit) > most:
         raise ValueError(f"weights: found sums up to {largest_sum(weights, limit):.0f}, needed at most {most}")
     variants, n_steps, _, size, _ = weights.shape
@@ -133,7 +133,7 @@ def program(weights, order, thresholds, steps=PLAIN_STEPS, parity=None, limit=1)
         _margins(steps, taps, first),
         np.ascontiguousarray(order, np.int64),
         np.ascontiguousarray(parity, np.int64),
-        limit,
+        np.array(clamp, np.int64),
         thresholds,
     )
 

@@ -141,7 +141,7 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
         row = filled[y + m]
         out = row[m - around_x :]
         if kind == CLAMP:
-            _clamp(sums, np.int16(program.limit), n, out)
+            _clamp(sums, program.clamp, n, out)
         else:
             torus_row = (place[0] + (y0 + y) % height) % place[1]
             _row_of_uniforms(uniforms, x0 - around_x, n, torus_row, p, configuration, key, width)
@@ -158,10 +158,13 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
 
 
 @njit(cache=True)
-def _clamp(sums, limit, n, out):
+def _clamp(sums, clamp, n, out):
+    limit, shift = np.int16(clamp[0]), np.int16(clamp[1])
+    below = np.int16((1 << clamp[1]) - 1)
     for i in range(n):
         x = _U(i)
-        out[x] = min(max(sums[x], np.int16(-limit)), limit)
+        kept = np.int16(sums[x] + (below if sums[x] < 0 else np.int16(0))) >> shift  # toward 0, so that a spin flip only turns its sign
+        out[x] = min(max(kept, np.int16(-limit)), limit)
 
 
 @njit(cache=True)

@@ -44,6 +44,7 @@ def _step_kernel(
     weights,
     first_tap,
     limit,
+    shift,
     thresholds,
     variants,
     parity,
@@ -89,7 +90,8 @@ def _step_kernel(
     if kind == CLAMP:
         for part in range(8):
             if x + 8 * part < width:
-                planes[b, filled, i, x + 8 * part] = min(max(totals[part], -limit), limit)
+                kept = (totals[part] + (((1 << shift) - 1) if totals[part] < 0 else 0)) >> shift
+                planes[b, filled, i, x + 8 * part] = min(max(kept, -limit), limit)
         return
     y = ((y0 + i - margin + height) % height + torus_row) % torus_height
     u0, u1, u2, u3 = _philox(np.uint64(thread), np.uint64(y), np.uint64(p), numbers[b], key0, key1, ROUNDS)
@@ -169,7 +171,7 @@ def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None
                     columns,
                     weights,
                     first_tap,
-                    program.limit,
+                    *program.clamp.tolist(),
                     thresholds,
                     mine,
                     parity,
@@ -201,7 +203,7 @@ def unlike_the_cpu():
         weights[0, k, : p + 1] = np.arange(9 * p + 9).reshape(p + 1, 3, 3) * 37 % 101 - 30
     weights[0, 3:, sampling.CLAMPED] = 2
     thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), sampling.largest_sum(weights, 50))
-    program = sampling.program(weights, np.arange(9)[None], thresholds, steps, limit=50)
+    program = sampling.program(weights, np.arange(9)[None], thresholds, steps, clamp=(50, 1))
     key = random_numbers.key(1, random_numbers.Purpose.RAW)
     coarse = lattice.pack(np.ones((6, 140), np.int8))
     try:
