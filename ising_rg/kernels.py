@@ -25,7 +25,14 @@ from ising_rg import random_numbers, sampling, storage
 from ising_rg.block_spin import BlockSpinRule, check_lattices
 from ising_rg.errors import UserError
 from ising_rg.random_numbers import Purpose
-from ising_rg.symmetry import SYMMETRIES, symmetrized, symmetrized_channels, transformed, transformed_order
+from ising_rg.symmetry import (
+    SYMMETRIES,
+    symmetrized,
+    symmetrized_channels,
+    transformed,
+    transformed_offsets,
+    transformed_order,
+)
 
 SCALE = sampling.SCALE
 DRAWING_ORDER = (4, 0, 2, 6, 8, 1, 3, 5, 7)  # sub-pixels 3 y + x: centre, corners, edges
@@ -84,21 +91,29 @@ class ConditionalKernel(_Kernel):
             the sites drawn so far: it says by how much the block's spin is not yet sure, which no linear function of spins does.
             Before any site is drawn, (S + half the sum of its four neighbours) clamped to +-1.5.
 
+        form: (taps, products) of each step, where they are not all of the above: what `regression` chooses.
+
     Attributes:
-        steps: of `sampling.Program`.
-        taps: for each step, int64 (n, 3): plane, dy, dx in blocks.
-        weights: parameters (n,) of the steps that draw; clamp_weights: integers of those that clamp.
+        steps: ((kind, p), ...) as in `sampling.Step`.
+        taps, products: for each step, int64 (n, 3) and (m, 3, 3), as in `sampling.Step`.
+        weights: parameters (n + m,) of the steps that draw; clamp_weights: integers (n,) of those that clamp.
     """
 
-    def __init__(self, kernel_size=5, radius=RADIUS, two_pass=9, clamped=True, rule=None):
+    def __init__(self, kernel_size=5, radius=RADIUS, two_pass=9, clamped=True, rule=None, form=None):
         super().__init__()
         self.kernel_size, self.radius, self.two_pass, self.clamped = kernel_size, radius, two_pass, clamped
         self.steps = _steps(two_pass, clamped)
-        self.taps = [_taps(kind, p, kernel_size, radius, clamped) for kind, p in self.steps]
-        counts = [(kind == sampling.CLAMP, len(taps)) for (kind, _), taps in zip(self.steps, self.taps, strict=True)]
-        self.weights = nn.ParameterList(nn.Parameter(torch.zeros(n)) for clamp, n in counts if not clamp)
+        if form is None:
+            taps = [_taps(kind, p, kernel_size, radius, clamped) for kind, p in self.steps]
+            form = taps, [np.zeros((0, 3, 3), np.int64) for _ in taps]
+        self.taps, self.products = form
+        counts = [len(taps) + len(products) for taps, products in zip(*form, strict=True)]
+        draws = [kind != sampling.CLAMP for kind, _ in self.steps]
+        self.weights = nn.ParameterList(nn.Parameter(torch.zeros(n)) for n, draw in zip(counts, draws, strict=True) if draw)
         self.clamp_weights = nn.ParameterList(
-            nn.Parameter(torch.zeros(n, dtype=torch.int32), requires_grad=False) for clamp, n in counts if clamp
+            nn.Parameter(torch.zeros(n, dtype=torch.int32), requires_grad=False)
+            for n, draw in zip(counts, draws, strict=True)
+            if not draw
         )
         self.rule = rule or BlockSpinRule()
 
@@ -110,7 +125,7 @@ class ConditionalKernel(_Kernel):
     @property
     def multiply_adds(self):
         """Taps per fine site."""
-        return sum(map(len, self.taps)) / 9
+        return (sum(map(len, self.taps)) + 3 * sum(map(len, self.products))) / 9
 
     @property
     def draws(self):
@@ -128,17 +143,22 @@ class ConditionalKernel(_Kernel):
         colour = _colour(*coarse.shape[-2:]).to(coarse.device)
         height, width = known.shape[-2] - 2 * r, known.shape[-1] - 2 * r
         for planes, k, kind, p in self._planes(known, colour):
-            drawn = _drawn(kind, colour[r : r + height, r : r + width])
-            x = torch.stack(
-                [
-                    planes[:, c, r + dy : r + dy + height, r + dx : r + dx + width].flatten(1)
-                    for c, dy, dx in self.taps[k].tolist()
-                ]
-            )
-            spins = known[:, 1 + p, r : r + height, r : r + width].flatten(1)
+            x, spins = self._seen(planes, k), known[:, 1 + p, r : r + height, r : r + width].flatten(1)
             if kind != sampling.DRAW:
-                x, spins = x[..., drawn.flatten()], spins[:, drawn.flatten()]
+                drawn = _drawn(kind, colour[r : r + height, r : r + width]).flatten()
+                x, spins = x[..., drawn], spins[:, drawn]
             yield x.flatten(1), spins.flatten()
+
+    def _seen(self, planes, k):
+        """Return what step k sees at each block but `reach` at the border, (n + m, B, blocks): taps, then products."""
+        height, width = (size - 2 * self.reach for size in planes.shape[-2:])
+
+        def at(tap):
+            c, y, x = tap[0], tap[1] + self.reach, tap[2] + self.reach
+            return planes[:, c, y : y + height, x : x + width].flatten(1)
+
+        seen = [at(tap) for tap in self.taps[k].tolist()]
+        return torch.stack(seen + [at(a) * at(b) * at(c) for a, b, c in self.products[k].tolist()])
 
     def fields(self, coarse, fine):
         """Return the fields h, one tensor (blocks,) a step that draws; arguments as `features`."""
@@ -152,39 +172,44 @@ class ConditionalKernel(_Kernel):
         return sum(losses) / (SCALE**2 * blocks)
 
     def units(self, k, bits):
-        """Return in what units the weights of step k are rounded, float64 (n,)."""
-        return np.where(self.taps[k][:, 0] == sampling.CLAMPED, CLAMP_UNIT >> CLAMP_SHIFT, 1) * 2.0**-bits
+        """Return in what units the weights of step k are rounded, float64 (n + m,)."""
+        clamped = self.taps[k][:, 0] == sampling.CLAMPED
+        return np.append(np.where(clamped, CLAMP_UNIT >> CLAMP_SHIFT, 1), np.ones(len(self.products[k]))) * 2.0**-bits
 
     def fixed_point(self):
-        """Return (weights, bits): integer weights, int32 (steps, planes, k, k), those of spins in units of 2^-bits."""
-        weights = np.zeros((len(self.steps), sampling.N_PLANES, 2 * self.reach + 1, 2 * self.reach + 1))
-        draws = [k for k, _, _ in self.draws]
-        for k, weight in zip(draws, self.weights, strict=True):
-            weights[(k, *self._place(k))] = weight.detach().double().cpu().numpy() / self.units(k, 0)
-        bits = sampling.fraction_bits(weights[draws], CLAMP_LIMIT)
-        weights *= 2.0**bits
-        clamps = [k for k in range(len(self.steps)) if k not in draws]
-        for k, weight in zip(clamps, self.clamp_weights, strict=True):
-            weights[(k, *self._place(k))] = weight.cpu().numpy()
-        return np.round(weights).astype(np.int32), bits
-
-    def _place(self, k):
-        plane, dy, dx = self.taps[k].T
-        return plane, dy + self.reach, dx + self.reach
+        """Return (list of `sampling.Step` with integer weights, bits): those of spins are in units of 2^-bits."""
+        weights, clamps = iter(self.weights), iter(self.clamp_weights)
+        steps = []
+        for k, (kind, p) in enumerate(self.steps):
+            own = next(clamps if kind == sampling.CLAMP else weights).detach().double().cpu().numpy()
+            own = own if kind == sampling.CLAMP else own / self.units(k, 0)
+            n = len(self.taps[k])
+            steps.append(sampling.Step(kind, p, self.taps[k], own[:n], self.products[k], own[n:]))
+        bits = sampling.fraction_bits([step for step in steps if step.kind != sampling.CLAMP], CLAMP_LIMIT)
+        for k, step in enumerate(steps):
+            scale = 1 if step.kind == sampling.CLAMP else 2**bits
+            rounded = (np.round(w * scale).astype(np.int32) for w in (step.weights, step.product_weights))
+            steps[k] = step._replace(**dict(zip(("weights", "product_weights"), rounded, strict=True)))
+        return steps, bits
 
     def program(self):
         """Return the `sampling.Program` whose variants are the kernel turned by each of SYMMETRIES, with either colour first."""
-        weights, bits = self.fixed_point()
-        turned = np.stack([transformed(weights, symmetry) for symmetry in SYMMETRIES])
-        orders = np.stack([transformed_order(np.array(DRAWING_ORDER), symmetry) for symmetry in SYMMETRIES])
+        steps, bits = self.fixed_point()
         n = 2 if self.two_pass else 1
-        thresholds, parity = self._thresholds(weights, bits), np.repeat(np.arange(n), len(SYMMETRIES))
-        tiled = np.tile(turned, (n, 1, 1, 1, 1)), np.tile(orders, (n, 1))
-        return sampling.program(*tiled, thresholds, self.steps, parity, (CLAMP_LIMIT, CLAMP_SHIFT))
+        turned = [
+            [
+                step._replace(**{name: transformed_offsets(getattr(step, name), symmetry) for name in ("taps", "products")})
+                for step in steps
+            ]
+            for symmetry in SYMMETRIES
+        ]
+        orders = [transformed_order(np.array(DRAWING_ORDER), symmetry) for symmetry in SYMMETRIES]
+        parity, clamp = np.repeat(np.arange(n), len(SYMMETRIES)), (CLAMP_LIMIT, CLAMP_SHIFT)
+        return sampling.program(n * turned, n * orders, self._thresholds(steps, bits), parity, clamp)
 
     @staticmethod
-    def _thresholds(weights, bits):
-        most = sampling.largest_sum(weights, CLAMP_LIMIT)
+    def _thresholds(steps, bits):
+        most = sampling.largest_sum(steps, CLAMP_LIMIT)
         return sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / 2**bits)), most)
 
     def variants(self, seed, first_configuration, n):
@@ -198,21 +223,19 @@ class ConditionalKernel(_Kernel):
         """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
         # float32 holds all these integers exactly.
         fine, coarse = (torch.from_numpy(check_lattices(spins)).float()[:, None] for spins in (fine, coarse))
-        weights, bits = self.fixed_point()
-        log_table = _log_probabilities(self._thresholds(weights, bits))
-        weights, r = torch.from_numpy(weights).float(), self.reach
-        logs = []
+        steps, bits = self.fixed_point()
+        log_table = _log_probabilities(self._thresholds(steps, bits))
+        weights = [torch.from_numpy(np.append(step.weights, step.product_weights)).float() for step in steps]
+        logs, r = [], self.reach
         for parity in range(2 if self.two_pass else 1):
             for symmetry in SYMMETRIES:
                 # q_g(s | S) = q(g^-1 s | g^-1 S): over the whole group the inverse does not matter.
                 s, S = (transformed(spins, symmetry).contiguous() for spins in (fine, coarse))
                 colour = transformed(_colour(*coarse.shape[-2:]), symmetry) ^ parity
-                padded, log_q = _around(self.known(S, s), r), 0
-                for planes, k, kind, p in self._planes(padded, _around(colour, r), CLAMP_UNIT >> CLAMP_SHIFT):
-                    used = sorted(set(self.taps[k][:, 0].tolist()))
-                    sums = F.conv2d(planes[:, used], weights[k : k + 1, used])[:, 0]
-                    spins = padded[:, 1 + p, r : r + sums.shape[1], r : r + sums.shape[2]]
-                    log_q = log_q + _log_likelihood(sums, spins, log_table, _drawn(kind, colour))
+                known, log_q = self.known(S, s), 0
+                for planes, k, kind, p in self._planes(_around(known, r), _around(colour, r), CLAMP_UNIT >> CLAMP_SHIFT):
+                    sums = torch.tensordot(weights[k], self._seen(planes, k), 1)
+                    log_q = log_q + _log_likelihood(sums, known[:, 1 + p].flatten(1), log_table, _drawn(kind, colour).flatten())
                 logs.append(log_q)
         return (torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs))).numpy()
 
@@ -232,10 +255,10 @@ class ConditionalKernel(_Kernel):
         clamps = iter(self.clamp_weights)
         for k, (kind, p) in enumerate(self.steps):
             if kind == sampling.CLAMP:
-                dense = known.new_zeros((1, sampling.N_PLANES, 2 * self.reach + 1, 2 * self.reach + 1))
-                dense[(0, *self._place(k))] = next(clamps).to(known)
-                kept = torch.trunc(F.conv2d(planes, dense, padding=self.reach)[:, 0] / 2**CLAMP_SHIFT)
-                planes[:, sampling.CLAMPED] = kept.clamp(-CLAMP_LIMIT, CLAMP_LIMIT) * unit * 2**CLAMP_SHIFT / CLAMP_UNIT
+                # Where the border cuts the sum off, it is not used.
+                sums = torch.tensordot(next(clamps).to(known), self._seen(F.pad(planes, (self.reach,) * 4), k), 1)
+                kept = torch.trunc(sums.view_as(planes[:, 0]) / 2**CLAMP_SHIFT).clamp(-CLAMP_LIMIT, CLAMP_LIMIT)
+                planes[:, sampling.CLAMPED] = kept * (unit * 2**CLAMP_SHIFT / CLAMP_UNIT)
                 continue
             planes[:, sampling.HALF] = known[:, 1 + p] * (colour == 0)
             yield planes, k, kind, p
@@ -285,18 +308,18 @@ class IndependentKernel(_Kernel):
         """Return (weights, bits): integer weights, int32 (9, 1, k, k), in units of 2^-bits."""
         size = self.proj.weight.shape[-1]
         scaled = (self.w1 * self.proj.weight).detach().double().cpu().numpy().reshape(9, 1, size, size)
-        bits = sampling.fraction_bits(scaled)
+        bits = sampling.fraction_bits(_window_steps(scaled))
         return np.round(scaled * 2.0**bits).astype(np.int32), bits
 
     def program(self):
         """Return the `sampling.Program` of the kernel; it has one variant."""
         weights, bits = self.fixed_point()
-        return sampling.program(weights[None], np.arange(9)[None], self._thresholds(weights, bits))
+        return sampling.program([_window_steps(weights)], np.arange(9)[None], self._thresholds(weights, bits))
 
     def _thresholds(self, weights, bits):
         bound = min(abs(self.A.item()), 1.0)
         return sampling.threshold_table(
-            lambda a: (1 + np.minimum(a / 2**bits, bound)) / 2, sampling.largest_sum(weights)
+            lambda a: (1 + np.minimum(a / 2**bits, bound)) / 2, sampling.largest_sum(_window_steps(weights))
         )
 
     def variants(self, seed, first_configuration, n):
@@ -317,6 +340,7 @@ def save(path, kernel, description):
                 "radius": kernel.radius,
                 "two_pass": kernel.two_pass,
                 "clamped": kernel.clamped,
+                "form": [[torch.from_numpy(places) for places in lists] for lists in (kernel.taps, kernel.products)],
                 "drawing_order": list(DRAWING_ORDER),
                 "state_dict": state,
             },
@@ -349,6 +373,8 @@ def load(path):
             )
         form = {name: content.get(name, default) for name, default in (("two_pass", 0), ("clamped", False))}
         rule = BlockSpinRule(state["rule.weight"].shape[-1])
+        if "form" in content:
+            form["form"] = [[places.numpy() for places in lists] for lists in content["form"]]
         kernel = ConditionalKernel(size, radius, **form, rule=rule)
         if "two_pass" not in content:
             state = _flat(path, kernel, state)
@@ -423,6 +449,11 @@ def _taps(kind, p, size, radius, clamped):
     if clamped:
         taps.append(within(sampling.CLAMPED, near))
     return np.concatenate(taps)
+
+
+def _window_steps(weights):
+    """Return the Steps of windows of weights (9, planes, k, k), one for each sub-lattice."""
+    return [sampling.window_step(p, window) for p, window in enumerate(weights)]
 
 
 def _colour(height, width):

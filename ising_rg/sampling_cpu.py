@@ -135,9 +135,17 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
         tap = program.taps[variant, t]
         offsets[t - first] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
     weights = program.weights[variant, first:last]
+    first, last = program.first_product[k], program.first_product[k + 1]
+    factors = np.empty((last - first, 3), np.int64)
+    for t in range(first, last):
+        for i in range(3):
+            tap = program.products[variant, t, i]
+            factors[t - first, i] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
+    product_weights = program.product_weights[variant, first:last]
     for y in range(-around_y, n_rows + around_y):
         start = (y + m) * stride + m - around_x
         _weighted_sums(flat, start, offsets, weights, sums)
+        _add_products(flat, start, factors, product_weights, sums)
         row = filled[y + m]
         out = row[m - around_x :]
         if kind == CLAMP:
@@ -218,6 +226,16 @@ def _weighted_sums(flat, start, offsets, weights, sums):
                 + w6 * flat[o6 + x]
                 + w7 * flat[o7 + x]
             )
+
+
+@njit(cache=True)
+def _add_products(flat, start, factors, weights, sums):
+    """Add to sums[x] the sum over products of weight times the three numbers of flat at start + factor + x."""
+    for t in range(weights.size):
+        w, o0, o1, o2 = weights[t], _U(start + factors[t, 0]), _U(start + factors[t, 1]), _U(start + factors[t, 2])
+        for i in range(sums.size):
+            x = _U(i)
+            sums[x] += w * flat[o0 + x] * flat[o1 + x] * flat[o2 + x]
 
 
 @njit(cache=True)

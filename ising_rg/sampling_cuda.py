@@ -43,6 +43,10 @@ def _step_kernel(
     columns,
     weights,
     first_tap,
+    factor_rows,
+    factor_columns,
+    product_weights,
+    first_product,
     limit,
     shift,
     thresholds,
@@ -87,6 +91,15 @@ def _step_kernel(
             for part in range(8):
                 place = ((x + columns[tap] + 8 * part) % width + width) % width
                 totals[part] = np.int32(totals[part] + weight * flat[np.uint64(row + place)])
+    skip = variant * first_product[n_steps]
+    for t in range(skip + first_product[step], skip + first_product[step + 1]):
+        weight = np.int32(product_weights[t])
+        for part in range(8):
+            product = weight
+            for i in range(3):
+                place = ((x + factor_columns[t, i] + 8 * part) % width + width) % width
+                product = np.int32(product * flat[here + factor_rows[t, i] + place])
+            totals[part] = np.int32(totals[part] + product)
     if kind == CLAMP:
         for part in range(8):
             if x + 8 * part < width:
@@ -135,17 +148,22 @@ def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None
     planes = cuda.device_array((together, N_PLANES, band + 2 * margin, width), np.int8, stream=stream)
     flat = planes.reshape(planes.size)
     inputs, dy, columns = program.taps.reshape(-1, 3).astype(np.int64).T
+    factors = program.products.reshape(-1, 3, 3).astype(np.int64)
     tables = (
         (inputs * planes.shape[2] + dy) * width,
         columns,
         program.weights.reshape(-1),
         program.first,
+        (factors[..., 0] * planes.shape[2] + factors[..., 1]) * width,
+        factors[..., 2],
+        program.product_weights.reshape(-1),
+        program.first_product,
         program.thresholds,
         program.parity,
         np.argsort(program.order, 1),  # where in the drawing order each sub-pixel stands
         np.asarray(variants, np.int64),
     )
-    rows, columns, weights, first_tap, thresholds, parity, place, variants = (
+    *program_tables, thresholds, parity, place, variants = (
         cuda.to_device(np.ascontiguousarray(table), stream=stream) for table in tables
     )
     for first in range(0, n, together):
@@ -167,10 +185,7 @@ def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None
                     kind,
                     p,
                     plane(kind, p),
-                    rows,
-                    columns,
-                    weights,
-                    first_tap,
+                    *program_tables,
                     *program.clamp.tolist(),
                     thresholds,
                     mine,
@@ -196,14 +211,14 @@ def unlike_the_cpu():
     """Return why the sampler cannot be used on this GPU, or None: it fails, or draws other spins than the CPU's."""
     from ising_rg import lattice, sampling
 
-    steps = [(sampling.DRAW_EVEN, 0), (sampling.DRAW_ODD, 0), (CLAMP, 1)] + [(DRAW, p) for p in range(1, 9)]
-    weights = np.zeros((1, len(steps), N_PLANES, 3, 3), np.int32)
-    weights[0, 1, HALF] = 20
-    for k, (_, p) in enumerate(steps):
-        weights[0, k, : p + 1] = np.arange(9 * p + 9).reshape(p + 1, 3, 3) * 37 % 101 - 30
-    weights[0, 3:, sampling.CLAMPED] = 2
-    thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), sampling.largest_sum(weights, 50))
-    program = sampling.program(weights, np.arange(9)[None], thresholds, steps, clamp=(50, 1))
+    step, steps = sampling.Step, []
+    for p in range(9):
+        taps = np.array([(c, dy, dx) for c in range(p + 1) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+        kinds = (CLAMP, sampling.DRAW_EVEN, DRAW_ODD) if p < 2 else (DRAW,)
+        steps += [step(kind, p, taps, np.arange(len(taps)) * 37 % 101 - 30, taps[None, :3], np.array([50])) for kind in kinds]
+    steps[-1] = step(DRAW, 8, np.array([[sampling.CLAMPED, 0, 1], [HALF, 1, 0]]), np.array([300, 200]))
+    thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), sampling.largest_sum(steps, 50))
+    program = sampling.program([steps], np.arange(9)[None], thresholds, clamp=(50, 1))
     key = random_numbers.key(1, random_numbers.Purpose.RAW)
     coarse = lattice.pack(np.ones((6, 140), np.int8))
     try:
