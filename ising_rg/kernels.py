@@ -132,6 +132,26 @@ class ConditionalKernel(_Kernel):
         """[(number of the step, kind, p)] of the steps that draw: `weights` in order."""
         return [(k, kind, p) for k, (kind, p) in enumerate(self.steps) if kind != sampling.CLAMP]
 
+    def reformed(self, taps, products):
+        """Return the kernel with other taps and products; weights of those that stay are kept, others are 0."""
+        result = ConditionalKernel(self.kernel_size, self.radius, self.two_pass, self.clamped, self.rule, (taps, products))
+        result.clamp_weights = self.clamp_weights
+        for (k, _, _), old, new in zip(self.draws, self.weights, result.weights, strict=True):
+            before = dict(zip(self._names(k), old.tolist(), strict=True))
+            new.data = old.new_tensor([before.get(name, 0.0) for name in result._names(k)])
+        return result
+
+    def _names(self, k):
+        return [str(places.tolist()) for places in (*self.taps[k], *self.products[k])]
+
+    def distances(self, k):
+        """Return how far each tap of step k is from the site drawn, in sites; that of clamped sums is infinite."""
+        plane, blocks = self.taps[k][:, 0], self.taps[k][:, 1:]
+        own = DRAWING_ORDER[self.steps[k][1]]
+        pixel = np.array([4, *DRAWING_ORDER, own, own])[plane]
+        distance = np.hypot(*(SCALE * blocks + np.stack(divmod(pixel, SCALE), 1) - divmod(own, SCALE)).T)
+        return np.where(plane == sampling.CLAMPED, np.inf, distance)
+
     def features(self, coarse, fine):
         """Yield what each step that draws sees and what it is to draw: X, float (n, blocks), and spins (blocks,).
 
