@@ -130,6 +130,37 @@ def look(kernel, seeds, seed):
     return {"c10": float(c10), "r21": float(c11 / c10), "gain": gain}
 
 
+class ShardSum:
+    """Sums of what is computed shard by shard: the same to the last bit for any number of threads and processes.
+
+    Each shard is computed by one thread of one process (two threads in one convolution would sum its gradient in an order that depends
+    on their number), and shards are summed in order.
+    """
+
+    def __init__(self, processes=None, on_cpu=True):
+        self.processes = processes
+        self.rank, self.size = (processes.rank, processes.size) if processes else (0, 1)
+        n_threads = processes.n_threads if processes else 1
+        self._pool = ThreadPoolExecutor(n_threads if on_cpu else 1)
+        torch.set_num_threads(1)
+        torch.backends.cudnn.deterministic = True
+
+    def __call__(self, compute, n_shards, stop=False):
+        """Return (sum over shards of compute(shard), float64; whether any process gave stop); compute returns flat float32 arrays."""
+        own = range(self.rank, n_shards, self.size)
+        found = list(self._pool.map(compute, own))
+        if self.size == 1:
+            return sum(row.astype(np.float64) for row in found), stop
+        length = self.processes.gather(np.array([len(found[0]) if found else 0], np.float32)).max()
+        results = np.zeros((-(-n_shards // self.size), int(length) + 1), np.float32)
+        for row, values in zip(results, found, strict=False):
+            row[:-1] = values
+        results[:, -1] = stop
+        # Shard j is row j // size of process j % size.
+        everybody = self.processes.gather(results).swapaxes(0, 1).reshape(-1, int(length) + 1)
+        return sum(row.astype(np.float64) for row in everybody[:n_shards, :-1]), bool(everybody[:, -1].any())
+
+
 class Optimization:
     """Adam with a cosine schedule on one objective; its whole state can be saved and taken up again.
 
@@ -146,42 +177,26 @@ class Optimization:
 
     def __init__(self, module, objective, n_steps, learning_rate, processes=None):
         self.module, self.objective, self.n_steps, self.learning_rate = module, objective, n_steps, learning_rate
-        self.processes = processes
         self._trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(self._trained, lr=learning_rate)
         self.step, self.history, self._losses, self._shown = 0, [], [], {}
-        rank, size = (processes.rank, processes.size) if processes else (0, 1)
-        self._own, self._most = range(rank, objective.n_shards, size), -(-objective.n_shards // size)
-        # Two threads in one convolution would sum its gradient in an order that depends on their number.
-        n_threads = processes.n_threads if processes else 1
-        on_cpu = self._trained[0].device.type == "cpu"
-        self._pool = ThreadPoolExecutor(max(1, min(n_threads, len(self._own))) if on_cpu else 1)
-        torch.set_num_threads(1)
-        torch.backends.cudnn.deterministic = True
+        self.sum = ShardSum(processes, self._trained[0].device.type == "cpu")
 
     def advance(self, stop=False):
         """Do one step; return whether any process wants to stop after it."""
         lr = self.learning_rate * (1 + math.cos(math.pi * self.step / self.n_steps)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        n_parameters = sum(parameter.numel() for parameter in self._trained)
-        results = np.zeros((self._most, n_parameters + 2), np.float32)
-        for row, result in zip(results, self._pool.map(self._shard, self._own), strict=False):
-            row[:-1] = result
-        results[:, -1] = stop
-        everybody = self.processes.gather(results) if self.processes else results[None]
-        # Shard j is row j // size of process j % size.
-        mean = sum(everybody.swapaxes(0, 1).reshape(-1, n_parameters + 2)[: self.objective.n_shards, :-1])
-        mean /= self.objective.n_shards
-        at = 0
+        total, stop = self.sum(self._shard, self.objective.n_shards, stop)
+        mean, at = total / self.objective.n_shards, 0
         for parameter in self._trained:
             part = torch.from_numpy(mean[at : at + parameter.numel()]).reshape(parameter.shape)
-            parameter.grad = part.to(parameter.device)
+            parameter.grad = part.to(parameter)
             at += parameter.numel()
         self.optimizer.step()
         self.step += 1
         self._losses.append(float(mean[-1]))
-        return bool(everybody[..., -1].any())
+        return stop
 
     def _shard(self, shard):
         """Return gradient and loss of one shard, float32 (n_parameters + 1,)."""
