@@ -43,7 +43,7 @@ OUTPUT_DIR = "results/checking"      # where report.json and check.png go
 
 
 _RULE_SEEDS, _RULE_DRAWS = 100, 256  # for the share of the block-spin rule, at 8 -> 24
-_ESS_SIZES, _ESS_CONFIGS = (8, 16), 2000  # for the effective sample size
+_ESS_SIZES, _ESS_CONFIGS = (8, 16), 1000  # for the effective sample size
 
 
 def main(s):

@@ -142,7 +142,7 @@ def summarize(s, L, series, seconds):
     magnetization = float(np.abs(kept[:, 1]).mean())
     onsager = -2 * exact.onsager_c10(s.BETA)
     flips = L * L * s.NUM_SWEEPS / max(seconds, 1e-9) / 1e9
-    still = math.isnan(tau)
+    still, form = math.isnan(tau), "+.2f" if abs(z) < 1e6 else "+.1e"  # a frozen run may be 10^87 exact errors off
     time = (
         "the same in every sample, no variance"
         if still
@@ -153,7 +153,7 @@ def summarize(s, L, series, seconds):
         f"energy per site {energy:.6f} +- {error:{'.1e' if error < 1e-6 else '.6f'}} ({time}), "
         f"<|m|> {magnetization:.5f}"
     )
-    print(f"exact: Kaufman, L = {L}: {exact_energy:.6f} (z = {z:+.2f}); Onsager, L -> infinity: {onsager:.6f}")
+    print(f"exact: Kaufman, L = {L}: {exact_energy:.6f} (z = {z:{form}}); Onsager, L -> infinity: {onsager:.6f}")
     if len(kept) < 50 * tau:
         print(
             f"note: {len(kept)} samples are {len(kept) / tau:.0f} autocorrelation times; below 50 the error is itself uncertain"
@@ -161,7 +161,7 @@ def summarize(s, L, series, seconds):
     against = []
     if abs(z) > comparison.THRESHOLD:
         against.append(
-            f"the run is not in equilibrium: its mean energy is {energy:.6f}, exact {exact_energy:.6f} (z = {z:+.1f}); "
+            f"the run is not in equilibrium: its mean energy is {energy:.6f}, exact {exact_energy:.6f} (z = {z:{form}}); "
             + reports.start_remembered(L, s.BETA, s.UPDATE)
         )
     elif s.UPDATE == "metropolis" and s.BETA < reports.WEAK_COUPLING:

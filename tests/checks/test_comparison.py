@@ -14,6 +14,8 @@ from ising_rg.theory import deviates, exact, fluctuations, temperature
 from ising_rg.updates import metropolis, swendsen_wang
 from tests.children import ROOT
 
+pytestmark = pytest.mark.long
+
 BETA = exact.BETA_CRITICAL
 L = 1536
 

@@ -10,6 +10,8 @@ from ising_rg.spins import bitmaps
 from ising_rg.theory import deviates, exact
 from ising_rg.updates import metropolis, swendsen_wang
 
+pytestmark = pytest.mark.long
+
 BETA = exact.BETA_CRITICAL
 
 

@@ -14,6 +14,8 @@ from ising_rg.spins.bitfile import BitFile
 from tests import children
 from tests.growth.test_kills import end, manifest_kinds
 
+pytestmark = pytest.mark.long
+
 GROW = ("--start_size=64", "--stages=3", "--save_stages=all", "--pictures=false")
 
 

@@ -12,6 +12,8 @@ from ising_rg.kernels import models
 from tests import children
 from tests.growth.test_kills import end
 
+pytestmark = pytest.mark.long
+
 GROW = ("--start_size=32", "--stages=2", "--num_configs=2", "--refine_sweeps=3,2")
 
 

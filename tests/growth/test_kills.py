@@ -13,6 +13,8 @@ from ising_rg.growth import streaming
 from ising_rg.kernels import models
 from tests import children
 
+pytestmark = pytest.mark.long
+
 GROW = (
     "--start_size=32",
     "--stages=3",

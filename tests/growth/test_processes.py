@@ -14,6 +14,8 @@ from ising_rg import folders, launching, processes
 from ising_rg.errors import UserError
 from tests import children
 
+pytestmark = pytest.mark.long
+
 GROW = ("--start_size=90", "--stages=3", "--pictures=false", "--check=false", "--file_format=bits")
 
 
@@ -221,7 +223,7 @@ def test_a_second_run_in_a_folder_is_refused(held, sources, tmp_path, script):
 
 def test_a_killed_run_leaves_no_lock(held, tmp_path):
     """The name that it leaves is taken over, and gone after the next run."""
-    arguments = (*SAMPLE, "--num_sweeps=2000000000", f"--output_dir={tmp_path}/out")
+    arguments = (*SAMPLE, "--num_sweeps=100000000", f"--output_dir={tmp_path}/out")
     process = children.start("normal_fast_2d_Ising", arguments, tmp_path / "log")
     while not (tmp_path / "out" / ".lock").exists() or not (tmp_path / "out" / ".lock").read_text():
         assert process.is_alive(), (tmp_path / "log").read_text()

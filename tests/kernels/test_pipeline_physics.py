@@ -13,6 +13,8 @@ from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 from tests.children import ROOT
 
+pytestmark = pytest.mark.long
+
 KERNEL = os.path.join(ROOT, "models/conditional_k5_s3.pt")
 
 # Relative deviations allowed at L = 576; statistical errors are 0.02 to 0.05 % (0.2 % at r = 16).

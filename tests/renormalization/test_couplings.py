@@ -12,6 +12,8 @@ from ising_rg.spins import bitmaps
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 
+pytestmark = pytest.mark.long
+
 MIXED = {"(1,0)": 0.28, "(1,1)": 0.07, "plaquette": 0.05}  # well above the critical temperature
 
 

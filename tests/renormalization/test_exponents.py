@@ -10,6 +10,8 @@ from ising_rg.renormalization import blocking, exponents
 from ising_rg.spins import bitmaps
 from ising_rg.theory import exact
 
+pytestmark = pytest.mark.long
+
 RULE = "models/block_spin_rule_k9_s3.pt"
 
 

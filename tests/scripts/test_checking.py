@@ -9,6 +9,8 @@ from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 from tests.scripts.test_pipeline import MULTI, fail, run, succeed
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -19,6 +19,8 @@ import numpy as np
 from ising_rg import pictures, settings
 from ising_rg.spins import bitmaps
 
+pytestmark = pytest.mark.long
+
 OUTPUT_DIR = "out"  # a folder
 
 

@@ -18,6 +18,8 @@ import torch
 from ising_rg import settings
 from tests import children
 
+pytestmark = pytest.mark.long
+
 CPU_SECONDS = 30  # no case may take longer
 SECONDS = 300  # ... nor wait longer, on a machine that does other things as well
 PARALLEL = 2

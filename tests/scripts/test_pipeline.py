@@ -14,6 +14,8 @@ import torch
 
 from tests import children
 
+pytestmark = pytest.mark.long
+
 ROOT = children.ROOT
 COLLECT = ("data_collecting.py", "--lattice_size=132", "--num_samples=5", "--warmup_sweeps=20", "--interval_sweeps=3")
 MULTI = ("fast_generating_multi_stage.py", "--start_size=16", "--stages=2")

@@ -10,6 +10,8 @@ from ising_rg.theory import exact, temperature
 from ising_rg.updates import swendsen_wang
 from tests.scripts.test_pipeline import fail, succeed
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -95,6 +95,7 @@ def test_every_form_means_the_same_spins(tmp_path, capsys, monkeypatch, L, piece
         assert width == L and np.array_equal(np.concatenate(parts), spins > 0), name
 
 
+@pytest.mark.long
 def test_every_form_is_judged_alike(tmp_path):
     """checking.py, over a folder of forms of one lattice: one verdict and the same numbers to the last bit."""
     names = ("int8.npy", "bits Fortran.npy", ">f8.npy", "grey.png")
@@ -113,6 +114,7 @@ def test_every_form_is_judged_alike(tmp_path):
 @pytest.mark.parametrize(
     "script, setting", [("fast_generating_single_stage", "seed_file"), ("normal_fast_2d_Ising", "start_file")]
 )
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["bits Fortran.npy", "f8.npy", "stack Fortran.npy"])
 def test_runs_start_from_files_of_other_forms(tmp_path, script, setting, name):
     """With the same spins at their end as from int8."""
@@ -174,6 +176,7 @@ def test_damaged_headers_are_named(tmp_path):
         ("normal_fast_2d_Ising", "start_file"),
     ],
 )
+@pytest.mark.long
 def test_a_damaged_header_ends_a_script_with_status_2(tmp_path, script, setting):
     damaged(tmp_path)
     for name in ("negative.npy", "bracket.npy"):
@@ -358,6 +361,7 @@ def test_one_changed_byte_of_a_weight_file_is_noticed(tmp_path):
             load(str(path))
 
 
+@pytest.mark.long
 def test_shipped_files_are_found_from_any_folder(tmp_path, monkeypatch):
     """And what a run makes goes into the folder that it was started in."""
     grow = ("--start_size=8", "--pictures=false", "--check=false", "--output_dir=out", "--stages=1")

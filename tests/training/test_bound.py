@@ -10,6 +10,8 @@ from ising_rg.theory import exact
 from ising_rg.training import bound
 from ising_rg.updates import swendsen_wang
 
+pytestmark = pytest.mark.long
+
 BETA = exact.BETA_CRITICAL
 CONDITIONAL = "models/conditional_k5_s3.pt"
 INDEPENDENT = "models/full_conn_proj_k9_s3_2048_26_2_3.pt"

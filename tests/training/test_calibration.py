@@ -12,6 +12,8 @@ from ising_rg.theory import exact
 from ising_rg.training import calibration, objectives
 from ising_rg.updates import swendsen_wang
 
+pytestmark = pytest.mark.long
+
 BETA = exact.BETA_CRITICAL
 CONDITIONAL = "models/conditional_k5_s3.pt"
 N_DEVIATIONS = 10

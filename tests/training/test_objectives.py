@@ -1,12 +1,15 @@
 """Training: its data windows, its objectives on known answers, and resuming."""
 
 import numpy as np
+import pytest
 import torch
 
 from ising_rg.kernels import models
 from ising_rg.theory import exact
 from ising_rg.training import objectives
 from ising_rg.updates import swendsen_wang
+
+pytestmark = pytest.mark.long
 
 
 def batches(L=192, n=6):

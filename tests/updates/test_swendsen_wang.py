@@ -83,6 +83,7 @@ def test_clusters_are_those_of_the_active_bonds():
     assert not np.array_equal(spins, before)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beta", [0.2, BETA])
 def test_exact_distribution_at_L4(beta):
     """60 cluster sweeps from random starts: chi^2 over all 65,536 states within 4.5 standard deviations."""
