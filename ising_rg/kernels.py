@@ -518,7 +518,9 @@ def _load_weights(path):
 
 def _fill(path, module, state_dict):
     try:
-        module.load_state_dict(state_dict)
+        # Files from before the rule had a term of third order do not name it.
+        triple = {name: torch.zeros(1) for name in module.state_dict() if name.endswith("triple")}
+        module.load_state_dict(triple | state_dict)
     except (RuntimeError, TypeError, AttributeError, ValueError) as error:
         error = str(error).splitlines()[0]
         raise UserError(f"{path}: found weights that do not fit ({error}); {_TRAIN_COMMAND}") from None
