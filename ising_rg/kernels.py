@@ -110,7 +110,9 @@ class ConditionalKernel(_Kernel):
         self.taps, self.products = form
         counts = [len(taps) + len(products) for taps, products in zip(*form, strict=True)]
         draws = [kind != sampling.CLAMP for kind, _ in self.steps]
-        self.weights = nn.ParameterList(nn.Parameter(torch.zeros(n)) for n, draw in zip(counts, draws, strict=True) if draw)
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.zeros(n)) for n, draw in zip(counts, draws, strict=True) if draw
+        )
         self.clamp_weights = nn.ParameterList(
             nn.Parameter(torch.zeros(n, dtype=torch.int32), requires_grad=False)
             for n, draw in zip(counts, draws, strict=True)
@@ -135,7 +137,9 @@ class ConditionalKernel(_Kernel):
 
     def reformed(self, taps, products):
         """Return the kernel with other taps and products; weights of those that stay are kept, others are 0."""
-        result = ConditionalKernel(self.kernel_size, self.radius, self.two_pass, self.clamped, self.rule, (taps, products))
+        result = ConditionalKernel(
+            self.kernel_size, self.radius, self.two_pass, self.clamped, self.rule, (taps, products)
+        )
         result.clamp_weights = self.clamp_weights
         for (k, _, _), old, new in zip(self.draws, self.weights, result.weights, strict=True):
             before = dict(zip(self._names(k), old.tolist(), strict=True))
@@ -169,6 +173,18 @@ class ConditionalKernel(_Kernel):
                 drawn = _drawn(kind, colour[r : r + height, r : r + width]).flatten()
                 x, spins = x[..., drawn], spins[:, drawn]
             yield x.flatten(1), spins.flatten()
+
+    def block_log_likelihood(self, coarse, fine):
+        """Return ln q of the nine sites of each block for one order and colour, (B, n - 2 reach, ...); arguments as `features`."""
+        known, r = self.known(coarse, fine), self.reach
+        colour = _colour(*coarse.shape[-2:])
+        height, width = known.shape[-2] - 2 * r, known.shape[-1] - 2 * r
+        total, inner = 0, colour[r : r + height, r : r + width].flatten()
+        for weight, (planes, k, kind, p) in zip(self.weights, self._planes(known, colour), strict=True):
+            spins = known[:, 1 + p, r : r + height, r : r + width].flatten(1)
+            log_q = -F.softplus(-2 * torch.tensordot(weight, self._seen(planes, k), 1) * spins)
+            total = total + log_q * _drawn(kind, inner)
+        return total.view(len(coarse), height, width)
 
     def _seen(self, planes, k):
         """Return what step k sees at each block but `reach` at the border, (n + m, B, blocks): taps, then products."""
@@ -219,7 +235,9 @@ class ConditionalKernel(_Kernel):
         n = 2 if self.two_pass else 1
         turned = [
             [
-                step._replace(**{name: transformed_offsets(getattr(step, name), symmetry) for name in ("taps", "products")})
+                step._replace(
+                    **{name: transformed_offsets(getattr(step, name), symmetry) for name in ("taps", "products")}
+                )
                 for step in steps
             ]
             for symmetry in SYMMETRIES
@@ -254,9 +272,13 @@ class ConditionalKernel(_Kernel):
                 s, S = (transformed(spins, symmetry).contiguous() for spins in (fine, coarse))
                 colour = transformed(_colour(*coarse.shape[-2:]), symmetry) ^ parity
                 known, log_q = self.known(S, s), 0
-                for planes, k, kind, p in self._planes(_around(known, r), _around(colour, r), CLAMP_UNIT >> CLAMP_SHIFT):
+                for planes, k, kind, p in self._planes(
+                    _around(known, r), _around(colour, r), CLAMP_UNIT >> CLAMP_SHIFT
+                ):
                     sums = torch.tensordot(weights[k], self._seen(planes, k), 1)
-                    log_q = log_q + _log_likelihood(sums, known[:, 1 + p].flatten(1), log_table, _drawn(kind, colour).flatten())
+                    log_q = log_q + _log_likelihood(
+                        sums, known[:, 1 + p].flatten(1), log_table, _drawn(kind, colour).flatten()
+                    )
                 logs.append(log_q)
         return (torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs))).numpy()
 
@@ -450,7 +472,9 @@ def _steps(two_pass, clamped):
 
 def _taps(kind, p, size, radius, clamped):
     """Return the taps of a step, int64 (n, 3), plane and block offset: all coarse spins, near fine ones, and clamped sums."""
-    offsets = np.array([(dy, dx) for dy in range(-(size // 2), size // 2 + 1) for dx in range(-(size // 2), size // 2 + 1)])
+    offsets = np.array(
+        [(dy, dx) for dy in range(-(size // 2), size // 2 + 1) for dx in range(-(size // 2), size // 2 + 1)]
+    )
     near = offsets[np.abs(offsets).max(1) <= 1]
 
     def within(plane, places):

@@ -115,13 +115,17 @@ class KernelFit:
         with torch.no_grad():
             field = self.kernel.rule.field(windows)[0, 0, 1:-1, 1:-1].flatten()
             near = self._last_clamp()[1:]
-            known = self.kernel.known(fine[:, :, :: SCALE, :: SCALE], fine)[0]
+            known = self.kernel.known(fine[:, :, ::SCALE, ::SCALE], fine)[0]
             n, m = known.shape[-2] - 2, known.shape[-1] - 2
-            x = torch.stack([known[c, 1 + dy : 1 + dy + n, 1 + dx : 1 + dx + m].flatten() for c, dy, dx in near.tolist()])
+            x = torch.stack(
+                [known[c, 1 + dy : 1 + dy + n, 1 + dx : 1 + dx + m].flatten() for c, dy, dx in near.tolist()]
+            )
         return torch.cat([x @ field, (x @ x.T).flatten()]).cpu().numpy()
 
     def _last_clamp(self):
-        return [taps for (kind, _), taps in zip(self.kernel.steps, self.kernel.taps, strict=True) if kind == sampling.CLAMP][-1]
+        return [
+            taps for (kind, _), taps in zip(self.kernel.steps, self.kernel.taps, strict=True) if kind == sampling.CLAMP
+        ][-1]
 
     def _set_clamps(self, total):
         n = len(self._last_clamp()) - 1

@@ -89,7 +89,9 @@ def window_step(p, weights):
 def fraction_bits(steps, limit=1):
     """Return with how many fraction bits the weights of Steps can be rounded so that no sum overflows 16 bits."""
     rounding = max(len(step.weights) + len(step.product_weights) for step in steps) / 2 * limit
-    return min(MAX_FRACTION_BITS, math.floor(math.log2((_LARGEST_SUM - rounding) / max(largest_sum(steps, limit), 1e-9))))
+    return min(
+        MAX_FRACTION_BITS, math.floor(math.log2((_LARGEST_SUM - rounding) / max(largest_sum(steps, limit), 1e-9)))
+    )
 
 
 def largest_sum(steps, limit=1):

@@ -215,7 +215,9 @@ def unlike_the_cpu():
     for p in range(9):
         taps = np.array([(c, dy, dx) for c in range(p + 1) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
         kinds = (CLAMP, sampling.DRAW_EVEN, DRAW_ODD) if p < 2 else (DRAW,)
-        steps += [step(kind, p, taps, np.arange(len(taps)) * 37 % 101 - 30, taps[None, :3], np.array([50])) for kind in kinds]
+        steps += [
+            step(kind, p, taps, np.arange(len(taps)) * 37 % 101 - 30, taps[None, :3], np.array([50])) for kind in kinds
+        ]
     steps[-1] = step(DRAW, 8, np.array([[sampling.CLAMPED, 0, 1], [HALF, 1, 0]]), np.array([300, 200]))
     thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), sampling.largest_sum(steps, 50))
     program = sampling.program([steps], np.arange(9)[None], thresholds, clamp=(50, 1))
