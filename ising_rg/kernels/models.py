@@ -174,6 +174,18 @@ class ConditionalKernel(_Kernel):
                 x, spins = x[..., drawn], spins[:, drawn]
             yield x.flatten(1), spins.flatten()
 
+    def block_log_likelihood(self, coarse, fine):
+        """Return ln q of the nine sites of each block for one order and colour, (B, n - 2 reach, ...); arguments as `features`."""
+        known, r = self.known(coarse, fine), self.reach
+        colour = _colour(*coarse.shape[-2:])
+        height, width = known.shape[-2] - 2 * r, known.shape[-1] - 2 * r
+        total, inner = 0, colour[r : r + height, r : r + width].flatten()
+        for weight, (planes, k, kind, p) in zip(self.weights, self._planes(known, colour), strict=True):
+            spins = known[:, 1 + p, r : r + height, r : r + width].flatten(1)
+            log_q = -F.softplus(-2 * torch.tensordot(weight, self._seen(planes, k), 1) * spins)
+            total = total + log_q * _drawn(kind, inner)
+        return total.view(len(coarse), height, width)
+
     def _seen(self, planes, k):
         """Return what step k sees at each block but `reach` at the border, (n + m, B, blocks): taps, then products."""
         height, width = (size - 2 * self.reach for size in planes.shape[-2:])

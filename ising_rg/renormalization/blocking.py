@@ -54,6 +54,7 @@ def load(name):
     rule = BlockSpinRule(SCALE)
     with torch.no_grad():
         rule.weight.fill_(_CERTAIN)
+        rule.triple.zero_()
     return rule
 
 
