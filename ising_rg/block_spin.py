@@ -16,7 +16,6 @@ from torch import nn
 from ising_rg.sampling import SCALE
 from ising_rg.symmetry import symmetrized
 
-
 # Where the fit of the rule starts: weights by distance (larger, smaller coordinate), near the best ones known.
 _START = {
     (0, 0): 0.56,
