@@ -135,6 +135,15 @@ class ConditionalKernel(_Kernel):
         """[(number of the step, kind, p)] of the steps that draw: `weights` in order."""
         return [(k, kind, p) for k, (kind, p) in enumerate(self.steps) if kind != sampling.CLAMP]
 
+    def coarse_weights(self, p):
+        """Return the weights of coarse spins of the p-th drawn sub-lattice (the last step's), numpy (k, k)."""
+        number, k = [(i, k) for i, (k, _, own) in enumerate(self.draws) if own == p][-1]
+        image = np.zeros((self.kernel_size, self.kernel_size), np.float32)
+        coarse = self.taps[k][:, 0] == 0
+        rows, columns = self.taps[k][coarse, 1:].T + self.kernel_size // 2
+        image[rows, columns] = self.weights[number].detach().cpu().numpy()[: len(coarse)][coarse]
+        return image
+
     def reformed(self, taps, products):
         """Return the kernel with other taps and products; weights of those that stay are kept, others are 0."""
         result = ConditionalKernel(

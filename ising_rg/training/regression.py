@@ -22,10 +22,15 @@ from ising_rg.kernels.models import CLAMP_UNIT, SCALE
 from ising_rg.training.objectives import ShardSum, draw_coarse, look, random_windows
 
 WINDOW_BLOCKS = 128
-PLAN = (("newton", 16),) * 4 + (("choose", 128), ("newton", 64), ("gradient", 400))
-WORTH = 1e-6  # nats a spin that a multiply-add must save
+WORTH = 0.8e-6  # nats a spin that a multiply-add must save, beside what a weight saves by chance
 CANDIDATES = 11  # nearest spins whose products of three are tried
-_RIDGE = 1e-7  # of the mean square of a tap: coarse spins far away are nearly functions of the others
+_RIDGE = 1e-7  # of the Hessian's trace: coarse spins far away are nearly functions of the others
+
+
+def plan(windows):
+    """Return the plan of a fit that ends with a step over so many windows."""
+    few = max(1, windows // 25)
+    return (("newton", few),) * 4 + (("choose", 8 * few), ("newton", 4 * few), ("gradient", windows))
 
 
 class KernelFit:
@@ -41,7 +46,7 @@ class KernelFit:
             candidate products, of which, and of the taps, only those stay that are worth their multiply-adds.
     """
 
-    def __init__(self, kernel, batches, seed, seeds, processes=None, plan=PLAN):
+    def __init__(self, kernel, batches, seed, seeds, plan, processes=None):
         self.kernel, self.batches, self.seed, self.seeds, self.plan = kernel, batches, seed, seeds, plan
         self.blocks = min(WINDOW_BLOCKS, batches[0].shape[-1] // SCALE - 2)
         self.sum = ShardSum(processes)
@@ -63,22 +68,25 @@ class KernelFit:
             squares = np.split(total[at + sum(sizes) :], np.cumsum(np.square(sizes))[:-1])
             self.hessians = [q.reshape(n, n) / m for q, n, m in zip(squares, sizes, blocks, strict=True)]
         for weight, gradient, hessian, n in zip(self.kernel.weights, gradients, self.hessians, blocks, strict=True):
-            hessian = hessian + _RIDGE * np.trace(hessian) * np.eye(len(hessian))
-            weight.data -= torch.from_numpy(np.linalg.solve(hessian, gradient / n)).to(weight)
+            # A prior of variance 1 for each weight: of no weight but in few, small windows.
+            old = weight.detach().double().cpu().numpy()
+            step = np.linalg.solve(hessian + np.eye(len(old)) / n, (gradient + old) / n)
+            weight.data -= torch.from_numpy(step).to(weight)
         if what == "choose":
-            self._choose()
+            self._choose(blocks)
         self.step += 1
         row = {"step": self.step, "windows": n_windows, "loss": loss, "multiply_adds": self.kernel.multiply_adds}
         self.history.append(row | look(self.kernel, self.seeds, self.seed))
         return stop
 
-    def _choose(self):
+    def _choose(self, blocks):
         """Reduce the kernel to the taps and products that are worth their multiply-adds."""
         taps, products, weights = list(self.kernel.taps), list(self.kernel.products), []
-        for (k, _, _), weight, hessian in zip(self.kernel.draws, self.kernel.weights, self.hessians, strict=True):
+        found = zip(self.kernel.draws, self.kernel.weights, self.hessians, blocks, strict=True)
+        for (k, _, _), weight, hessian, n_blocks in found:
             n = len(taps[k])
             costs = np.append(np.ones(n), np.full(len(products[k]), 3.0))
-            kept, values = eliminate(hessian, weight.detach().double().cpu().numpy(), WORTH * costs)
+            kept, values = eliminate(hessian, weight.detach().double().cpu().numpy(), WORTH * costs + 1 / n_blocks)
             taps[k], products[k] = taps[k][kept[kept < n]], products[k][kept[kept >= n] - n]
             weights.append(values)
         self.kernel = self.kernel.reformed(taps, products)

@@ -28,7 +28,7 @@ from ising_rg.updates import swendsen_wang
 TOLERANCES = {"K(1,0)": 1e-3, "K(1,1)": 1e-3, "K(2,0)": 1e-3, "K(2,1)": 8e-4, "plaquette": 7e-4, "star": 1.5e-3}
 OTHER_TOLERANCE = 2e-3
 GAIN_TOLERANCE = 3e-4
-KL_SCALE = 7e-6  # nats a site that one tolerance is worth
+KL_SCALE = 6e-6  # nats a site that one tolerance is worth
 # Curvature of KL per site in the fields' mean square, and in the weight of third order: from differences between fitted rules.
 _CURVATURE, _CURVATURE_TRIPLE = 0.002, 0.056
 _MODES = 16  # wave numbers of the window from which the gain is taken
@@ -49,7 +49,7 @@ class RuleFit:
         processes: `processes.Processes` that share them, or None.
     """
 
-    def __init__(self, kernel, batches, seed, n_samples=12, n_windows=64, n_steps=12, processes=None):
+    def __init__(self, kernel, batches, seed, n_samples=12, n_windows=64, n_steps=10, processes=None):
         self.kernel, self.batches, self.seed, self.n_windows, self.n_steps = kernel, batches, seed, n_windows, n_steps
         self.rule = copy.deepcopy(kernel.rule)
         samples = [spins for batch in batches for spins in batch]
@@ -127,7 +127,7 @@ class RuleFit:
     def _shard(self, shard, parameters):
         """Return metric, r, sums over modes, and for the first shards their derivatives, of one lattice, float32, flat."""
         features, fine = self._features(self.samples[shard])
-        size, m = features.shape[-1], len(parameters)
+        size = features.shape[-1]
         with_jacobian = shard < _JACOBIAN_SHARDS
         t = torch.tanh(torch.tensordot(torch.from_numpy(parameters).float(), features, 1))
         chosen = features[:, ::4, ::4].flatten(1)
