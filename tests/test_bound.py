@@ -33,7 +33,8 @@ def test_block_log_likelihood_is_that_of_all_sites():
     kernel, rng = random_conditional(5), np.random.default_rng(3)
     coarse, fine = (torch.from_numpy(2.0 * rng.integers(0, 2, (2, 1, m, m)) - 1).float() for m in (12, 36))
     blocks = kernel.block_log_likelihood(coarse, fine)
-    assert -float(blocks.mean()) / 9 == pytest.approx(float(kernel.negative_log_likelihood(coarse, fine)), rel=1e-5)
+    expected = kernel.negative_log_likelihood(coarse, fine).item()
+    assert -blocks.mean().item() / 9 == pytest.approx(expected, rel=1e-5)
 
 
 def test_field_gradient_of_energy_and_entropy(monkeypatch):
