@@ -63,7 +63,7 @@ class KernelFit:
         if what == "choose":
             self.kernel = self.kernel.reformed(*with_candidates(self.kernel))
         total, stop = self.sum(lambda shard: self._shard(shard, what != "gradient"), n_windows, stop)
-        loss, sizes = total[1] / total[0], [len(weight) for weight in self.kernel.weights]
+        loss, sizes = float(total[1] / total[0]), [len(weight) for weight in self.kernel.weights]
         blocks, at = total[2 : 2 + len(sizes)], 2 + len(sizes)
         gradients = np.split(total[at : at + sum(sizes)], np.cumsum(sizes)[:-1])
         if what != "gradient":
