@@ -82,7 +82,7 @@ def test_clamped_sums_estimate_the_fields(batches):
     field = kernel.rule.field(windows)[0, 0, 1:-1, 1:-1].detach()
     known, left = kernel.known(fine[:, :, ::3, ::3], fine)[0], []
     n = known.shape[-1] - 2
-    for weight, (taps, (kind, p)) in zip(
+    for weight, (taps, (_, p)) in zip(
         kernel.clamp_weights, [x for x in zip(kernel.taps, kernel.steps, strict=True) if x[1][0] == 3], strict=True
     ):
         if p:
