@@ -98,9 +98,12 @@ def fraction_bits(steps, limit=1):
 
 def largest_sum(steps, limit=1):
     """Return the largest |sum| that the weights of Steps can give; `limit`: of clamped sums."""
+
+    def sums(weights, places):  # places (n, 1 or 3 factors, 3)
+        return np.abs(weights) @ np.where(places[..., 0] == CLAMPED, limit, 1).prod(1)
+
     return max(
-        np.abs(step.weights) @ np.where(step.taps[:, 0] == CLAMPED, limit, 1) + np.abs(step.product_weights).sum()
-        for step in steps
+        sums(step.weights, step.taps[:, None]) + sums(step.product_weights, step.products) for step in steps
     ).item()
 
 

@@ -165,7 +165,8 @@ def with_candidates(kernel):
     """Return (taps, products) of the kernel with all products of three of the nearest spins of each step that draws."""
     products = [np.zeros((0, 3, 3), np.int64) for _ in kernel.steps]
     for k, _, _ in kernel.draws:
-        near = kernel.taps[k][np.argsort(kernel.distances(k), kind="stable")[:CANDIDATES]]
+        distances = kernel.distances(k)
+        near = kernel.taps[k][np.argsort(distances, kind="stable")[: min(CANDIDATES, np.isfinite(distances).sum())]]
         products[k] = near[list(itertools.combinations(range(len(near)), 3))]
     return kernel.taps, products
 

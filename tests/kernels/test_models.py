@@ -166,26 +166,6 @@ def test_independent_sampler_has_the_means_of_the_kernel():
     assert abs((z**2).sum() - z.size) < 4.5 * np.sqrt(2 * z.size)
 
 
-def test_two_blocks_are_drawn_from_log_prob():
-    """Two blocks in a row, of which either colour is drawn first: 2 x 512 states, the second block's summed over, in turn.
-
-    Frequencies of 40,000 draws against q summed over the other block's 512 states, 4.5 sigma.
-    """
-    kernel = random_conditional(3, 0.15)
-    coarse = np.array([[1, -1]], np.int8)
-    states = (2 * ((np.arange(2**18)[:, None] >> np.arange(18)) & 1) - 1).astype(np.int8).reshape(-1, 3, 6)
-    log_q = np.concatenate(
-        [kernel.log_prob(part, np.broadcast_to(coarse, (len(part), 1, 2))) for part in np.split(states, 16)]
-    )
-    q = np.exp(log_q)
-    assert q.sum() == pytest.approx(1, abs=1e-9)
-    samples = kernel.sample(np.broadcast_to(coarse, (40_000, 1, 2)), seed=1)
-    for columns in (slice(0, 3), slice(3, 6)):
-        index, drawn = ((spins[:, :, columns].reshape(-1, 9) > 0) @ (1 << np.arange(9)) for spins in (states, samples))
-        expected = np.bincount(index, q, minlength=512)
-        assert abs(chi_square_sigma(np.bincount(drawn, minlength=512), expected)) < 4.5
-
-
 def test_a_file_of_windows_loads_as_lists_of_taps(tmp_path):
     """Files of the former form hold a window of weights for each sub-lattice: the same weights, tap by tap."""
     kernel = random_conditional(5, two_pass=(), clamped=False)
