@@ -27,7 +27,7 @@ def claim(folder, name="", processes=None):
         UserError: another run is writing there, or nobody can.
     """
     if processes:
-        processes.agree(f"claim {folder} {name}", lambda: _claim(folder, name))
+        processes.agree(ascii(f"claim {folder} {name}"), lambda: _claim(folder, name))
         return
     if launching.by_torchrun() and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError(
