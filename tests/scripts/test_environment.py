@@ -13,13 +13,13 @@ import pytest
 from ising_rg import environment, memory, pictures
 from tests import children
 
+pytestmark = pytest.mark.long
+
 NOBODY = 65534
 SCRIPT = '''"""A script that compiles one function."""
 import numpy as np
 from ising_rg import pictures, settings
 from ising_rg.spins import bitmaps
-
-pytestmark = pytest.mark.long
 
 OUTPUT_DIR = "out"  # a folder
 

@@ -16,6 +16,8 @@ from ising_rg.spins import configurations
 from tests import browser
 from tests.scripts.test_pipeline import ROOT, fail, succeed
 
+pytestmark = pytest.mark.long
+
 
 def some_spins(L, seed=1):
     """Return int8 (L, L): domains of 8 x 8 with every tenth spin flipped, so that averages of all sizes vary."""
@@ -201,8 +203,6 @@ def test_a_stopped_run_leaves_nothing_that_looks_finished(tmp_path, how, status)
 import time
 from ising_rg import deep_zoom
 from ising_rg.spins import configurations
-
-pytestmark = pytest.mark.long
 deep_zoom._BAND_BYTES = 20_000
 opened = configurations.open_packed_rows
 def slowly(path):

@@ -11,6 +11,8 @@ import pytest
 
 from tests.children import ROOT
 
+pytestmark = pytest.mark.long
+
 SAMPLING = """
 import numpy as np
 from ising_rg.growth import upsampling
@@ -48,8 +50,6 @@ from ising_rg import devices
 from ising_rg.spins import counting, lattice, observables
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.updates import metropolis, metropolis_cuda
-
-pytestmark = pytest.mark.long
 assert devices.growth_obstacle() is None, devices.growth_obstacle()
 launched = []
 for name in ("_small_kernel", "_half_sweep_kernel"):
