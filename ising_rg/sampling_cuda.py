@@ -96,9 +96,9 @@ def _step_kernel(
         weight = np.int32(product_weights[t])
         for part in range(8):
             product = weight
-            for i in range(3):
-                place = ((x + factor_columns[t, i] + 8 * part) % width + width) % width
-                product = np.int32(product * flat[here + factor_rows[t, i] + place])
+            for factor in range(3):
+                place = ((x + factor_columns[t, factor] + 8 * part) % width + width) % width
+                product = np.int32(product * flat[here + factor_rows[t, factor] + place])
             totals[part] = np.int32(totals[part] + product)
     if kind == CLAMP:
         for part in range(8):

@@ -21,7 +21,7 @@ for file, cases in ((conditional, (((2, 6, 4), 4), ((1, 4, 66), None))), (indepe
     for shape, rows in cases:
         start = (2 * np.random.default_rng(1).integers(0, 2, shape) - 1).astype(np.int8)
         expected = upsampling.grow(lattice.pack(start), kernel, 0.44, 0, 5, 7)
-        sampling_cuda.BAND_BYTES = 2**27 if rows is None else 10 * shape[2] * (rows + 2 * 15)
+        sampling_cuda.BAND_BYTES = 2**27 if rows is None else 12 * shape[2] * (rows + 2 * int(kernel.program().margins[0]))
         there = metropolis.to_device(lattice.pack(start), "cuda")
         fine = upsampling.grow(there, kernel, 0.44, 0, 5, 7, "cuda")
         found = metropolis.to_host(fine, "cuda")
