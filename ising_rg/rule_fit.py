@@ -40,20 +40,20 @@ class RuleFit:
         kernel: ConditionalKernel fitted for the rule with which it starts, `kernel.rule`.
         batches: list of int8 arrays (B, L, L).
         seed: names windows and lattices.
-        n_samples: lattices whose couplings are measured.
         n_windows: windows in which the derivative of KL is measured.
         n_steps: trials.
-        processes: `processes.Processes` that share them, or None.
+        processes: `processes.Processes` that share windows and lattices, or None.
+        n_samples: lattices whose couplings are measured.
     """
 
-    def __init__(self, kernel, batches, seed, n_samples=12, n_windows=64, n_steps=10, processes=None):
+    def __init__(self, kernel, batches, seed, n_windows, n_steps, processes=None, n_samples=12):
         self.kernel, self.batches, self.seed, self.n_windows, self.n_steps = kernel, batches, seed, n_windows, n_steps
         self.rule = copy.deepcopy(kernel.rule)
         samples = [spins for batch in batches for spins in batch]
         self.samples = samples[:: max(1, len(samples) // n_samples)][:n_samples]
         self.residuals, self.sum = callen.Residuals(), ShardSum(processes)
         seeds = swendsen_wang.sample(
-            256, exact.BETA_CRITICAL, 16, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE, 1)
+            128, exact.BETA_CRITICAL, 32, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE, 1)
         )
         self.inverse = torch.linalg.inv(self.residuals.hessian(seeds))
         self.tolerances = np.array([TOLERANCES.get(name, OTHER_TOLERANCE) for name in callen.TERMS])
