@@ -4,10 +4,10 @@ Its weights, one for each orbit of the square's group and the one of third order
 
     sum over couplings (dK_a / tolerance_a)^2 + ((gain / 3^(-1/8) - 1) / tolerance)^2 + 2 (KL - KL at the start) / KL_SCALE
 
-least by Levenberg and Marquardt's method. dK are the couplings by which the blocked Hamiltonian differs (`callen`). The gain must be
-held with them: with local couplings alone it comes out 0.5 to 2 % off, many small couplings of long range together. Where the
-couplings leave directions free, KL, to second order around the start, decides how well a kernel can invert the rule (`bound`): at equal
-couplings KL differs by a factor of three.
+least by Levenberg and Marquardt's method. dK are the couplings by which the blocked Hamiltonian differs (`callen`). The gain
+must be held with them: with local couplings alone it comes out 0.5 to 2 % off, many small couplings of long range together.
+Where the couplings leave directions free, KL decides, to second order around the start: how well a kernel can invert the rule
+(`bound`). At nearly equal couplings it differs by a factor of three.
 """
 
 import copy
