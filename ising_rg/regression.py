@@ -5,7 +5,8 @@ and products, h = w x the field and s the spin drawn, per block
 
     gradient  -x (s - tanh h),    Hessian  x x (1 - tanh^2 h).
 
-The Hessian is needed only as well as makes the next step small, so it comes from a few windows and the last gradient from many. With n weights and N blocks the fit lies n / 2N nats above the best one: 10^7 blocks are enough for 1,300 weights.
+The Hessian is needed only as well as makes the next step small: it comes from a few windows, the last gradient from many. With n
+weights and N blocks the fit lies n / 2N nats above the best one: 10^7 blocks are enough for 1,300 weights.
 
 The clamped sums come first, by least squares: the estimate of a block's field w*s that is linear in the spins drawn so far.
 """

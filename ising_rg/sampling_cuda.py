@@ -2,7 +2,8 @@
 
 A band of rows of blocks is drawn at a time, in planes of one byte a spin, so that the working memory is the same for every
 lattice: one launch loads the coarse spins, one does each step of the program, one collects the bits. One thread draws the
-eight blocks whose uniforms one Philox call holds. Bands overlap by the margin that `sampling.Program` gives; rows close on themselves.
+eight blocks whose uniforms one Philox call holds. Bands overlap by the margin that `sampling.Program` gives; rows close on
+themselves.
 """
 
 import numpy as np
