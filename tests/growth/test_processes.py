@@ -299,3 +299,10 @@ def test_a_folder_used_again_with_other_settings(tmp_path):
     assert "spins_0000_stage0_L8.npy, spins_0000_stage1_L24.npy\n" in done.stdout
     os.remove(tmp_path / "out" / "report.json")
     assert "4 checked in" in children.run("checking", *arguments).stdout
+
+
+def test_a_folder_whose_name_is_no_text_is_claimed(tmp_path):
+    """File names are bytes: one that is no UTF-8 must not end in the store, which takes text alone."""
+    name = os.fsdecode(bytes(tmp_path / "out") + b"\xff\xfe")
+    done = children.run("data_collecting", "--lattice_size=8", "--num_samples=1", f"--save_dir={name}")
+    assert done.returncode == 0 and "sample_0000.npy" in os.listdir(name), done.stderr

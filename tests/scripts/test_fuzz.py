@@ -73,6 +73,7 @@ BASE = {
     "fast_generating_multi_stage": ["start_size=8", "stages=1", "output_dir={out}"],
     "normal_fast_2d_Ising": ["lattice_size=8", "num_sweeps=20", "output_dir={out}"],
     "checking": ["input={spins}", "output_dir={out}"],
+    "renormalizing": ["input={spins}", "levels=1", "output_dir={out}"],
     "viewing": ["input={spins}", "output_dir={out}"],
 }
 CASES = [
