@@ -66,9 +66,13 @@ def write(L, rows, folder, name, tile_size, compression, page, progress=lambda n
         (number of tiles, bytes of all files).
 
     Raises:
-        UserError: no pyvips, the files cannot be written, or what `rows` raises.
+        UserError: no pyvips, a name that libvips does not take, the files cannot be written, or what `rows` raises.
     """
     pyvips = import_pyvips()
+    if any("\udc80" <= character <= "\udcff" for character in folder + name):  # bytes of a file name that are no text
+        raise UserError(
+            f"{os.path.join(folder, name)}: found a name that is not UTF-8, needed one: libvips takes no other"
+        )
     hidden = os.path.join(folder, f".{name}.tmp")
     target = os.path.join(folder, name)
     shutil.rmtree(hidden, ignore_errors=True)

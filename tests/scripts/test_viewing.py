@@ -175,6 +175,12 @@ def viewing(before, *arguments, shell_limit=""):
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def test_a_folder_whose_name_is_no_text(tmp_path):
+    path, _ = save_both(tmp_path, some_spins(100))
+    folder = os.fsdecode(bytes(tmp_path) + b"/\xff\xfe")
+    fail("viewing.py", f"--input={path}", f"--output_dir={folder}", says="not UTF-8")
+
+
 @pytest.mark.parametrize(
     "before, limit, says",
     [
