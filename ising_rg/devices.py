@@ -85,9 +85,14 @@ def _swept(packed):
 def _drawn(packed):
     from ising_rg.kernels import sampling
 
-    weights = np.zeros((1, 9, 9, 3, 3), np.int32)
+    step, steps = sampling.Step, []
     for p in range(9):
-        weights[0, p, : p + 1] = np.arange(9 * p + 9).reshape(p + 1, 3, 3) * 37 % 101 - 30
-    thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), sampling.largest_sum(weights))
-    program = sampling.program(weights, np.arange(9)[None], thresholds)
+        taps = np.array([(c, dy, dx) for c in range(p + 1) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+        weights = np.arange(len(taps)) * 37 % 101 - 30
+        kinds = (sampling.CLAMP, sampling.DRAW_EVEN, sampling.DRAW_ODD) if p < 2 else (sampling.DRAW,)
+        steps += [step(kind, p, taps, weights, taps[None, :3], np.array([50])) for kind in kinds]
+    last = np.array([[sampling.CLAMPED, 0, 1], [sampling.HALF, 1, 0]])
+    steps[-1] = step(sampling.DRAW, 8, last, np.array([300, 200]))
+    thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), sampling.largest_sum(steps, 50))
+    program = sampling.program([steps], np.arange(9)[None], thresholds, clamp=(50, 1))
     return sampling.draw_packed(packed, program, [0], random_numbers.key(1, Purpose.RAW), 0, (4, 140))

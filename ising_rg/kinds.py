@@ -195,12 +195,10 @@ KINDS = {
     # training
     "KERNEL": Choice(("conditional", "independent")),
     "KERNEL_SIZE": Whole(0, 15, note=", odd, or 0 for the kernel's own"),
-    "TRAINING": Choice(("bound", "two_step")),
     "BLOCK_RULE": Choice(("fit", "load")),
     "BLOCK_RULE_STEPS": _STEPS,
     "STEPS": _STEPS,
-    "GAIN_STEPS": _STEPS,
-    "GAIN_SEEDS": Whole(1, 10**5),
+    "WINDOWS": Whole(1, 10**5),
     "CALIBRATION_SEEDS": Whole(0, 10**5),
     "LEARNING_RATE": Number(1e-9, 0.999),
     "REPORT_INTERVAL": _STEPS,

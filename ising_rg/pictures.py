@@ -247,12 +247,12 @@ def simulation(path, spins, sweeps, m, energy, exact_energy, title):
     _save(figure, path)
 
 
-def training(path, kernel_name, maps, map_titles, history):
-    """Draw kernels as images beside the course of loss, c10, r21 and stage gain.
+def training(path, kernel_name, maps, map_titles, phases):
+    """Draw kernels as images beside the course of each phase of a training, a panel a phase.
 
     Args:
         maps: list of 2D arrays, each drawn with its own symmetric colour scale.
-        history: list of dicts: step, loss, c10, r21, gain, c10_exact.
+        phases: list of (title, x label, y label, list of {x: number, name: number, ...}): of each row the first is x.
     """
     figure = _figure(17, 8)
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1))
@@ -264,25 +264,21 @@ def training(path, kernel_name, maps, map_titles, history):
         bound = float(np.abs(array).max()) or 1.0
         axis.imshow(array, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest")
         axis.set_title(f"{title}\nmax {bound:.2f}", fontsize=9)
-    steps = [row["step"] for row in history]
-    panels = (
-        ("loss", "loss per site (nats)", None, BLUE),
-        ("c10", "c10 of raw lattices", history[-1]["c10_exact"], VERMILION),
-        ("r21", "r21 = c11 / c10", history[-1]["r21_exact"], GREEN),
-        ("gain", "stage gain", exact.STAGE_GAIN, ORANGE),
-    )
-    for axis, (name, label, target, colour) in zip(right.subplots(2, 2).ravel(), panels, strict=True):
-        values = np.array([row[name] for row in history])
-        axis.plot(steps, values, "o-", color=colour, markersize=3, linewidth=1)
-        axis.set_xlabel("step")
-        axis.set_ylabel(label)
-        late = values[len(values) // 5 :] if len(values) > 5 else values
-        shown = np.r_[late, [] if target is None else [target]]
-        margin = 0.3 * max(np.ptp(shown), 1e-4)
-        axis.set_ylim(shown.min() - margin, shown.max() + margin)
-        if target is not None:
-            axis.axhline(target, color="black", linewidth=1, linestyle="--", label=f"exact {target:.5f}")
-            axis.legend(fontsize=8)
+    panels = right.subplots(-(-len(phases) // 2), min(2, len(phases)), squeeze=False).ravel()
+    for axis in panels[len(phases) :]:
+        axis.axis("off")
+    for axis, (title, x_label, y_label, rows) in zip(panels, phases, strict=False):
+        x, *names = rows[0]
+        for name in names:
+            axis.plot(
+                [row[x] for row in rows], [row[name] for row in rows], "o-", markersize=3, linewidth=1, label=name
+            )
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel(x_label)
+        axis.set_ylabel(y_label)
+        if len(names) > 1:
+            axis.axhline(0, color="black", linewidth=1, linestyle="--")
+            axis.legend(fontsize=7, ncols=2)
     right.suptitle(f"training of the {kernel_name}", fontsize=10)
     _save(figure, path)
 

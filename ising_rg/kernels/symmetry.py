@@ -32,6 +32,14 @@ def transformed(array, symmetry):
     return array
 
 
+def transformed_offsets(offsets, symmetry):
+    """Return where the offsets (..., dy, dx) of a centred window land under one symmetry; what stands before dy stays."""
+    transpose, flip_y, flip_x = symmetry
+    before, (dy, dx) = offsets[..., :-2], (offsets[..., -2], offsets[..., -1])
+    dy, dx = (dx, dy) if transpose else (dy, dx)
+    return np.concatenate([before, np.stack([-dy if flip_y else dy, -dx if flip_x else dx], -1)], -1)
+
+
 def transformed_order(order, symmetry):
     """Return where the sub-pixels 3 y + x of `order` land."""
     landing = np.empty(9, np.int64)

@@ -25,8 +25,7 @@ TRAIN = (
     "kernel_training_pixel_shuffle.py",
     "--block_rule_steps=4",
     "--steps=4",
-    "--gain_steps=2",
-    "--gain_seeds=20",
+    "--windows=2",
     "--calibration_seeds=8",
     "--report_interval=2",
 )
@@ -124,8 +123,8 @@ def test_training_goes_on_after_ctrl_c(pipeline, tmp_path):
         f"--data_dir={pipeline}/batches",
         "--pictures=false",
         "--steps=40",
-        "--gain_steps=4",
-        "--gain_seeds=20",
+        "--windows=4",
+        "--block_rule_steps=3",
         "--calibration_seeds=8",
         "--report_interval=25",
     )
