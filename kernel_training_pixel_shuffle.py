@@ -112,7 +112,8 @@ def fitted_rule(s, checkpoint, batches, trained_on):
         values = [couplings[name] for name in _COUPLINGS] + [row["gain"] / exact.STAGE_GAIN - 1]
         print(f"{row['step']:9d} " + " ".join(f"{value:+9.5f}" for value in values) + f" {row['kl']:+9.1e}")
 
-    fit = rule_fit.RuleFit(kernel, batches, s.SEED, n_steps=s.BLOCK_RULE_STEPS, processes=checkpoint.processes)
+    windows = max(1, s.WINDOWS // 6)
+    fit = rule_fit.RuleFit(kernel, batches, s.SEED, windows, s.BLOCK_RULE_STEPS, checkpoint.processes)
     run(checkpoint, "block-spin rule", fit, show)
     phases = {"first kernel": rows, "block-spin rule": fit.history}
     save(

@@ -2,11 +2,11 @@
 
 Kernels draw the fine lattice s (3h x 3w) given the coarse one S (h x w):
 * ConditionalKernel: the nine sub-lattices of PixelShuffle(3) one after the other, P(s_p = +1) = sigma(2 h_p), where h_p is a
-  sum over S, the nearby sites already drawn, and clamped sums of these. The first sub-lattices are drawn in two passes,
-  odd blocks seeing the even ones. It holds the rule that it inverts. Order and colours break the symmetry of the square,
-  so every configuration is drawn with one of the eight transformed kernels (taps turned, sub-pixels permuted) and either
-  colour first, chosen by its own random number: the law q(s | S) is exactly symmetric under the square's group and under
-  spin flip.
+  sum over S, the nearby sites already drawn, and clamped sums of these. The first sub-lattices are drawn in two passes, odd
+  blocks seeing the even ones. It holds the rule that it inverts. Order and colours break the symmetry of the square, so every
+  configuration is drawn with one of the eight transformed kernels (taps turned, sub-pixels permuted) and either
+  colour first, chosen
+  by its own random number: the law q(s | S) is exactly symmetric under the square's group and under spin flip.
 * IndependentKernel: one 9 x 9 kernel -> 9 channels -> PixelShuffle(3) -> clamp(w1 * out, -A, A), the mean of each spin;
   sites are drawn independently. The form and the file format (bare state_dict: proj.weight, w1, A) of the repository
   OoARGVoO/CNN-RG-Fast_2D_Ising_model.
@@ -41,10 +41,8 @@ DRAWING_ORDER = (4, 0, 2, 6, 8, 1, 3, 5, 7)  # sub-pixels 3 y + x: centre, corne
 RADIUS = 5.0  # sites; 7 gained nothing in KL and costs 89 multiply-adds a site instead of 61
 _LARGEST_A = 2.0  # of the original's bound of means, which training leaves free; above 1 it binds nothing
 TWO_PASS = (0, 1, 2, 3, 5, 6)  # places in the drawing order
-# of the weights of clamped sums; what is kept of these is in units of 1 / 8, so that their own weights are fine
-# enough
-CLAMP_UNIT = 32
-CLAMP_SHIFT = 2
+CLAMP_UNIT = 32  # clamped sums have weights in units of 1 / 32
+CLAMP_SHIFT = 2  # and are kept in units of 1 / 8: in finer ones, rounding their own weights would cost 1e-4 nats a site
 CLAMP_LIMIT = 20  # of what is kept
 
 
@@ -89,13 +87,12 @@ class ConditionalKernel(_Kernel):
     Args:
         kernel_size: side of the window in blocks.
         radius: in sites.
-        two_pass: of so many sub-lattices, the first ones, even blocks are drawn before odd ones. Sites of one sub-lattice
-            drawn at once are independent given what was drawn before, which of the centres is not true by 1.5e-3 nats a
-            block.
-        clamped: whether there is a clamped sum for each block, F + S clamped to +-2.5, where F estimates the block's field w*s from
+        two_pass: places in the drawing order of the sub-lattices of which even blocks are drawn before odd ones. Sites drawn at
+            once are independent given what was drawn before; for the centres this by itself costs 1.5e-3 nats a block.
+        clamped: whether there is a clamped sum for each block, F + S clamped to +-2.5, where F estimates the block's field from
             the sites drawn so far: it says by how much the block's spin is not yet sure, which no linear function of spins does.
-            Before any site is drawn, (S + half the sum of its four neighbours) clamped to +-1.5.
-
+            Before any site is drawn, 5/3 (S + half the sum of its four neighbours) clamped in the same way.
+        rule: the BlockSpinRule that it inverts.
         form: (taps, products) of each step, where they are not all of the above: what `regression` chooses.
 
     Attributes:

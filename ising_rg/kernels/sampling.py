@@ -1,10 +1,10 @@
 """Drawing the fine lattice from the coarse one with integer arithmetic: the same bits on every machine.
 
-A program is a list of steps; each fills one plane, an integer for every block, from a sum of weight times what stands in
-earlier planes at nearby blocks (taps), or times the product of three such numbers. A step draws the spins of one of the
-nine sub-lattices of a PixelShuffle(3), in all blocks or in those of one colour of a checkerboard, or it makes no spin but
-clamps its sum, which later steps then use as they use a spin. Weights are fixed-point integers, so a sum is exact in any
-order; the probability of a spin is a table of 16-bit thresholds of its sum, so no floating point decides one.
+A program is a list of steps; each fills one plane, an integer for every block, from a sum of weight times what stands in earlier
+planes at nearby blocks (taps), or times the product of three such numbers. A step draws the spins of one of the nine sub-lattices
+of a PixelShuffle(3), in all blocks or in those of one colour of a checkerboard, or it makes no spin but clamps its sum, which
+later steps then use as they use a spin. Weights are fixed-point integers, so a sum is exact in any order; the probability of a
+spin is a table of 16-bit thresholds of its sum, so no floating point decides one.
 
 Planes: 0 the coarse spins; 1 + p the p-th drawn sub-lattice; HALF its even blocks, 0 elsewhere, while the odd ones are drawn;
 CLAMPED the last clamped sums.
@@ -63,8 +63,8 @@ class Program(NamedTuple):
             all later ones can be filled in it.
         order: int64 (variants, 9): sub-pixel 3 y + x that is drawn p-th.
         parity: int64 (variants,): block (X, Y) is even where X + Y + parity is.
-        clamp: int64 (2,), limit and shift: of a clamped sum is kept sum / 2^shift, rounded toward 0, where that is in
-            -limit ... limit.
+        clamp: int64 (2,), limit and shift: of a clamped sum is kept sum / 2^shift, rounded toward 0, where that is
+        in -limit ... limit.
         thresholds: uint16 (2 n + 1,): a spin is up if its 16-bit uniform is below thresholds[n + sum].
     """
 

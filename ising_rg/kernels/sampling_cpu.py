@@ -171,9 +171,8 @@ def _clamp(sums, clamp, n, out):
     below = np.int16((1 << clamp[1]) - 1)
     for i in range(n):
         x = _U(i)
-        kept = (
-            np.int16(sums[x] + (below if sums[x] < 0 else np.int16(0))) >> shift
-        )  # toward 0, so that a spin flip only turns its sign
+        # Rounded toward 0, so that a flip of all spins only turns the sign.
+        kept = np.int16(sums[x] + (below if sums[x] < 0 else np.int16(0))) >> shift
         out[x] = min(max(kept, np.int16(-limit)), limit)
 
 

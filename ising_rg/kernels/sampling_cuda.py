@@ -2,8 +2,8 @@
 
 A band of rows of blocks is drawn at a time, in planes of one byte a spin, so that the working memory is the same for every
 lattice: one launch loads the coarse spins, one does each step of the program, one collects the bits. One thread draws the
-eight blocks whose uniforms one Philox call holds. Bands overlap by the margin that `sampling.Program` gives; rows close
-on themselves.
+eight blocks whose uniforms one Philox call holds. Bands overlap by the margin that `sampling.Program` gives; rows close on
+themselves.
 """
 
 import numpy as np
@@ -99,9 +99,9 @@ def _step_kernel(
         weight = np.int32(product_weights[t])
         for part in range(8):
             product = weight
-            for i in range(3):
-                place = ((x + factor_columns[t, i] + 8 * part) % width + width) % width
-                product = np.int32(product * flat[here + factor_rows[t, i] + place])
+            for factor in range(3):
+                place = ((x + factor_columns[t, factor] + 8 * part) % width + width) % width
+                product = np.int32(product * flat[here + factor_rows[t, factor] + place])
             totals[part] = np.int32(totals[part] + product)
     if kind == CLAMP:
         for part in range(8):

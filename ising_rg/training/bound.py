@@ -4,14 +4,13 @@ With s from the model and S drawn from P_w(S | s), the Kullback-Leibler divergen
 
     KL = E[-K E(s) + ln P_w(S | s) + K E(S) - ln q(s | S)] + ln Z(L) - ln Z(3L).
 
-For the kernel q that is best for the rule, the derivative in the rule's weights w is that at fixed q. Given s the coarse
-spins are independent with means t = tanh f(s): E(S) -> -sum t t' and ln P_w -> minus their entropy, exact. For E[ln q(s |
-S)], S being discrete,
+For the kernel q that is best for the rule, the derivative in the rule's weights w is that at fixed q. Given s the coarse spins are
+independent with means t = tanh f(s): E(S) -> -sum t t' and ln P_w -> minus their entropy, exact. For E[ln q], S being discrete,
 
     d/dw E[ln q] = sum_b E[ (dP(S_b = +1) / dw) (ln q(s | S_b = +1) - ln q(s | S_b = -1)) ],
 
-exact too, all other spins as drawn. A coarse spin touches the blocks within reach only, so all b of one of (2 reach +
-1)^2 classes are flipped at once.
+exact too, all other spins as drawn. A coarse spin touches the blocks within reach only, so all b of one of (2 reach + 1)^2
+classes are flipped at once.
 """
 
 import torch
@@ -22,8 +21,7 @@ from ising_rg.theory import exact
 
 
 def field_gradient(kernel, coarse, fine, field):
-    """Return d KL / d f per fine site at each block whose surroundings are known, (n - 4 reach, ...), a sum over blocks
-        if averaged.
+    """Return d KL / d f per fine site of the block, for blocks whose surroundings are known, (n - 4 reach, n - 4 reach).
 
     Args:
         kernel: ConditionalKernel.

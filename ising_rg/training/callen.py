@@ -1,9 +1,9 @@
 """Callen's identities of a blocked lattice, as couplings and differentiable in the block-spin rule.
 
-In the nearest-neighbour model <f_a (S_0 - tanh K h_0)> = 0 for every function f_a of the other spins, h_0 the sum of the
-four neighbours; f_a is here the sum of the products that S_0 enters in one kind of term, nearest pairs, plaquettes and so
-on. What is left, r_a, is to first order H_ab times the couplings dK_b by which the blocked Hamiltonian differs, H_ab =
-<f_a f_b (1 - tanh^2 K h_0)>.
+In the nearest-neighbour model <f_a (S_0 - tanh K h_0)> = 0 for every function f_a of the other spins, h_0 the sum of the four
+neighbours; f_a is here the sum of the products that S_0 enters in one kind of term, nearest pairs, plaquettes and so on. What is
+left, r_a, is to first order H_ab times the couplings dK_b by which the blocked Hamiltonian differs,
+H_ab = <f_a f_b (1 - tanh^2 K h_0)>.
 
 Given the fine lattice the coarse spins are independent with means t = tanh f(s), so that the mean of a product of different ones is
 the product of their t. tanh K h_0 is a sum over one and three of the neighbours; where f_a holds neighbours too, squares are 1 and

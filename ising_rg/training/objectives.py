@@ -88,8 +88,8 @@ def look(kernel, seeds, seed):
 class ShardSum:
     """Sums of what is computed shard by shard: the same to the last bit for any number of threads and processes.
 
-    Each shard is computed by one thread of one process (two threads in one convolution would sum its gradient in an order
-    that depends on their number), and shards are summed in order.
+    Each shard is computed by one thread of one process (two threads in one convolution would sum its gradient in an order that
+    depends on their number), and shards are summed in order.
     """
 
     def __init__(self, processes=None, on_cpu=True):
@@ -101,8 +101,7 @@ class ShardSum:
         torch.backends.cudnn.deterministic = True
 
     def __call__(self, compute, n_shards, stop=False):
-        """Return (sum over shards of compute(shard), float64; whether any process gave stop); compute returns flat float32
-        arrays."""
+        """Return (sum over shards of the flat float32 arrays compute(shard), float64; whether any process gave `stop`)."""
         own = range(self.rank, n_shards, self.size)
         found = list(self._pool.map(compute, own))
         if self.size == 1:

@@ -1,13 +1,12 @@
 """Maximum likelihood for a conditional kernel: one logistic regression for each of its steps, solved by Newton's method.
 
-Given the rule, -ln q(s | S) is convex in the weights, so there is one best kernel and nothing to tune. With x the taps'
-values, h = w x the field and s the spin drawn, per block
+Given the rule, -ln q(s | S) is convex in the weights, so there is one best kernel and nothing to tune. With x the values of taps
+and products, h = w x the field and s the spin drawn, per block
 
     gradient  -x (s - tanh h),    Hessian  x x (1 - tanh^2 h).
 
-The Hessian is needed only as well as makes the next step small, so it comes from a few windows and the gradient of the
-last steps from many. With n weights and N blocks the fit lies n / 2N nats above the best one: 10^7 blocks are enough for
-1,300 weights.
+The Hessian is needed only as well as makes the next step small: it comes from a few windows, the last gradient from many. With n
+weights and N blocks the fit lies n / 2N nats above the best one: 10^7 blocks are enough for 1,300 weights.
 
 The clamped sums come first, by least squares: the estimate of a block's field w*s that is linear in the spins drawn so far.
 """
@@ -35,8 +34,7 @@ def plan(windows):
 
 
 class KernelFit:
-    """The fit of a ConditionalKernel whose rule is given, one pass over windows an `advance`; its state can be saved and
-        taken up again.
+    """The fit of a ConditionalKernel whose rule is given, one pass over windows an `advance`; it can be taken up again.
 
     Args:
         kernel: ConditionalKernel with all the taps that it may have; `kernel` is in the end the one fitted.
@@ -141,7 +139,7 @@ class KernelFit:
         n = len(self._last_clamp()) - 1
         moments, products = total[:n], total[n:].reshape(n, n)
         first, *others = self.kernel.clamp_weights
-        first.copy_(CLAMP_UNIT * torch.tensor([1, 0.5, 0.5, 0.5, 0.5]))
+        first.copy_(torch.round(CLAMP_UNIT * torch.tensor([5, 2.5, 2.5, 2.5, 2.5]) / 3))
         for weight in others:
             k = len(weight) - 1  # the taps of a sum are the first ones of the next
             estimate = np.linalg.solve(products[:k, :k], moments[:k])

@@ -4,10 +4,10 @@ Its weights, one for each orbit of the square's group and the one of third order
 
     sum over couplings (dK_a / tolerance_a)^2 + ((gain / 3^(-1/8) - 1) / tolerance)^2 + 2 (KL - KL at the start) / KL_SCALE
 
-least by Levenberg and Marquardt's method. dK are the couplings by which the blocked Hamiltonian differs (`callen`). The
-gain must be held with them: with local couplings alone it comes out 0.5 to 2 % off, many small couplings of long range
-together. Where the couplings leave directions free, KL, to second order around the start, decides how well a kernel can
-invert the rule (`bound`): at equal couplings KL differs by a factor of three.
+least by Levenberg and Marquardt's method. dK are the couplings by which the blocked Hamiltonian differs (`callen`). The gain
+must be held with them: with local couplings alone it comes out 0.5 to 2 % off, many small couplings of long range together.
+Where the couplings leave directions free, KL decides, to second order around the start: how well a kernel can invert the rule
+(`bound`). At nearly equal couplings it differs by a factor of three.
 """
 
 import copy
@@ -43,20 +43,20 @@ class RuleFit:
         kernel: ConditionalKernel fitted for the rule with which it starts, `kernel.rule`.
         batches: list of int8 arrays (B, L, L).
         seed: names windows and lattices.
-        n_samples: lattices whose couplings are measured.
         n_windows: windows in which the derivative of KL is measured.
         n_steps: trials.
-        processes: `processes.Processes` that share them, or None.
+        processes: `processes.Processes` that share windows and lattices, or None.
+        n_samples: lattices whose couplings are measured.
     """
 
-    def __init__(self, kernel, batches, seed, n_samples=12, n_windows=64, n_steps=10, processes=None):
+    def __init__(self, kernel, batches, seed, n_windows, n_steps, processes=None, n_samples=12):
         self.kernel, self.batches, self.seed, self.n_windows, self.n_steps = kernel, batches, seed, n_windows, n_steps
         self.rule = copy.deepcopy(kernel.rule)
         samples = [spins for batch in batches for spins in batch]
         self.samples = samples[:: max(1, len(samples) // n_samples)][:n_samples]
         self.residuals, self.sum = callen.Residuals(), ShardSum(processes)
         seeds = swendsen_wang.sample(
-            256, exact.BETA_CRITICAL, 16, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE, 1)
+            128, exact.BETA_CRITICAL, 32, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE, 1)
         )
         self.inverse = torch.linalg.inv(self.residuals.hessian(seeds))
         self.tolerances = np.array([TOLERANCES.get(name, OTHER_TOLERANCE) for name in callen.TERMS])

@@ -29,7 +29,7 @@ def random_spins(shape, seed=0):
 
 def random_conditional(size, scale=0.3, seed=0, **form):
     """Return a kernel of random weights; with products of the nearest spins unless `form` says otherwise."""
-    kernel = kernels.ConditionalKernel(size, **form)
+    kernel = models.ConditionalKernel(size, **form)
     if not form:
         taps, products = regression.with_candidates(kernel)
         kernel = kernel.reformed(taps, [places[:4] for places in products])
@@ -110,14 +110,14 @@ def test_fields_of_a_window_are_those_of_the_sampler():
         for w, (a, b, c) in zip(step.product_weights, step.products, strict=True):
             sums = sums + w * at(a) * at(b) * at(c)
         if step.kind == sampling.CLAMP:
-            kept = np.sign(sums) * (np.abs(sums) >> kernels.CLAMP_SHIFT)
-            planes[sampling.CLAMPED] = np.clip(kept, -kernels.CLAMP_LIMIT, kernels.CLAMP_LIMIT)
+            kept = np.sign(sums) * (np.abs(sums) >> models.CLAMP_SHIFT)
+            planes[sampling.CLAMPED] = np.clip(kept, -models.CLAMP_LIMIT, models.CLAMP_LIMIT)
             continue
         drawn = {sampling.DRAW_EVEN: colour == 0, sampling.DRAW_ODD: colour == 1}.get(step.kind, colour >= 0)
         planes[sampling.HALF] = planes[1 + step.p] * (colour == 0)
         found = next(fields).detach().numpy()
         expected = sums[r:-r, r:-r][drawn[r:-r, r:-r]] / 2**bits
-        assert found == pytest.approx(expected, abs=len(step.weights) * kernels.CLAMP_LIMIT * 2.0 ** -(bits + 1))
+        assert found == pytest.approx(expected, abs=len(step.weights) * models.CLAMP_LIMIT * 2.0 ** -(bits + 1))
 
 
 def test_block_spin_rule_is_symmetric_and_centred_on_its_block():
@@ -177,7 +177,7 @@ def test_a_file_of_windows_loads_as_lists_of_taps(tmp_path):
         window[(0, *(taps + [0, 2, 2]).T)] = weight.detach()
         content["state_dict"][f"weights.{p}"] = window
     torch.save(content, tmp_path / "old.pt")
-    old = kernels.load(str(tmp_path / "old.pt"))
+    old = models.load(str(tmp_path / "old.pt"))
     assert old.steps == kernel.steps and old.rule.triple.item() == 0
     assert all(torch.equal(a, b) for a, b in zip(old.weights, kernel.weights, strict=True))
 

@@ -139,8 +139,8 @@ def test_fixed_point_costs_less_than_a_tenth_of_the_kernels_divergence():
     """KL per site of weights rounded to the sampler's units and of 16-bit thresholds, from the kernel not rounded: below 1.5e-5.
 
     The mean over sites of sum_s p ln(p / p'), exact at every site, on equilibrated fine lattices and blocked coarse ones: no
-    term is negative, so 10 lattices of 192^2 settle it. The shipped weights are on the
-    grid; they are moved off it by up to half a unit.
+    term is negative, so 10 lattices of 192^2 settle it. The shipped weights are on the grid; they are moved off it
+    by up to half a unit.
     """
     kernel, rng = models.load(CONDITIONAL), np.random.default_rng(1)
     bits = kernel.fixed_point()[1]

@@ -144,13 +144,13 @@ def test_training_goes_on_after_ctrl_c(pipeline, tmp_path):
     command = [sys.executable, os.path.join(ROOT, TRAIN[0]), *parts]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
-        if line.strip().startswith("25 "):
+        if line.strip().startswith("3 "):
             process.send_signal(signal.SIGINT)
             break
     process.stdout.read()
     process.wait()
     assert process.returncode == 130 and "Traceback" not in process.stderr.read()
-    fail(TRAIN[0], *parts, "--steps=41", says="STEPS = 40 there, 41 now")
+    fail(TRAIN[0], *parts, "--windows=5", says="WINDOWS = 4 there, 5 now")
     assert "going on" in succeed(TRAIN[0], *parts)
     a, b = (torch.load(f"{tmp_path}/{name}.pt", weights_only=True)["state_dict"] for name in ("whole", "parts"))
     assert all(torch.equal(a[key], b[key]) for key in a)

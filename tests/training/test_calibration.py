@@ -6,7 +6,6 @@ import torch
 
 from ising_rg import storage
 from ising_rg.kernels import models, sampling
-from ising_rg.kernels import models as kernels
 from ising_rg.kernels.models import DRAWING_ORDER
 from ising_rg.kernels.symmetry import SYMMETRIES, symmetrized_channels, transformed
 from ising_rg.theory import exact
@@ -34,7 +33,7 @@ def test_every_tap_belongs_to_one_class():
 
 def test_classes_of_coarse_taps_are_symmetric():
     """The square's group, acting on taps and sub-pixels together, maps every class of coarse taps onto itself."""
-    kernel = kernels.ConditionalKernel(5, two_pass=(), clamped=False)
+    kernel = models.ConditionalKernel(5, two_pass=(), clamped=False)
     for name, masks in calibration.tap_classes(kernel).items():
         if "coarse" in name:
             channels = torch.zeros(9, 1, 5, 5)
@@ -142,7 +141,7 @@ def test_interrupted_calibration_ends_with_the_same_weights(batches, monkeypatch
 
 def test_weights_on_the_grid_are_what_is_drawn_with():
     """Rounding again changes nothing; every sum of neighbouring weights is kept within one unit, every weight too."""
-    kernel = kernels.load(CONDITIONAL)
+    kernel = models.load(CONDITIONAL)
     bits, rng = kernel.fixed_point()[1], np.random.default_rng(1)
     for weight in kernel.weights:
         weight.data += torch.from_numpy(rng.uniform(-1e-3, 1e-3, len(weight))).float()

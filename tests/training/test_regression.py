@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ising_rg import storage
-from ising_rg.kernels import models
+from ising_rg.kernels import models, sampling
 from ising_rg.theory import exact
 from ising_rg.training import regression
 from ising_rg.updates import swendsen_wang
@@ -58,7 +58,7 @@ def test_a_known_kernel_is_found(monkeypatch):
     ):
         assert len(products[k]) == 0 or products[k][0].tolist() in fitted.products[k].tolist()
         blocks = len(pairs) * 34**2 / 2
-        assert float((weight - expected).abs().max()) < 5 / np.sqrt(0.42 * blocks)
+        assert (weight - expected).abs().max().item() < 5 / np.sqrt(0.42 * blocks)
 
 
 def test_elimination_leaves_what_is_worth_it():
@@ -74,7 +74,8 @@ def test_elimination_leaves_what_is_worth_it():
 
 
 def test_clamped_sums_estimate_the_fields(batches):
-    """The last estimate, from eight of nine sub-lattices, explains nearly all of the field's variance; later ones more than first ones."""
+    """The last estimate, from eight of nine sub-lattices, explains nearly all of the field's variance; later ones
+    more than first ones."""
     procedure = fit(batches, models.ConditionalKernel(3), (("newton", 2),))
     procedure.advance()
     kernel = procedure.kernel
@@ -82,15 +83,13 @@ def test_clamped_sums_estimate_the_fields(batches):
     field = kernel.rule.field(windows)[0, 0, 1:-1, 1:-1].detach()
     known, left = kernel.known(fine[:, :, ::3, ::3], fine)[0], []
     n = known.shape[-1] - 2
-    for weight, (taps, (_, p)) in zip(
-        kernel.clamp_weights, [x for x in zip(kernel.taps, kernel.steps, strict=True) if x[1][0] == 3], strict=True
-    ):
-        if p:
-            estimate = sum(
-                float(w) / models.CLAMP_UNIT * known[c, 1 + y : 1 + y + n, 1 + x : 1 + x + n]
-                for w, (c, y, x) in zip(weight[1:], taps[1:].tolist(), strict=True)
-            )
-            left.append(float((estimate - field).var() / field.var()))
+    clamps = [taps for taps, (kind, _) in zip(kernel.taps, kernel.steps, strict=True) if kind == sampling.CLAMP]
+    for weight, taps in list(zip(kernel.clamp_weights, clamps, strict=True))[1:]:
+        estimate = sum(
+            float(w) / models.CLAMP_UNIT * known[c, 1 + y : 1 + y + n, 1 + x : 1 + x + n]
+            for w, (c, y, x) in zip(weight[1:], taps[1:].tolist(), strict=True)
+        )
+        left.append(float((estimate - field).var() / field.var()))
     assert all(b < a + 1e-3 for a, b in zip(left, left[1:], strict=False)) and left[-1] < 0.1 < left[0]
 
 

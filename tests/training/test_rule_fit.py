@@ -63,7 +63,7 @@ def test_couplings_of_known_hamiltonians():
 def procedure():
     batches = [swendsen_wang.sample(192, BETA, 4, seed=1)]
     kernel = models.ConditionalKernel(3).requires_grad_(False)
-    return lambda: rule_fit.RuleFit(kernel, batches, 1, n_samples=3, n_windows=2, n_steps=4)
+    return lambda: rule_fit.RuleFit(kernel, batches, 1, n_windows=2, n_steps=4, n_samples=3)
 
 
 def test_jacobian_is_that_of_finite_differences(procedure, monkeypatch):

@@ -30,7 +30,7 @@ for file, cases in ((conditional, (((2, 6, 4), 4), ((1, 4, 66), None))), (indepe
     kernel = models.load(file)
     for shape, rows in cases:
         start = (2 * np.random.default_rng(1).integers(0, 2, shape) - 1).astype(np.int8)
-        sampling_cuda.BAND_BYTES = 2**27 if rows is None else 10 * shape[2] * (rows + 2 * 15)
+        sampling_cuda.BAND_BYTES = 2**27 if rows is None else 12 * shape[2] * (rows + 2 * int(kernel.program().margins[0]))
         for n_sweeps in (0, 1):
             found, counts = grow(lattice.pack(start), kernel, n_sweeps, "cuda")
             expected, counted = grow(lattice.pack(start), kernel, n_sweeps, "cpu")
