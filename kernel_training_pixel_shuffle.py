@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ising_rg import devices, folders, pictures, processes, random_numbers, settings, storage
 from ising_rg.errors import UserError
-from ising_rg.kernels import models
+from ising_rg.kernels import form, models, symmetry
 from ising_rg.random_numbers import Purpose
 from ising_rg.theory import exact
 from ising_rg.training import calibration, callen, objectives, regression, rule_fit
@@ -294,12 +294,12 @@ def fingerprint(s, batches):
 
 
 def draw(s, kernel, phases):
-    maps, titles = [models.symmetrized(kernel.rule.weight).detach().cpu().numpy()[0, 0]], ["block-spin rule w"]
+    maps, titles = [symmetry.symmetrized(kernel.rule.weight).detach().cpu().numpy()[0, 0]], ["block-spin rule w"]
     if s.KERNEL == "independent":
         maps += list((kernel.w1 * kernel.proj.weight).detach().cpu().numpy()[:, 0])
         titles += [f"sub-pixel ({p // 3}, {p % 3})" for p in range(9)]
     else:
-        for p, pixel in enumerate(models.DRAWING_ORDER):
+        for p, pixel in enumerate(form.DRAWING_ORDER):
             maps.append(kernel.coarse_weights(p))
             titles.append(f"drawn {p + 1}: sub-pixel ({pixel // 3}, {pixel % 3})")
     panels = []

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 
 from ising_rg import pictures, storage
-from ising_rg.kernels.models import SCALE
+from ising_rg.kernels.sampling import SCALE
 from ising_rg.spins import bitmaps
 
 _WINDOW = 32  # sites of the seed that the tracking picture follows

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ising_rg import random_numbers, reports
-from ising_rg.kernels.models import SCALE
+from ising_rg.kernels.sampling import SCALE
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import counting, lattice
 from ising_rg.spins.device_memory import to_device

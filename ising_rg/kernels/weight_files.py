@@ -77,13 +77,17 @@ def fill(path, module, state, digest):
         )
     for name, tensor in state.items():
         shape = tuple(expected[name].shape)
-        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.layout is not torch.strided:
-            raise refusal(path, f"{name} of {getattr(tensor, 'dtype', type(tensor).__name__)}", "floats")
+        floats, found = expected[name].is_floating_point(), getattr(tensor, "dtype", type(tensor).__name__)
+        if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
+            raise refusal(path, f"{name} of {found}", "a tensor")
+        if tensor.is_floating_point() != floats or not floats and tensor.dtype != expected[name].dtype:
+            raise refusal(path, f"{name} of {found}", "floats" if floats else str(expected[name].dtype))
         if tuple(tensor.shape) != shape:
             raise refusal(path, f"weights that do not fit: {name} of shape {tuple(tensor.shape)}", str(shape))
         if not torch.isfinite(tensor).all():
             raise refusal(path, f"{name} with values that are not finite", "finite weights")
-        if tensor.abs().max() > _LARGEST_WEIGHT:
+        # Integers are in units of their own, which clamps bound.
+        if floats and tensor.numel() and tensor.abs().max() > _LARGEST_WEIGHT:
             raise refusal(path, f"{name} up to {tensor.abs().max():.3g}", f"weights up to {_LARGEST_WEIGHT}")
     if not any(tensor.any() for name, tensor in state.items() if name.split(".")[0] in ("weights", "weight", "proj")):
         raise refusal(path, "weights that are all zero", "those of a trained kernel")

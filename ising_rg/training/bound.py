@@ -16,7 +16,7 @@ classes are flipped at once.
 import torch
 import torch.nn.functional as F
 
-from ising_rg.kernels.models import SCALE
+from ising_rg.kernels.sampling import SCALE
 from ising_rg.theory import exact
 
 

@@ -20,8 +20,8 @@ import torch
 
 from ising_rg import random_numbers
 from ising_rg.growth import upsampling
-from ising_rg.kernels.models import DRAWING_ORDER, SCALE
-from ising_rg.kernels.sampling import CLAMPED
+from ising_rg.kernels.form import DRAWING_ORDER
+from ising_rg.kernels.sampling import CLAMPED, SCALE
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact

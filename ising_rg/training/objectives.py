@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ising_rg import random_numbers
-from ising_rg.kernels.models import SCALE
+from ising_rg.kernels.sampling import SCALE
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact

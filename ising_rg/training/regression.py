@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from ising_rg.kernels import sampling
-from ising_rg.kernels.models import CLAMP_UNIT, SCALE
+from ising_rg.kernels.conditional import CLAMP_UNIT
+from ising_rg.kernels.sampling import SCALE
 from ising_rg.training.objectives import ShardSum, draw_coarse, look, random_windows
 
 WINDOW_BLOCKS = 128

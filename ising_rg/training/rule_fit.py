@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from ising_rg import random_numbers
-from ising_rg.kernels.models import SCALE
+from ising_rg.kernels.sampling import SCALE
 from ising_rg.random_numbers import Purpose
 from ising_rg.theory import exact
 from ising_rg.training import bound, callen

@@ -10,7 +10,9 @@ from ising_rg import storage
 from ising_rg.errors import UserError
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models, sampling
-from ising_rg.kernels import models as kernels
+from ising_rg.kernels.conditional import CLAMP_LIMIT, CLAMP_SHIFT
+from ising_rg.kernels.form import DRAWING_ORDER
+from ising_rg.kernels.symmetry import SYMMETRIES, symmetrized, transformed
 from ising_rg.spins import observables
 from ising_rg.theory import exact
 from ising_rg.training import regression
@@ -72,8 +74,8 @@ def test_sampler_draws_from_log_prob(coarse_spin, form):
 def test_conditional_law_has_the_symmetry_of_the_square_and_of_spin_flip():
     kernel, coarse, fine = random_conditional(5), random_spins((2, 6, 6)), random_spins((2, 18, 18), 1)
     log_q = kernel.log_prob(fine, coarse)
-    for symmetry in models.SYMMETRIES:
-        turned = [np.ascontiguousarray(models.transformed(spins, symmetry)) for spins in (fine, coarse)]
+    for symmetry in SYMMETRIES:
+        turned = [np.ascontiguousarray(transformed(spins, symmetry)) for spins in (fine, coarse)]
         assert kernel.log_prob(*turned) == pytest.approx(log_q, rel=1e-12)
     assert kernel.log_prob(-fine, -coarse) == pytest.approx(log_q, rel=1e-12)
 
@@ -85,9 +87,9 @@ def test_independent_kernel_is_symmetric_with_its_subpixels():
     kernel.symmetrize()
     coarse = torch.from_numpy(random_spins((1, 1, 15, 15))).float()
     means = F.pixel_shuffle(kernel.means(coarse), 3)
-    for symmetry in models.SYMMETRIES:
-        turned = F.pixel_shuffle(kernel.means(models.transformed(coarse, symmetry).contiguous()), 3)
-        assert torch.allclose(turned, models.transformed(means, symmetry), atol=1e-6)
+    for symmetry in SYMMETRIES:
+        turned = F.pixel_shuffle(kernel.means(transformed(coarse, symmetry).contiguous()), 3)
+        assert torch.allclose(turned, transformed(means, symmetry), atol=1e-6)
 
 
 def test_fields_of_a_window_are_those_of_the_sampler():
@@ -98,7 +100,7 @@ def test_fields_of_a_window_are_those_of_the_sampler():
     spins = [torch.from_numpy(spins).float()[:, None] for spins in (coarse, fine)]
     planes = np.zeros((sampling.N_PLANES, 9, 9), int)
     planes[0] = coarse[0]
-    for p, pixel in enumerate(kernels.DRAWING_ORDER):
+    for p, pixel in enumerate(DRAWING_ORDER):
         planes[1 + p] = fine[0, pixel // 3 :: 3, pixel % 3 :: 3]
     colour, fields = np.indices((9, 9)).sum(0) % 2, iter(kernel.fields(*spins))
     for step in steps:
@@ -110,21 +112,21 @@ def test_fields_of_a_window_are_those_of_the_sampler():
         for w, (a, b, c) in zip(step.product_weights, step.products, strict=True):
             sums = sums + w * at(a) * at(b) * at(c)
         if step.kind == sampling.CLAMP:
-            kept = np.sign(sums) * (np.abs(sums) >> models.CLAMP_SHIFT)
-            planes[sampling.CLAMPED] = np.clip(kept, -models.CLAMP_LIMIT, models.CLAMP_LIMIT)
+            kept = np.sign(sums) * (np.abs(sums) >> CLAMP_SHIFT)
+            planes[sampling.CLAMPED] = np.clip(kept, -CLAMP_LIMIT, CLAMP_LIMIT)
             continue
         drawn = {sampling.DRAW_EVEN: colour == 0, sampling.DRAW_ODD: colour == 1}.get(step.kind, colour >= 0)
         planes[sampling.HALF] = planes[1 + step.p] * (colour == 0)
         found = next(fields).detach().numpy()
         expected = sums[r:-r, r:-r][drawn[r:-r, r:-r]] / 2**bits
-        assert found == pytest.approx(expected, abs=len(step.weights) * models.CLAMP_LIMIT * 2.0 ** -(bits + 1))
+        assert found == pytest.approx(expected, abs=len(step.weights) * CLAMP_LIMIT * 2.0 ** -(bits + 1))
 
 
 def test_block_spin_rule_is_symmetric_and_centred_on_its_block():
     rule = models.load_rule(RULE)
-    weight = models.symmetrized(rule.weight).detach()
-    for symmetry in models.SYMMETRIES:
-        assert torch.allclose(weight, models.transformed(weight, symmetry))
+    weight = symmetrized(rule.weight).detach()
+    for symmetry in SYMMETRIES:
+        assert torch.allclose(weight, transformed(weight, symmetry))
     assert torch.equal(weight, rule.weight) or torch.allclose(weight, rule.weight, atol=1e-7)
     fine = torch.zeros(1, 1, 15, 15)
     fine[0, 0, 3:12, 3:12] = weight[0, 0]  # the block in the middle of 3 x 3 blocks has its centre at 7
@@ -133,7 +135,7 @@ def test_block_spin_rule_is_symmetric_and_centred_on_its_block():
 
 
 def test_products_of_the_rule_are_those_of_three_sites_two_away_from_the_centre():
-    rule, spins = kernels.BlockSpinRule(), random_spins((21, 27))
+    rule, spins = models.BlockSpinRule(), random_spins((21, 27))
     found = rule.triples(torch.from_numpy(spins).float()[None, None])[0, 0].numpy()
     for y in range(found.shape[0]):
         for x in range(found.shape[1]):
@@ -170,7 +172,7 @@ def test_a_file_of_windows_loads_as_lists_of_taps(tmp_path):
     """Files of the former form hold a window of weights for each sub-lattice: the same weights, tap by tap."""
     kernel = random_conditional(5, two_pass=(), clamped=False)
     content = {"kernel": "conditional", "kernel_size": 5, "radius": kernel.radius, "state_dict": {}}
-    content["drawing_order"] = list(kernels.DRAWING_ORDER)
+    content["drawing_order"] = list(DRAWING_ORDER)
     content["state_dict"]["rule.weight"] = kernel.rule.weight.detach()
     for p, (taps, weight) in enumerate(zip(kernel.taps, kernel.weights, strict=True)):
         window = torch.zeros(1, 1 + p, 5, 5)
@@ -182,7 +184,7 @@ def test_a_file_of_windows_loads_as_lists_of_taps(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(old.weights, kernel.weights, strict=True))
 
 
-@pytest.mark.parametrize("make", [lambda: random_conditional(5), kernels.IndependentKernel])
+@pytest.mark.parametrize("make", [lambda: random_conditional(5), models.IndependentKernel])
 def test_save_and_load(tmp_path, make):
     kernel = make()
     path = str(tmp_path / "kernel.pt")
@@ -202,7 +204,7 @@ def test_foreign_weight_files_are_refused(tmp_path):
         "size.pt": {
             "kernel": "conditional",
             "kernel_size": 5,
-            "drawing_order": list(models.DRAWING_ORDER),
+            "drawing_order": list(DRAWING_ORDER),
             "state_dict": {},
         },
     }

@@ -10,6 +10,7 @@ import torch
 
 from ising_rg import random_numbers
 from ising_rg.kernels import models, quality, sampling
+from ising_rg.kernels.conditional import CLAMP_LIMIT
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import lattice
 from ising_rg.theory import exact
@@ -130,7 +131,7 @@ def test_threshold_table_is_antisymmetric_and_never_certain():
 def test_large_weights_get_fewer_fraction_bits():
     kernel = random_conditional(5, 2.0)
     steps, bits = kernel.fixed_point()
-    largest = sampling.largest_sum(steps, models.CLAMP_LIMIT)
+    largest = sampling.largest_sum(steps, CLAMP_LIMIT)
     assert 0 <= bits < sampling.MAX_FRACTION_BITS and 2**13 < largest < 2**15
     assert models.load(CONDITIONAL).fixed_point()[1] == sampling.MAX_FRACTION_BITS
 

@@ -6,7 +6,7 @@ import torch
 
 from ising_rg import storage
 from ising_rg.kernels import models, sampling
-from ising_rg.kernels.models import DRAWING_ORDER
+from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.symmetry import SYMMETRIES, symmetrized_channels, transformed
 from ising_rg.theory import exact
 from ising_rg.training import calibration, objectives

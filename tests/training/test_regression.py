@@ -6,6 +6,7 @@ import torch
 
 from ising_rg import storage
 from ising_rg.kernels import models, sampling
+from ising_rg.kernels.conditional import CLAMP_UNIT
 from ising_rg.theory import exact
 from ising_rg.training import regression
 from ising_rg.updates import swendsen_wang
@@ -86,7 +87,7 @@ def test_clamped_sums_estimate_the_fields(batches):
     clamps = [taps for taps, (kind, _) in zip(kernel.taps, kernel.steps, strict=True) if kind == sampling.CLAMP]
     for weight, taps in list(zip(kernel.clamp_weights, clamps, strict=True))[1:]:
         estimate = sum(
-            float(w) / models.CLAMP_UNIT * known[c, 1 + y : 1 + y + n, 1 + x : 1 + x + n]
+            float(w) / CLAMP_UNIT * known[c, 1 + y : 1 + y + n, 1 + x : 1 + x + n]
             for w, (c, y, x) in zip(weight[1:], taps[1:].tolist(), strict=True)
         )
         left.append(float((estimate - field).var() / field.var()))
