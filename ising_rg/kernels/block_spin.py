@@ -1,9 +1,10 @@
-"""The block-spin rule P(S = +1 | s) = sigma(2 f(s)): f linear in a symmetric k x k window, and one term of third order; stride 3.
+"""The block-spin rule P(S = +1 | s) = sigma(2 f(s)): f linear in a symmetric k x k window, and two terms of third order; stride 3.
 
-    f = sum w(r) s(r) + c (sum of the products of three of the four sites two away from the block's centre).
+    f = sum w(r) s(r) + c_1 (sum of the products of three of the four sites two away from the block's centre)
+        + c_2 (sum of the products of corners and middle of each side of the square three away).
 
 With a linear f alone some couplings of the coarse lattice, of a spin with three of its neighbours above all, stay at 0.005
-whatever the window (docs/physics.md).
+whatever the window. Of all products of three sites up to three away, these two lower couplings and KL most (docs/physics.md).
 """
 
 import copy
@@ -16,58 +17,73 @@ from torch import nn
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import symmetrized
 
-# Three of the four sites two away from a block's centre, (dy, dx) from the block's first site.
+# The products of each term of third order, sites (dy, dx) from the block's centre.
 TRIPLES = (
-    ((-1, 1), (3, 1), (1, -1)),
-    ((-1, 1), (3, 1), (1, 3)),
-    ((1, -1), (1, 3), (-1, 1)),
-    ((1, -1), (1, 3), (3, 1)),
+    (((-2, 0), (2, 0), (0, -2)), ((-2, 0), (2, 0), (0, 2)), ((0, -2), (0, 2), (-2, 0)), ((0, -2), (0, 2), (2, 0))),
+    (
+        ((-3, -3), (-3, 0), (-3, 3)),
+        ((3, -3), (3, 0), (3, 3)),
+        ((-3, -3), (0, -3), (3, -3)),
+        ((-3, 3), (0, 3), (3, 3)),
+    ),
 )
 # Where the fit of the rule starts: weights by distance (larger, smaller coordinate), near the best ones known.
 _START = {
-    (0, 0): 0.56,
-    (1, 0): 0.23,
-    (1, 1): 0.10,
-    (2, 0): 0.19,
-    (2, 1): -0.01,
-    (2, 2): -0.08,
-    (3, 0): 0.23,
-    (3, 1): 0.04,
-    (3, 2): -0.07,
-    (3, 3): -0.04,
-    (4, 0): -0.03,
-    (4, 1): 0.03,
-    (4, 2): 0.03,
+    (0, 0): 0.68,
+    (1, 0): 0.15,
+    (1, 1): 0.135,
+    (2, 0): 0.13,
+    (2, 1): 0.017,
+    (2, 2): -0.03,
+    (3, 0): 0.3,
+    (3, 1): 0.01,
+    (3, 2): -0.1,
+    (3, 3): -0.03,
+    (4, 0): -0.06,
+    (4, 1): 0.04,
+    (4, 2): 0.055,
     (4, 3): 0.03,
     (4, 4): -0.08,
 }
+_START_TRIPLES = [-0.006, -0.03]
 
 
 class BlockSpinRule(nn.Module):
-    """P(S = +1 | s) = sigma(2 f): `weight` (1, 1, k, k), of which only the symmetric part counts, and `triple` (1,), c."""
+    """P(S = +1 | s) = sigma(2 f): `weight` (1, 1, k, k), of which only the symmetric part counts, and `triple` (2,), the c.
+
+    A term of third order that reaches out of the window is left out.
+    """
 
     def __init__(self, kernel_size=9):
         super().__init__()
         far = (torch.arange(kernel_size) - kernel_size // 2).abs().tolist()
         weight = [[_START.get((max(y, x), min(y, x)), 0.0) for x in far] for y in far]
         self.weight = nn.Parameter(torch.tensor(weight)[None, None])
-        self.triple = nn.Parameter(torch.full((1,), -0.02))
+        self.triple = nn.Parameter(torch.tensor(_START_TRIPLES))
 
     def field(self, fine):
         """Return f at the blocks, (B, 1, n, n), of +-1 floats (B, 1, 3h, 3w) already padded by (k - 3) / 2 sites."""
         field = F.conv2d(fine, symmetrized(self.weight), stride=SCALE)
-        return field + self.triple * self.triples(fine) if self.margin else field
+        return field + torch.tensordot(self.triple, self.triples(fine), 1)[:, None]
 
     def triples(self, fine):
-        """Return the sum of the four products of three sites, shaped as `field`."""
-        rows, columns = (SCALE * ((size - 2 * self.margin) // SCALE) for size in fine.shape[-2:])
+        """Return the sum of the products of each term of third order, (2, B, n, n); zeros of one left out."""
+        rows, columns = ((size - 2 * self.margin) // SCALE * SCALE for size in fine.shape[-2:])
 
-        def at(dy, dx):
-            y, x = self.margin + 1 + dy, self.margin + 1 + dx
-            return fine[..., y : y + rows - 2 : SCALE, x : x + columns - 2 : SCALE]
+        def at(site):
+            y, x = (self.margin + 1 + offset for offset in site)
+            return fine[:, 0, y : y + rows - 2 : SCALE, x : x + columns - 2 : SCALE]
 
-        up, down, left, right = at(-2, 0), at(2, 0), at(0, -2), at(0, 2)
-        return up * down * (left + right) + left * right * (up + down)
+        sums = [sum(at(a) * at(b) * at(c) for a, b, c in products) for products in self.products()]
+        sums += (len(TRIPLES) - len(sums)) * [fine.new_zeros(len(fine), rows // SCALE, columns // SCALE)]
+        return torch.stack(sums)
+
+    def products(self):
+        """Return those of TRIPLES that lie within the window."""
+        reach = self.weight.shape[-1] // 2
+        return [
+            products for products in TRIPLES if max(abs(x) for sites in products for s in sites for x in s) <= reach
+        ]
 
     @property
     def margin(self):

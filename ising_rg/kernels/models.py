@@ -8,7 +8,7 @@ import torch
 
 from ising_rg import storage
 from ising_rg.kernels import weight_files
-from ising_rg.kernels.block_spin import BlockSpinRule
+from ising_rg.kernels.block_spin import TRIPLES, BlockSpinRule
 from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.independent import IndependentKernel
@@ -123,8 +123,8 @@ def _conditional(path, content, size, radius, rule):
 
 
 def _with_triple(state, name):
-    """Return a state_dict with the rule's term of third order, 0 in files from before there was one."""
-    return state if name in state else {**state, name: torch.zeros(1)}
+    """Return a state_dict with the rule's terms of third order, 0 in files from before there were any."""
+    return state if name in state else {**state, name: torch.zeros(len(TRIPLES))}
 
 
 def _flat(path, kernel, state):

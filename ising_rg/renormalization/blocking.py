@@ -16,7 +16,7 @@ from numba import njit, prange
 from ising_rg import random_numbers
 from ising_rg.errors import UserError
 from ising_rg.kernels import models, sampling, sampling_cpu
-from ising_rg.kernels.block_spin import TRIPLES, BlockSpinRule
+from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import symmetrized
 from ising_rg.random_numbers import Purpose
@@ -60,8 +60,11 @@ def load(name):
 
 def program(rule):
     """Return the Program of a BlockSpinRule."""
-    weights, triple = symmetrized(rule.weight).detach().double().cpu().numpy()[0, 0], rule.triple.item()
-    products = np.array(TRIPLES if triple else [], np.int64).reshape(-1, 3, 2)
+    weights = symmetrized(rule.weight).detach().double().cpu().numpy()[0, 0]
+    terms = [(term, c) for term, c in zip(rule.products(), rule.triple.tolist(), strict=False) if c]
+    products = (
+        np.array([sites for term, _ in terms for sites in term], np.int64).reshape(-1, 3, 2) + 1
+    )  # of the block's first site
     places = np.argwhere(weights)
     step = sampling.Step(
         sampling.DRAW,
@@ -69,7 +72,7 @@ def program(rule):
         np.pad(places - rule.margin, ((0, 0), (1, 0))),
         weights[tuple(places.T)],
         products,
-        np.full(len(products), triple),
+        np.array([c for term, c in terms for _ in term]),
     )
     unit = 2 ** sampling.fraction_bits([step])
     step = step._replace(weights=np.round(step.weights * unit), product_weights=np.round(step.product_weights * unit))

@@ -1,6 +1,6 @@
 """The block-spin rule whose coarse lattice is the nearest-neighbour model.
 
-Its weights, one for each orbit of the square's group and the one of third order, make
+Its weights, one for each orbit of the square's group and those of third order, make
 
     sum over couplings (dK_a / tolerance_a)^2 + ((gain / 3^(-1/8) - 1) / tolerance)^2 + 2 (KL - KL at the start) / KL_SCALE
 
@@ -28,9 +28,10 @@ from ising_rg.updates import swendsen_wang
 TOLERANCES = {"K(1,0)": 1e-3, "K(1,1)": 1e-3, "K(2,0)": 1e-3, "K(2,1)": 8e-4, "plaquette": 7e-4, "star": 1.5e-3}
 OTHER_TOLERANCE = 2e-3
 GAIN_TOLERANCE = 3e-4
-KL_SCALE = 6e-6  # nats a site that one tolerance is worth
-# Curvature of KL per site in the fields' mean square, and in the weight of third order: from differences between fitted rules.
-_CURVATURE, _CURVATURE_TRIPLE = 0.002, 0.056
+KL_SCALE = 1e-5  # nats a site that one tolerance is worth
+# Curvature of KL per site in the mean square of the linear field, and of the terms of third order: from differences between
+# fitted rules.
+_CURVATURE, _CURVATURE_TRIPLE = 0.002, 0.0054
 _MODES = 16  # wave numbers of the window from which the gain is taken
 _TILE = 96  # blocks: what a cache holds of the many products
 _JACOBIAN_SHARDS = 2
@@ -91,9 +92,10 @@ class RuleFit:
         return self.parameters - np.linalg.solve(normal, slope)
 
     def _curvature(self):
-        curvature = _CURVATURE * (self.best or {"metric": np.eye(len(self.start))})["metric"]
-        curvature[-1], curvature[:, -1] = 0, 0
-        curvature[-1, -1] = _CURVATURE_TRIPLE
+        metric, n = (self.best or {"metric": np.eye(len(self.start))})["metric"], len(self.rule.triple)
+        curvature = _CURVATURE * metric
+        curvature[-n:], curvature[:, -n:] = 0, 0
+        curvature[-n:, -n:] = _CURVATURE_TRIPLE * metric[-n:, -n:]
         return curvature
 
     def _measure(self, parameters, stop=False):
@@ -165,7 +167,7 @@ class RuleFit:
         with torch.no_grad():
             linear = F.conv2d(window, self.orbits, stride=SCALE)[0]
             fine = F.avg_pool2d(window[..., margin:-margin, margin:-margin], SCALE)[0, 0]
-            return torch.cat([linear, self.rule.triples(window)[0]]), fine
+            return torch.cat([linear, self.rule.triples(window)[:, 0]]), fine
 
     def _kl_shard(self, shard):
         """Return the derivative of KL per site in the parameters in one window, float32."""
@@ -176,18 +178,20 @@ class RuleFit:
         edge = 2 * self.kernel.reach
         with torch.no_grad():
             slope = bound.field_gradient(self.kernel, coarse, fine, self.kernel.rule.field(window)[0, 0])
-            features = torch.cat([F.conv2d(window, self.orbits, stride=SCALE)[0], self.rule.triples(window)[0]])
+            features = torch.cat([F.conv2d(window, self.orbits, stride=SCALE)[0], self.rule.triples(window)[:, 0]])
             return (features[:, edge:-edge, edge:-edge] * slope).mean((1, 2)).numpy()
 
     def _parameters(self):
         weight = self.rule.weight.detach().double()[0, 0]
         linear = [(weight * orbit[0]).sum() / orbit.sum() for orbit in self.orbits]
-        return np.array([*linear, self.rule.triple.item()])
+        return np.array([*linear, *self.rule.triple.tolist()])
 
     def _set(self, parameters):
         with torch.no_grad():
-            self.rule.weight.copy_(torch.tensordot(torch.from_numpy(parameters[:-1]).float(), self.orbits, 1)[None])
-            self.rule.triple.fill_(parameters[-1])
+            self.rule.weight.copy_(
+                torch.tensordot(torch.from_numpy(parameters[: len(self.orbits)]).float(), self.orbits, 1)[None]
+            )
+            self.rule.triple.copy_(torch.from_numpy(parameters[len(self.orbits) :]))
 
     def state(self):
         """Return everything needed to go on, for `storage.save_pt`."""
