@@ -28,6 +28,7 @@ EXCEPTIONS = {
     "pictures.simulation": "one array an axis",
     "random_numbers.philox4x32": "four counter words, two key words and the rounds: Philox itself",
     "kernels.sampling_cpu.draw": "the entry of compiled loops: arrays, which no compiled function takes as an object",
+    "kernels.sampling_cuda._step_kernel": "arguments of a launch, one a line",
     "kernels.sampling_cuda.draw_packed": "one launch after the other, in the order in which they run",
     "renormalization.exponents.equilibrated": "an ensemble: rule, size, beta, levels, chains, samples, seed, progress",
     "updates.bonds.break_at_random": "compiled: arrays and the counter of their random numbers",

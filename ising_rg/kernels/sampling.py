@@ -233,7 +233,7 @@ def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None
     Of a window, `program.margins[0]` blocks at either end are drawn from neighbours that are not theirs.
     """
     if coarse.device == "cuda":
-        from ising_rg.kernels.models import sampling_cuda  # slow to import, and of use on few machines
+        from ising_rg.kernels import sampling_cuda  # slow to import, and of use on few machines
 
         return sampling_cuda.draw_packed(coarse, program, variants, key, first_configuration, tile)
     n, height, width = coarse.n_configurations, coarse.height, coarse.width

@@ -34,6 +34,36 @@ def _load_kernel(words, first, height, y0, margin, planes):
         planes[b, 0, i, x] = 1 if (word >> np.uint64((x >> 1) & 63)) & ONE else -1
 
 
+@cuda.jit(device=True)
+def _add_taps(flat, here, x, width, inside, taps, rows, columns, weights, totals):
+    """Add to the sums of blocks x, x + 8, ... of a row what taps taps[0] ... taps[1] - 1 give."""
+    for t in range(taps[0], taps[1]):
+        # Unsigned, from flat arrays: signed indices cost a test for negative ones at every access.
+        tap = np.uint64(t)
+        weight, row = np.int32(weights[tap]), here + rows[tap]
+        if inside:
+            start = np.uint64(row + x + columns[tap])
+            for part in range(8):
+                totals[part] = np.int32(totals[part] + weight * flat[start + np.uint64(8 * part)])
+        else:
+            for part in range(8):
+                place = ((x + columns[tap] + 8 * part) % width + width) % width
+                totals[part] = np.int32(totals[part] + weight * flat[np.uint64(row + place)])
+
+
+@cuda.jit(device=True)
+def _add_products(flat, here, x, width, terms, rows, columns, weights, totals):
+    """Add to the sums of blocks x, x + 8, ... of a row what products terms[0] ... terms[1] - 1 of three give."""
+    for t in range(terms[0], terms[1]):
+        weight = np.int32(weights[t])
+        for part in range(8):
+            product = weight
+            for factor in range(3):
+                place = ((x + columns[t, factor] + 8 * part) % width + width) % width
+                product = np.int32(product * flat[here + rows[t, factor] + place])
+            totals[part] = np.int32(totals[part] + product)
+
+
 @cuda.jit
 def _step_kernel(
     planes,
@@ -82,27 +112,11 @@ def _step_kernel(
         totals[part] = 0
     n_steps = first_tap.shape[0] - 1
     here, skip = (b * N_PLANES * planes.shape[2] + i) * width, variant * first_tap[n_steps]
-    for t in range(skip + first_tap[step], skip + first_tap[step + 1]):
-        # Unsigned, from flat arrays: signed indices cost a test for negative ones at every access.
-        tap = np.uint64(t)
-        weight, row = np.int32(weights[tap]), here + rows[tap]
-        if inside:
-            start = np.uint64(row + x + columns[tap])
-            for part in range(8):
-                totals[part] = np.int32(totals[part] + weight * flat[start + np.uint64(8 * part)])
-        else:
-            for part in range(8):
-                place = ((x + columns[tap] + 8 * part) % width + width) % width
-                totals[part] = np.int32(totals[part] + weight * flat[np.uint64(row + place)])
+    taps = skip + first_tap[step], skip + first_tap[step + 1]
+    _add_taps(flat, here, x, width, inside, taps, rows, columns, weights, totals)
     skip = variant * first_product[n_steps]
-    for t in range(skip + first_product[step], skip + first_product[step + 1]):
-        weight = np.int32(product_weights[t])
-        for part in range(8):
-            product = weight
-            for factor in range(3):
-                place = ((x + factor_columns[t, factor] + 8 * part) % width + width) % width
-                product = np.int32(product * flat[here + factor_rows[t, factor] + place])
-            totals[part] = np.int32(totals[part] + product)
+    terms = skip + first_product[step], skip + first_product[step + 1]
+    _add_products(flat, here, x, width, terms, factor_rows, factor_columns, product_weights, totals)
     if kind == CLAMP:
         for part in range(8):
             if x + 8 * part < width:
