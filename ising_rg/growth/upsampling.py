@@ -13,7 +13,7 @@ from ising_rg.random_numbers import Purpose
 from ising_rg.spins import counting, lattice
 from ising_rg.spins.device_memory import to_device
 from ising_rg.spins.lattice import PackedLattice
-from ising_rg.updates import metropolis
+from ising_rg.updates import metropolis, swendsen_wang
 
 
 class Stage(NamedTuple):
@@ -72,6 +72,21 @@ def upsample(
     """Return the refined lattices of `grow` on the CPU, int8 (B, 3L, 3L), for int8 coarse spins, (L, L) or (B, L, L), even L."""
     _, refined = grow(lattice.pack(coarse), Stage(kernel, beta, n_sweeps, seed), first_configuration)
     return lattice.unpack(refined.packed)
+
+
+def ensemble(start_size: int, n_stages: int, stage: Stage, n: int, together: int) -> Iterator[np.ndarray]:
+    """Yield n lattices grown from independent equilibrated ones, int8 (B, L, L) with B <= `together`, L = start_size 3^n_stages.
+
+    Args:
+        stage: of all stages; its seed names the run.
+    """
+    for first in range(0, n, together):
+        count = min(together, n - first)
+        spins = swendsen_wang.sample(start_size, stage.beta, count, start_seed(stage.seed), first_configuration=first)
+        for number in range(1, n_stages + 1):
+            seed = stage_seed(stage.seed, number)
+            spins = upsample(spins, stage.kernel, stage.beta, stage.n_sweeps, seed, first)
+        yield spins
 
 
 def naive_copy(coarse: np.ndarray) -> np.ndarray:

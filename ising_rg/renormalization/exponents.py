@@ -38,33 +38,39 @@ def sums_of(lattices):
     return {"even": values[:, : len(EVEN)], "odd": values[:, len(EVEN) :]}
 
 
-def equilibrated(L, beta, program, levels, n_chains, n_samples, seed, progress=None):
-    """Return (sums, groups) of Swendsen-Wang lattices made for it and blocked `levels` times.
+def chains(L, beta, n_chains, n_samples, seed):
+    """Yield (int8 (n_chains, L, L), numbers of the chains) n_samples times: Swendsen-Wang lattices.
 
     Every chain starts from a random lattice of its own, is equilibrated, and is looked at every SWEEPS_BETWEEN sweeps.
+    """
+    spins, done = swendsen_wang.sample(L, beta, n_chains, seed), swendsen_wang.thermalization_sweeps(L)
+    for _ in range(n_samples):
+        swendsen_wang.sweep(spins, beta, SWEEPS_BETWEEN, seed, done)
+        done += SWEEPS_BETWEEN
+        yield spins, np.arange(n_chains)
+
+
+def blocked_sums(batches, program, levels, seed):
+    """Return (sums, groups) of lattices and of what they become when blocked `levels` times.
 
     Args:
+        batches: yields (int8 (B, L, L), int (B,)): lattices, and groups within which they are correlated.
         program: of `blocking`.
-        progress: called with the number of configurations done since the last call.
 
     Returns:
-        list of dicts of `operator_sums`, one a level, of n_chains * n_samples configurations; and the chain of each.
+        list of dicts of `operator_sums`, one a level, of all lattices; and the group of each.
     """
-    sums = [{sector: [] for sector in SECTORS} for _ in range(levels + 1)]
-    fine, done = swendsen_wang.sample(L, beta, n_chains, seed), swendsen_wang.thermalization_sweeps(L)
-    for index in range(n_samples):
-        swendsen_wang.sweep(fine, beta, SWEEPS_BETWEEN, seed, done)
-        done += SWEEPS_BETWEEN
-        spins = fine
+    sums, groups, n = [{sector: [] for sector in SECTORS} for _ in range(levels + 1)], [], 0
+    for spins, members in batches:
+        groups.append(members)
         for level in range(levels + 1):
             if level:
-                spins = blocking.block_batch(spins, program, seed, level, index * n_chains)
+                spins = blocking.block_batch(spins, program, seed, level, n)
             for sector, values in operator_sums(spins).items():
                 sums[level][sector].append(values)
-        if progress is not None:
-            progress(n_chains)
+        n += len(members)
     joined = [{sector: np.concatenate(values) for sector, values in of_level.items()} for of_level in sums]
-    return joined, np.tile(np.arange(n_chains), n_samples)
+    return joined, np.concatenate(groups)
 
 
 def measure(fine, coarse, groups, sector, n_operators=None):
