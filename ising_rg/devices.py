@@ -64,7 +64,7 @@ OBSTACLES = {"Metropolis sweeps": sweep_obstacle, "growth": growth_obstacle, "tr
 def _unlike_the_cpu(make, done):
     """Return None if `make` gives the same spins of a lattice on both devices, else one line that says what is wrong."""
 
-    def made(device):
+    def made(device: str) -> np.ndarray:
         packed = device_memory.to_device(lattice.pack(np.ones((12, 140), np.int8)), device)
         return lattice.unpack(device_memory.to_host(make(packed)))
 

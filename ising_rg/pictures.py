@@ -4,19 +4,24 @@ Spins are drawn black (up) and white (down), block averages in between. Curves u
 distinct for colour-blind readers.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
 from ising_rg import storage
 from ising_rg.spins import bitmaps
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import exact
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 
 
-def preview(spins, size):
+def preview(spins: np.ndarray, size: int) -> np.ndarray:
     """Return spins (L, L) averaged over blocks so that the side is at most `size`, float32; edges that fill no block are cut."""
     block = -(-len(spins) // size)
     n = len(spins) // block
@@ -27,12 +32,12 @@ def preview(spins, size):
     return np.array(rows)
 
 
-def bitmap_preview(bitmap, size):
+def bitmap_preview(bitmap: Bitmap | Rows, size: int) -> np.ndarray:
     """Return the block averages of a `bitmap.Bitmap`, as `preview` those of spins."""
     return bitmaps.block_averages(bitmap, -(-bitmap.width // size))
 
 
-def full_comparison(path, columns):
+def full_comparison(path: str, columns: list[dict]) -> None:
     """Draw the stages of one configuration: top row raw, bottom row refined, one column a stage.
 
     Args:
@@ -57,7 +62,7 @@ def full_comparison(path, columns):
     _save(figure, path)
 
 
-def tracking(path, panels, window):
+def tracking(path: str, panels: list[dict], window: int) -> None:
     """Draw one window of the seed followed through the stages; panels: list of dicts: title, spins, note."""
     figure = _figure(3.6 * len(panels), 4.4)
     for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -68,7 +73,7 @@ def tracking(path, panels, window):
     _save(figure, path)
 
 
-def single_stage(path, rows):
+def single_stage(path: str, rows: list[dict]) -> None:
     """Draw the whole lattice, a close-up and the correlation function of each row of a single-stage comparison.
 
     Args:
@@ -99,7 +104,7 @@ def single_stage(path, rows):
     _save(figure, path)
 
 
-def check(path, curves, title):
+def check(path: str, curves: object, title: str) -> None:
     """Draw G(r) with its ratio to the exact torus curve, S(k) as a map and averaged over rings, and the configuration.
 
     Args:
@@ -187,7 +192,7 @@ def _radial_spectrum(axes, curves):
     axes.legend(fontsize=8)
 
 
-def kernel_comparison(path, results, L):
+def kernel_comparison(path: str, results: dict[str, dict[int, tuple]], L: int) -> None:
     """Draw how far each way of growing is from exact, scale by scale and by its worst scale, for several numbers of sweeps.
 
     Args:
@@ -225,7 +230,9 @@ def kernel_comparison(path, results, L):
     _save(figure, path)
 
 
-def simulation(path, spins, sweeps, m, energy, exact_energy, title):
+def simulation(
+    path: str, spins: np.ndarray, sweeps: np.ndarray, m: np.ndarray, energy: np.ndarray, exact_energy: float, title: str
+) -> None:
     """Draw the final configuration beside m and the energy per site over time, the exact energy drawn in."""
     figure = _figure(12, 5.4)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.15, 1))
@@ -247,7 +254,7 @@ def simulation(path, spins, sweeps, m, energy, exact_energy, title):
     _save(figure, path)
 
 
-def training(path, kernel_name, maps, map_titles, phases):
+def training(path: str, kernel_name: str, maps: list[np.ndarray], map_titles: list[str], phases: list[tuple]) -> None:
     """Draw kernels as images beside the course of each phase of a training, a panel a phase.
 
     Args:
@@ -283,7 +290,7 @@ def training(path, kernel_name, maps, map_titles, phases):
     _save(figure, path)
 
 
-def flow(path, levels, previews, title):
+def flow(path: str, levels: list[dict], previews: list[np.ndarray], title: str) -> None:
     """Draw the couplings of every level beside those of the nearest-neighbour model, and one configuration through the levels.
 
     Args:
@@ -325,7 +332,7 @@ def flow(path, levels, previews, title):
 
 
 @contextlib.contextmanager
-def attempt():
+def attempt() -> Iterator[None]:
     """Print a note if the block fails: what was computed is worth more than its picture."""
     try:
         yield

@@ -42,7 +42,7 @@ class Band(NamedTuple):
     refine_seconds: float
 
 
-def margin(kernel, n_sweeps: int) -> int:
+def margin(kernel: object, n_sweeps: int) -> int:
     """Return how many coarse rows above and below a band are needed so that it, and the rows next to it, come out right; even."""
     rows = int(kernel.program().margins[0]) + math.ceil((2 * n_sweeps + 1) / SCALE)
     return rows + rows % 2

@@ -52,7 +52,7 @@ def grow(
     """
     timings = timings or reports.Timings("raw", "refine", "observables")
 
-    def made(kind):
+    def made(kind: str) -> Made:
         seconds = timings.last
         with timings.of("observables"):
             counts = counting.packed_counts(fine, *rows)
@@ -67,7 +67,7 @@ def grow(
 
 
 def upsample(
-    coarse: np.ndarray, kernel, beta: float, n_sweeps: int, seed: int, first_configuration: int = 0
+    coarse: np.ndarray, kernel: object, beta: float, n_sweeps: int, seed: int, first_configuration: int = 0
 ) -> np.ndarray:
     """Return the refined lattices of `grow` on the CPU, int8 (B, 3L, 3L), for int8 coarse spins, (L, L) or (B, L, L), even L."""
     _, refined = grow(lattice.pack(coarse), Stage(kernel, beta, n_sweeps, seed), first_configuration)

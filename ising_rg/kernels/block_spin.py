@@ -7,6 +7,8 @@ With a linear f alone some couplings of the coarse lattice, of a spin with three
 whatever the window. Of all products of three sites up to three away, these two lower couplings and KL most (docs/physics.md).
 """
 
+from __future__ import annotations
+
 import copy
 
 import numpy as np
@@ -54,23 +56,23 @@ class BlockSpinRule(nn.Module):
     A term of third order that reaches out of the window is left out.
     """
 
-    def __init__(self, kernel_size=9):
+    def __init__(self, kernel_size: int = 9):
         super().__init__()
         far = (torch.arange(kernel_size) - kernel_size // 2).abs().tolist()
         weight = [[_START.get((max(y, x), min(y, x)), 0.0) for x in far] for y in far]
         self.weight = nn.Parameter(torch.tensor(weight)[None, None])
         self.triple = nn.Parameter(torch.tensor(_START_TRIPLES))
 
-    def field(self, fine):
+    def field(self, fine: torch.Tensor) -> torch.Tensor:
         """Return f at the blocks, (B, 1, n, n), of +-1 floats (B, 1, 3h, 3w) already padded by (k - 3) / 2 sites."""
         field = F.conv2d(fine, symmetrized(self.weight), stride=SCALE)
         return field + torch.tensordot(self.triple, self.triples(fine), 1)[:, None]
 
-    def triples(self, fine):
+    def triples(self, fine: torch.Tensor) -> torch.Tensor:
         """Return the sum of the products of each term of third order, (2, B, n, n); zeros of one left out."""
         rows, columns = ((size - 2 * self.margin) // SCALE * SCALE for size in fine.shape[-2:])
 
-        def at(site):
+        def at(site: tuple[int, int]) -> torch.Tensor:
             y, x = (self.margin + 1 + offset for offset in site)
             return fine[:, 0, y : y + rows - 2 : SCALE, x : x + columns - 2 : SCALE]
 
@@ -78,7 +80,7 @@ class BlockSpinRule(nn.Module):
         sums += (len(TRIPLES) - len(sums)) * [fine.new_zeros(len(fine), rows // SCALE, columns // SCALE)]
         return torch.stack(sums)
 
-    def products(self):
+    def products(self) -> list[tuple]:
         """Return those of TRIPLES that lie within the window."""
         reach = self.weight.shape[-1] // 2
         return [
@@ -86,11 +88,11 @@ class BlockSpinRule(nn.Module):
         ]
 
     @property
-    def margin(self):
+    def margin(self) -> int:
         """Sites that a block's window reaches beyond the block."""
         return (self.weight.shape[-1] - SCALE) // 2
 
-    def log_prob(self, coarse, fine):
+    def log_prob(self, coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
         """Return ln P(S | s) of each configuration on periodic lattices, float64 (B,); int8 coarse (B, h, w), fine (B, 3h, 3w)."""
         coarse, fine = (torch.from_numpy(check_lattices(spins)).double()[:, None] for spins in (coarse, fine))
         with torch.no_grad():
@@ -99,7 +101,7 @@ class BlockSpinRule(nn.Module):
             return -F.softplus(-2 * field * coarse).sum((1, 2, 3)).numpy()
 
 
-def check_lattices(spins):
+def check_lattices(spins: np.ndarray) -> np.ndarray:
     """Return int8 spins (h, w) or (B, h, w) with a batch axis, contiguous; raise ValueError if they are none."""
     if spins.dtype != np.int8 or spins.ndim not in (2, 3):
         raise ValueError(f"spins: found {spins.dtype} of shape {spins.shape}, needed int8 (h, w) or (B, h, w)")

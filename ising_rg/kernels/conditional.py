@@ -6,7 +6,10 @@ configuration is drawn with one of the eight transformed kernels (taps turned, s
 by its own random number: the law q(s | S) is exactly symmetric under the square's group and under spin flip.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -50,7 +53,15 @@ class ConditionalKernel(Kernel):
         weights: parameters (n + m,) of the steps that draw; clamp_weights: integers (n,) of those that clamp.
     """
 
-    def __init__(self, kernel_size=5, radius=forms.RADIUS, two_pass=forms.TWO_PASS, clamped=True, rule=None, form=None):
+    def __init__(
+        self,
+        kernel_size: int = 5,
+        radius: float = forms.RADIUS,
+        two_pass: Sequence[int] = forms.TWO_PASS,
+        clamped: bool = True,
+        rule: BlockSpinRule | None = None,
+        form: tuple[list[np.ndarray], list[np.ndarray]] | None = None,
+    ):
         super().__init__()
         self.kernel_size, self.radius, self.two_pass, self.clamped = kernel_size, radius, tuple(two_pass), clamped
         self.steps = forms.steps(two_pass, clamped)
@@ -71,21 +82,21 @@ class ConditionalKernel(Kernel):
         self.rule = rule or BlockSpinRule()
 
     @property
-    def reach(self):
+    def reach(self) -> int:
         """Blocks that what a block is drawn from reaches beyond it: clamped sums of the next blocks see those after next."""
         return max(self.kernel_size // 2, 2 if self.clamped else 0)
 
     @property
-    def multiply_adds(self):
+    def multiply_adds(self) -> float:
         """Taps per fine site."""
         return (sum(map(len, self.taps)) + 3 * sum(map(len, self.products))) / 9
 
     @property
-    def draws(self):
+    def draws(self) -> list[tuple[int, int, int]]:
         """[(number of the step, kind, p)] of the steps that draw: `weights` in order."""
         return [(k, kind, p) for k, (kind, p) in enumerate(self.steps) if kind != sampling.CLAMP]
 
-    def coarse_weights(self, p):
+    def coarse_weights(self, p: int) -> np.ndarray:
         """Return the weights of coarse spins of the p-th drawn sub-lattice (the last step's), numpy (k, k)."""
         number, k = [(i, k) for i, (k, _, own) in enumerate(self.draws) if own == p][-1]
         image = np.zeros((self.kernel_size, self.kernel_size), np.float32)
@@ -94,7 +105,7 @@ class ConditionalKernel(Kernel):
         image[rows, columns] = self.weights[number].detach().cpu().numpy()[: len(coarse)][coarse]
         return image
 
-    def reformed(self, taps, products):
+    def reformed(self, taps: list[np.ndarray], products: list[np.ndarray]) -> ConditionalKernel:
         """Return the kernel with other taps and products; weights of those that stay are kept, others are 0."""
         result = ConditionalKernel(
             self.kernel_size, self.radius, self.two_pass, self.clamped, self.rule, (taps, products)
@@ -108,7 +119,7 @@ class ConditionalKernel(Kernel):
     def _names(self, k):
         return [str(places.tolist()) for places in (*self.taps[k], *self.products[k])]
 
-    def distances(self, k):
+    def distances(self, k: int) -> np.ndarray:
         """Return how far each tap of step k is from the site drawn, in sites; that of clamped sums is infinite."""
         plane, blocks = self.taps[k][:, 0], self.taps[k][:, 1:]
         own = DRAWING_ORDER[self.steps[k][1]]
@@ -116,7 +127,7 @@ class ConditionalKernel(Kernel):
         distance = np.hypot(*(SCALE * blocks + np.stack(divmod(pixel, SCALE), 1) - divmod(own, SCALE)).T)
         return np.where(plane == sampling.CLAMPED, np.inf, distance)
 
-    def features(self, coarse, fine):
+    def features(self, coarse: torch.Tensor, fine: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield what each step that draws sees and what it is to draw: X, float (n, blocks), and spins (blocks,).
 
         Args:
@@ -133,7 +144,7 @@ class ConditionalKernel(Kernel):
                 x, spins = x[..., drawn], spins[:, drawn]
             yield x.flatten(1), spins.flatten()
 
-    def block_log_likelihood(self, coarse, fine):
+    def block_log_likelihood(self, coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
         """Return ln q of the nine sites of each block for one order and colour, (B, n - 2 reach, ...); arguments as `features`."""
         known, r = self.known(coarse, fine), self.reach
         colour = _colour(*coarse.shape[-2:])
@@ -149,30 +160,30 @@ class ConditionalKernel(Kernel):
         """Return what step k sees at each block but `reach` at the border, (n + m, B, blocks): taps, then products."""
         height, width = (size - 2 * self.reach for size in planes.shape[-2:])
 
-        def at(tap):
+        def at(tap: list[int]) -> torch.Tensor:
             c, y, x = tap[0], tap[1] + self.reach, tap[2] + self.reach
             return planes[:, c, y : y + height, x : x + width].flatten(1)
 
         seen = [at(tap) for tap in self.taps[k].tolist()]
         return torch.stack(seen + [at(a) * at(b) * at(c) for a, b, c in self.products[k].tolist()])
 
-    def fields(self, coarse, fine):
+    def fields(self, coarse: torch.Tensor, fine: torch.Tensor) -> list[torch.Tensor]:
         """Return the fields h, one tensor (blocks,) a step that draws; arguments as `features`."""
         return [w @ x for w, (x, _) in zip(self.weights, self.features(coarse, fine), strict=True)]
 
-    def negative_log_likelihood(self, coarse, fine):
+    def negative_log_likelihood(self, coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
         """Return the mean over sites of -ln q(s | S) for one order and colour, a scalar; arguments as `features`."""
         steps = zip(self.weights, self.features(coarse, fine), strict=True)
         losses = [F.softplus(-2 * (w @ x) * spins).sum() for w, (x, spins) in steps]
         blocks = len(coarse) * (coarse.shape[-2] - 2 * self.reach) * (coarse.shape[-1] - 2 * self.reach)
         return sum(losses) / (SCALE**2 * blocks)
 
-    def units(self, k, bits):
+    def units(self, k: int, bits: int) -> np.ndarray:
         """Return in what units the weights of step k are rounded, float64 (n + m,)."""
         clamped = self.taps[k][:, 0] == sampling.CLAMPED
         return np.append(np.where(clamped, CLAMP_UNIT >> CLAMP_SHIFT, 1), np.ones(len(self.products[k]))) * 2.0**-bits
 
-    def fixed_point(self):
+    def fixed_point(self) -> tuple[list[sampling.Step], int]:
         """Return (list of `sampling.Step` with integer weights, bits): those of spins are in units of 2^-bits."""
         weights, clamps = iter(self.weights), iter(self.clamp_weights)
         steps = []
@@ -188,7 +199,7 @@ class ConditionalKernel(Kernel):
             steps[k] = step._replace(**dict(zip(("weights", "product_weights"), rounded, strict=True)))
         return steps, bits
 
-    def program(self):
+    def program(self) -> sampling.Program:
         """Return the `sampling.Program` whose variants are the kernel turned by each of SYMMETRIES, with either colour first."""
         steps, bits = self.fixed_point()
         n = 2 if self.two_pass else 1
@@ -210,14 +221,14 @@ class ConditionalKernel(Kernel):
         most = sampling.largest_sum(steps, CLAMP_LIMIT)
         return sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / 2**bits)), most)
 
-    def variants(self, seed, first_configuration, n):
+    def variants(self, seed: int, first_configuration: int, n: int) -> np.ndarray:
         """Return which variant of the program draws each of n configurations, int64 (n,): random bits of their own."""
         numbers = np.arange(first_configuration, first_configuration + n, dtype=np.uint64)
         key, zero = random_numbers.key(seed, Purpose.SYMMETRY), np.zeros_like(numbers)
         words = random_numbers.philox4x32(numbers, zero, zero, zero, *key, random_numbers.ROUNDS)[0]
         return (words & np.uint64(15 if self.two_pass else 7)).astype(np.int64)
 
-    def log_prob(self, fine, coarse):
+    def log_prob(self, fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
         """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
         # float32 holds all these integers exactly.
         fine, coarse = (torch.from_numpy(check_lattices(spins)).float()[:, None] for spins in (fine, coarse))
@@ -241,7 +252,7 @@ class ConditionalKernel(Kernel):
                 logs.append(log_q)
         return (torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs))).numpy()
 
-    def known(self, coarse, fine):
+    def known(self, coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
         """Return planes 0 to 9, (B, 10, n, n'): coarse spins, sub-lattices in drawing order."""
         return torch.cat([coarse, F.pixel_unshuffle(fine, SCALE)[:, DRAWING_ORDER]], 1)
 

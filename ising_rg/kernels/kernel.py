@@ -3,6 +3,9 @@
 What is sampled, and what a kernel's `log_prob` describes, is the kernel with its weights rounded to fixed point (`sampling`).
 """
 
+from __future__ import annotations
+
+import numpy as np
 import torch
 from torch import nn
 
@@ -11,12 +14,13 @@ from ising_rg.errors import UserError
 from ising_rg.kernels import sampling, weight_files
 from ising_rg.kernels.block_spin import check_lattices
 from ising_rg.random_numbers import Purpose
+from ising_rg.spins.lattice import PackedLattice
 
 
 class Kernel(nn.Module):
     """A law q(s | S); `rule` is the block-spin rule that it inverts, or None in a file that does not tell."""
 
-    def block_log_prob(self, coarse, fine):
+    def block_log_prob(self, coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
         """Return ln P_w(S | s) of the block-spin rule for each configuration, float64 (B,); int8 (B, h, w) and (B, 3h, 3w).
 
         Raises:
@@ -28,7 +32,7 @@ class Kernel(nn.Module):
             )
         return self.rule.log_prob(coarse, fine)
 
-    def sample(self, coarse, seed, first_configuration=0):
+    def sample(self, coarse: np.ndarray, seed: int, first_configuration: int = 0) -> np.ndarray:
         """Return fine spins drawn from q(s | S), int8 (B, 3h, 3w), for int8 coarse spins (h, w) or (B, h, w) of any size.
 
         Configuration c of the result depends on (seed, first_configuration + c) and its own coarse spins alone.
@@ -39,19 +43,21 @@ class Kernel(nn.Module):
             batch, self.program(), variants, random_numbers.key(seed, Purpose.RAW), first_configuration
         )
 
-    def sample_packed(self, coarse, seed, first_configuration=0):
+    def sample_packed(self, coarse: PackedLattice, seed: int, first_configuration: int = 0) -> PackedLattice:
         """Return the fine `lattice.PackedLattice` of a coarse one: the spins of `sample`, one bit each, drawn where it is."""
         variants = self.variants(seed, first_configuration, coarse.n_configurations)
         key = random_numbers.key(seed, Purpose.RAW)
         return sampling.draw_packed(coarse, self.program(), variants, key, first_configuration)
 
 
-def log_probabilities(thresholds):
+def log_probabilities(thresholds: np.ndarray) -> torch.Tensor:
     """Return ln P(s = +1) for sums -limit ... limit, float64 tensor; that of s = -1 stands at the opposite place."""
     return torch.from_numpy(sampling.probabilities(thresholds)).log()
 
 
-def log_likelihood(sums, spins, log_table, drawn):
+def log_likelihood(
+    sums: torch.Tensor, spins: torch.Tensor, log_table: torch.Tensor, drawn: torch.Tensor
+) -> torch.Tensor:
     """Return the sum over drawn sites of ln P(spin | sum), float64 (B,); integer-valued sums, +-1 spins and a mask
     that broadcast."""
     logs = log_table[(sums * spins).long() + len(log_table) // 2]

@@ -1,5 +1,7 @@
 """Weight files: saving, loading and checking of kernels and block-spin rules."""
 
+from __future__ import annotations
+
 import math
 import os
 
@@ -12,13 +14,14 @@ from ising_rg.kernels.block_spin import TRIPLES, BlockSpinRule
 from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.independent import IndependentKernel
+from ising_rg.kernels.kernel import Kernel
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import symmetrized
 
 _LARGEST_A = 2.0  # of the original's bound of means, which training leaves free; above 1 it binds nothing
 
 
-def save(path, kernel, description):
+def save(path: str, kernel: Kernel | BlockSpinRule, description: dict) -> None:
     """Write a kernel or block-spin rule and, as JSON beside it, where it comes from and its SHA-256."""
     storage.drop_description(path)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in kernel.state_dict().items()}
@@ -44,7 +47,7 @@ def save(path, kernel, description):
     storage.save_json(storage.sidecar(path), {**description, "sha256": storage.sha256(path)})
 
 
-def load(path):
+def load(path: str) -> ConditionalKernel | IndependentKernel:
     """Return the kernel of a weight file, a ConditionalKernel or an IndependentKernel; its `digest` is the file's SHA-256.
 
     A path that is not there is looked for beside the scripts too, where the shipped files are.
@@ -92,7 +95,7 @@ def load(path):
     return kernel
 
 
-def load_rule(path):
+def load_rule(path: str) -> BlockSpinRule:
     """Return the BlockSpinRule of a weight file, its `digest` as for `load`; raises UserError as that."""
     path = weight_files.find(path)
     content, digest = weight_files.read(path)

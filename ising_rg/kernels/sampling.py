@@ -16,7 +16,10 @@ and its own number alone.
 `sampling_cpu` compiles the loops for Numba threads, `sampling_cuda` for GPUs.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numba
@@ -24,6 +27,7 @@ import numpy as np
 
 from ising_rg.kernels import sampling_cpu
 from ising_rg.spins import lattice
+from ising_rg.spins.lattice import PackedLattice
 
 SCALE = 3
 HALF, CLAMPED, N_PLANES = sampling_cpu.HALF, sampling_cpu.CLAMPED, sampling_cpu.N_PLANES
@@ -82,13 +86,13 @@ class Program(NamedTuple):
     thresholds: np.ndarray
 
 
-def window_step(p, weights):
+def window_step(p: int, weights: np.ndarray) -> Step:
     """Return the Step that draws the p-th sub-lattice by weights of a window, (planes, k, k), k odd."""
     places = np.argwhere(weights)
     return Step(DRAW, p, places - [0, weights.shape[-1] // 2, weights.shape[-1] // 2], weights[tuple(places.T)])
 
 
-def fraction_bits(steps, limit=1):
+def fraction_bits(steps: list[Step], limit: int = 1) -> int:
     """Return with how many fraction bits the weights of Steps can be rounded so that no sum overflows 16 bits."""
     rounding = max(len(step.weights) + len(step.product_weights) for step in steps) / 2 * limit
     return min(
@@ -96,10 +100,10 @@ def fraction_bits(steps, limit=1):
     )
 
 
-def largest_sum(steps, limit=1):
+def largest_sum(steps: list[Step], limit: int = 1) -> float:
     """Return the largest |sum| that the weights of Steps can give; `limit`: of clamped sums."""
 
-    def sums(weights, places):  # places (n, 1 or 3 factors, 3)
+    def sums(weights: np.ndarray, places: np.ndarray) -> np.number:  # places (n, 1 or 3 factors, 3)
         return np.abs(weights) @ np.where(places[..., 0] == CLAMPED, limit, 1).prod(1)
 
     return max(
@@ -107,7 +111,7 @@ def largest_sum(steps, limit=1):
     ).item()
 
 
-def threshold_table(probability_up, limit):
+def threshold_table(probability_up: Callable[[np.ndarray], np.ndarray], limit: float) -> np.ndarray:
     """Return the thresholds for sums -limit ... limit, uint16 (2 limit + 1,): a spin is up if its 16-bit uniform is below.
 
     Args:
@@ -120,12 +124,18 @@ def threshold_table(probability_up, limit):
     return np.concatenate([2**16 - positive[:0:-1], positive]).astype(np.uint16)
 
 
-def probabilities(thresholds):
+def probabilities(thresholds: np.ndarray) -> np.ndarray:
     """Return P(up) for sums -limit ... limit, float64 (2 limit + 1,)."""
     return thresholds / 2.0**16
 
 
-def program(variants, order, thresholds, parity=None, clamp=(1, 0)):
+def program(
+    variants: list[list[Step]],
+    order: np.ndarray | list[np.ndarray],
+    thresholds: np.ndarray,
+    parity: np.ndarray | list[int] | None = None,
+    clamp: tuple[int, int] = (1, 0),
+) -> Program:
     """Return the Program of Steps with integer weights.
 
     Args:
@@ -194,7 +204,14 @@ def _margins(steps, lists):
     return margins
 
 
-def draw(coarse, program, variants, key, first_configuration=0, tile=None):
+def draw(
+    coarse: np.ndarray,
+    program: Program,
+    variants: np.ndarray | list[int],
+    key: tuple[np.uint64, np.uint64],
+    first_configuration: int = 0,
+    tile: tuple[int, int] | None = None,
+) -> np.ndarray:
     """Return fine spins, int8 (B, 3h, 3w), drawn from coarse ones, int8 (B, h, w) of +1 and -1, any h and w.
 
     Args:
@@ -227,7 +244,14 @@ def draw(coarse, program, variants, key, first_configuration=0, tile=None):
     return fine
 
 
-def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None):
+def draw_packed(
+    coarse: PackedLattice,
+    program: Program,
+    variants: np.ndarray | list[int],
+    key: tuple[np.uint64, np.uint64],
+    first_configuration: int = 0,
+    tile: tuple[int, int] | None = None,
+) -> PackedLattice:
     """Return the fine `lattice.PackedLattice` drawn from a coarse one, where that is; arguments as `draw`.
 
     Of a window, `program.margins[0]` blocks at either end are drawn from neighbours that are not theirs.

@@ -6,6 +6,8 @@ eight blocks whose uniforms one Philox call holds. Bands overlap by the margin t
 themselves.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numba import cuda
 
@@ -14,7 +16,7 @@ from ising_rg.kernels.sampling_cpu import CLAMP, DRAW, DRAW_ODD, HALF, N_PLANES,
 from ising_rg.random_numbers import ROUNDS
 from ising_rg.spins import lattice_cuda
 from ising_rg.spins.device_memory import empty_on_gpu, kernel_view
-from ising_rg.spins.lattice import ONE
+from ising_rg.spins.lattice import ONE, PackedLattice
 
 BAND_BYTES = 2**27  # of planes: two bands of which fit the budget of a stage
 THREADS = 128
@@ -153,7 +155,14 @@ def _store_kernel(planes, order, variants, margin, first, y0, half_width, words)
     words[first + b, colour, y + 1, w] = word
 
 
-def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None):
+def draw_packed(
+    coarse: PackedLattice,
+    program: tuple,
+    variants: np.ndarray | list[int],
+    key: tuple[np.uint64, np.uint64],
+    first_configuration: int = 0,
+    tile: tuple[int, int] | None = None,
+) -> PackedLattice:
     """Return the fine PackedLattice on the device; arguments as `sampling.draw_packed`. Of a tile only the rows count."""
     height, width, n = coarse.height, coarse.width, coarse.n_configurations
     fine = empty_on_gpu(n, 3 * height, 3 * width, 3 * coarse.first_row, 3 * coarse.torus_height)

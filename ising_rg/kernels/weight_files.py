@@ -1,5 +1,7 @@
 """Weight files (.pt): found, read and checked before a kernel takes them, with messages that say what is wrong and what to run."""
 
+from __future__ import annotations
+
 import os
 import re
 
@@ -14,23 +16,23 @@ TRAIN_COMMAND = "run kernel_training_pixel_shuffle.py"
 HOW_TO_SAVE = "torch.save(model.state_dict(), path) writes them"
 
 
-def find(path):
+def find(path: str) -> str:
     """Return the path, or that of a shipped file of this name, for scripts run from another folder."""
     beside = os.path.join(environment.HERE.parent, path)
     return beside if not os.path.exists(path) and os.path.isfile(beside) else path
 
 
-def refusal(path, found, needed):
+def refusal(path: str, found: str, needed: str) -> UserError:
     """Return the UserError for a weight file, to be raised."""
     return UserError(f"{path}: found {found}, needed {needed}; {TRAIN_COMMAND}")
 
 
-def keys(content):
+def keys(content: dict) -> str:
     """Return the first names in a file, for messages."""
     return f"keys {sorted(content)[:5]}"
 
 
-def read(path):
+def read(path: str) -> tuple[dict, str]:
     """Return (content of a weight file, a dict whose names have lost the prefixes of wrappers; its SHA-256)."""
     try:
         digest = storage.sha256(path)
@@ -53,7 +55,7 @@ def _without_prefixes(state):
     return {re.sub(r"^(module\.|_orig_mod\.)+", "", str(name)): value for name, value in state.items()}
 
 
-def kernel_size(path, name, state, n_channels):
+def kernel_size(path: str, name: str, state: dict, n_channels: int) -> int:
     """Return k of the weight of this name, which must be (n_channels, 1, k, k) with an odd k."""
     shape = tuple(getattr(state.get(name), "shape", ()))
     if shape not in {(n_channels, 1, k, k) for k in range(3, LARGEST_SIZE + 1, 2)}:
@@ -61,7 +63,7 @@ def kernel_size(path, name, state, n_channels):
     return shape[-1]
 
 
-def fill(path, module, state, digest):
+def fill(path: str, module: torch.nn.Module, state: dict, digest: str) -> torch.nn.Module:
     """Return the module with the weights of a state_dict, checked, and with the `digest` of their file."""
     if not isinstance(state, dict):
         raise refusal(path, f"state_dict {type(state).__name__}", f"a dict of tensors; {HOW_TO_SAVE}")

@@ -7,6 +7,8 @@ Counter layout (docs/kernels.md): word 0 = 8 (X // 64) + X % 8, word 1 = Y, word
 number X // 8 % 8 of the output are the uniform of the coarse spin (X, Y).
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import symmetrized
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import bitmaps
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 
 MAJORITY = "majority"  # of the nine spins of a block: a rule that does not keep the model nearest-neighbour
 _CERTAIN = 8.0  # weight of a majority's spins: sigma(2 * 8) is 1 to the last threshold
@@ -47,7 +51,7 @@ class Program(NamedTuple):
     margin: int
 
 
-def load(name):
+def load(name: str) -> BlockSpinRule:
     """Return the BlockSpinRule of a weight file, or MAJORITY; raises UserError as `kernels.load_rule`."""
     if name != MAJORITY:
         return models.load_rule(name)
@@ -58,7 +62,7 @@ def load(name):
     return rule
 
 
-def program(rule):
+def program(rule: BlockSpinRule) -> Program:
     """Return the Program of a BlockSpinRule."""
     weights = symmetrized(rule.weight).detach().double().cpu().numpy()[0, 0]
     terms = [(term, c) for term, c in zip(rule.products(), rule.triple.tolist(), strict=False) if c]
@@ -87,7 +91,7 @@ def program(rule):
     )
 
 
-def check_size(L, levels, smallest, what):
+def check_size(L: int, levels: int, smallest: int, what: str) -> None:
     """Raise UserError unless a lattice of L x L can be blocked so many times down to `smallest` or more."""
     if L % SCALE**levels or L // SCALE**levels < smallest:
         possible = 0
@@ -102,7 +106,7 @@ def check_size(L, levels, smallest, what):
         )
 
 
-def block(lattice, program, seed, level=1, configuration=0):
+def block(lattice: Bitmap | Rows, program: Program, seed: int, level: int = 1, configuration: int = 0) -> Bitmap:
     """Return the coarse `bitmap.Bitmap` of a fine lattice, a third of its size.
 
     Args:
@@ -129,7 +133,9 @@ def block(lattice, program, seed, level=1, configuration=0):
     return coarse
 
 
-def block_batch(spins, program, seed, level=1, first_configuration=0):
+def block_batch(
+    spins: np.ndarray, program: Program, seed: int, level: int = 1, first_configuration: int = 0
+) -> np.ndarray:
     """Return what `block` makes of each of int8 spins (B, 3h, 3w), numbered from first_configuration: int8 (B, h, w)."""
     batch, height, width = spins.shape
     coarse, key = np.empty((batch, height // SCALE, width // SCALE), np.int8), random_numbers.key(seed, Purpose.BLOCK)

@@ -14,12 +14,17 @@ Sources: Besag, J. Roy. Stat. Soc. B 36, 192 (1974) (pseudo-likelihood); Callen,
 Swendsen, Phys. Rev. Lett. 52, 1165 (1984) (couplings of a Monte Carlo renormalization group from Callen's identities).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ising_rg.errors import UserError
 from ising_rg.renormalization import operators
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import exact
 
 BASIS = ("(1,0)", "(1,1)", "(2,0)", "(2,1)", "(2,2)", "(3,0)", "plaquette", "tee", "zigzag")
@@ -45,7 +50,12 @@ class Couplings(NamedTuple):
     covariance: np.ndarray
 
 
-def fit(lattices, basis=BASIS, left_out=LEFT_OUT, start=exact.BETA_CRITICAL):
+def fit(
+    lattices: Sequence[Bitmap | Rows],
+    basis: Sequence[str] = BASIS,
+    left_out: Sequence[str] = LEFT_OUT,
+    start: float = exact.BETA_CRITICAL,
+) -> Couplings:
     """Return the Couplings of a list of configurations of one size.
 
     Args:

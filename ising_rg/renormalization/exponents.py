@@ -10,12 +10,17 @@ and y_h = 15/8 (odd), once the Hamiltonian is near the fixed point and the opera
 Source: Swendsen, Phys. Rev. Lett. 42, 859 (1979).
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.renormalization import blocking, operators
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.updates import swendsen_wang
 
 EVEN = ("(1,0)", "(1,1)", "plaquette", "(2,0)", "tee", "(2,1)", "zigzag", "(2,2)", "(3,0)")  # in the order they join
@@ -26,19 +31,19 @@ SWEEPS_BETWEEN = 6  # looks at a chain: about one autocorrelation time of the en
 _TABLE = operators.terms((*EVEN, *ODD))
 
 
-def operator_sums(spins):
+def operator_sums(spins: np.ndarray) -> dict[str, np.ndarray]:
     """Return the sums of EVEN and of ODD over each of int8 spins (B, L, L), a dict of float64 (B, operators)."""
     values = operators.sums_of_batch(spins, _TABLE)
     return {"even": values[:, : len(EVEN)], "odd": values[:, len(EVEN) :]}
 
 
-def sums_of(lattices):
+def sums_of(lattices: Iterable[Bitmap | Rows]) -> dict[str, np.ndarray]:
     """Return `operator_sums` of `bitmap.Bitmap`s or `bitfile.BitFile`s of one size."""
     values = np.array([operators.sums(lattice, _TABLE) for lattice in lattices])
     return {"even": values[:, : len(EVEN)], "odd": values[:, len(EVEN) :]}
 
 
-def chains(L, beta, n_chains, n_samples, seed):
+def chains(L: int, beta: float, n_chains: int, n_samples: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (int8 (n_chains, L, L), numbers of the chains) n_samples times: Swendsen-Wang lattices.
 
     Every chain starts from a random lattice of its own, is equilibrated, and is looked at every SWEEPS_BETWEEN sweeps.
@@ -50,7 +55,9 @@ def chains(L, beta, n_chains, n_samples, seed):
         yield spins, np.arange(n_chains)
 
 
-def blocked_sums(batches, program, levels, seed):
+def blocked_sums(
+    batches: Iterable[tuple[np.ndarray, np.ndarray]], program: blocking.Program, levels: int, seed: int
+) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
     """Return (sums, groups) of lattices and of what they become when blocked `levels` times.
 
     Args:
@@ -73,7 +80,9 @@ def blocked_sums(batches, program, levels, seed):
     return joined, np.concatenate(groups)
 
 
-def measure(fine, coarse, groups, sector, n_operators=None):
+def measure(
+    fine: np.ndarray, coarse: np.ndarray, groups: np.ndarray, sector: str, n_operators: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return (y, errors), float64 (k,): the exponents of one step, largest first, with jackknife errors.
 
     Args:
@@ -95,7 +104,7 @@ def measure(fine, coarse, groups, sector, n_operators=None):
     totals = [sum(column) for column in zip(*parts, strict=True)]
     b_total, a_total = (sum(column) for column in zip(*squares, strict=True))
 
-    def of(n, mean, mean_coarse, b, a):
+    def of(n: float, mean: np.ndarray, mean_coarse: np.ndarray, b: np.ndarray, a: np.ndarray) -> np.ndarray:
         if sector == "even":
             b, a = b - np.outer(mean_coarse, mean_coarse) / n, a - np.outer(mean_coarse, mean) / n
         return _exponents(np.linalg.solve(b, a))

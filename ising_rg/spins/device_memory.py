@@ -58,7 +58,7 @@ def empty_on_gpu(
     return PackedLattice(words, height, width, first_row, torus_height)
 
 
-def kernel_view(words):
+def kernel_view(words: object) -> tuple:
     """Return (uint64 device array that shares memory with `words` on the GPU, stream to launch on)."""
     if simulated():
         return words, 0

@@ -13,14 +13,19 @@ exact too, all other spins as drawn. A coarse spin touches the blocks within rea
 classes are flipped at once.
 """
 
+from __future__ import annotations
+
 import torch
 import torch.nn.functional as F
 
+from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.theory import exact
 
 
-def field_gradient(kernel, coarse, fine, field):
+def field_gradient(
+    kernel: ConditionalKernel, coarse: torch.Tensor, fine: torch.Tensor, field: torch.Tensor
+) -> torch.Tensor:
     """Return d KL / d f per fine site of the block, for blocks whose surroundings are known, (n - 4 reach, n - 4 reach).
 
     Args:
@@ -39,7 +44,7 @@ def field_gradient(kernel, coarse, fine, field):
     return slope[inner, inner] * (field[inner, inner] - exact.BETA_CRITICAL * neighbours - flips / 2) / SCALE**2
 
 
-def flip_differences(kernel, coarse, fine):
+def flip_differences(kernel: ConditionalKernel, coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
     """Return ln q(s | S_b = +1) - ln q(s | S_b = -1) of each block that is 2 reach away from the edge, others as drawn."""
     reach, spacing, n = kernel.reach, 2 * kernel.reach + 1, coarse.shape[-1]
     differences = torch.zeros(n - 4 * reach, n - 4 * reach)

@@ -13,6 +13,8 @@ All is measured on the second stage, whose coarse lattices are themselves grown,
 that the coarse lattice has already adds to the kernel's own (by slopes of the first stage raw c30 overshoots twofold).
 """
 
+from __future__ import annotations
+
 import copy
 
 import numpy as np
@@ -20,7 +22,9 @@ import torch
 
 from ising_rg import random_numbers
 from ising_rg.growth import upsampling
+from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.form import DRAWING_ORDER
+from ising_rg.kernels.kernel import Kernel
 from ising_rg.kernels.sampling import CLAMPED, SCALE
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import observables, statistics
@@ -42,7 +46,7 @@ _MEASUREMENTS = 5  # of the whole shift, the first without one; the third meets 
 _CHUNK_SITES = 2**25  # fine sites measured at a time
 
 
-def tap_classes(kernel):
+def tap_classes(kernel: ConditionalKernel) -> dict[str, list[torch.Tensor]]:
     """Return {name: masks shaped like `kernel.weights`}, 1 at the taps of the class; every tap on a spin belongs to one class.
 
     Classes tell apart what is drawn (centre, corners or edges of blocks), coarse from fine spins, and distances.
@@ -59,7 +63,9 @@ def tap_classes(kernel):
     return classes
 
 
-def shifted(kernel, classes, x):
+def shifted(
+    kernel: ConditionalKernel, classes: dict[str, list[torch.Tensor]], x: np.ndarray | list[float]
+) -> ConditionalKernel:
     """Return a copy of the kernel whose weights in each class are larger by x (one number a class)."""
     result = copy.deepcopy(kernel)
     with torch.no_grad():
@@ -69,7 +75,7 @@ def shifted(kernel, classes, x):
     return result
 
 
-def on_grid(kernel):
+def on_grid(kernel: ConditionalKernel) -> ConditionalKernel:
     """Return a copy whose weights are multiples of the sampler's unit, their running sums rounded instead of each by itself.
 
     The gain follows the sum of a site's weights: 61 roundings to 2^-11, each by itself, move it by some 0.05 %, these far less.
@@ -84,7 +90,9 @@ def on_grid(kernel):
     return result
 
 
-def fisher(kernel, classes, coarse, fine):
+def fisher(
+    kernel: ConditionalKernel, classes: dict[str, list[torch.Tensor]], coarse: torch.Tensor, fine: torch.Tensor
+) -> np.ndarray:
     """Return F, float64 (classes, classes): shifting by x costs x F x / 2 nats a site; arguments as `kernel.features`."""
     total, sites = 0, 0
     with torch.no_grad():
@@ -95,7 +103,7 @@ def fisher(kernel, classes, coarse, fine):
     return (total / sites).cpu().numpy()
 
 
-def deviations(kernel, seeds, seed):
+def deviations(kernel: Kernel, seeds: np.ndarray, seed: int) -> np.ndarray:
     """Return relative deviations from exact values at the second stage: gain and C, raw, then after REFINE_SWEEPS; float64 (10,).
 
     Raw lattices are grown from raw ones, refined from refined ones.
@@ -131,7 +139,7 @@ class Calibration:
         history: list of dicts, one a Gauss-Newton step: shift x, its deviations, its cost in KL, what was to be made small.
     """
 
-    def __init__(self, kernel, batches, seeds, seed):
+    def __init__(self, kernel: ConditionalKernel, batches: list[np.ndarray], seeds: np.ndarray, seed: int):
         self.kernel, self.seeds = kernel, seeds
         self.seed = random_numbers.derived_seed(seed, Purpose.CALIBRATION, 1)
         few = random_numbers.derived_seed(self.seed, Purpose.SEED_LATTICE)
@@ -148,7 +156,7 @@ class Calibration:
         self.fisher = fisher(kernel, self.classes, *pairs)
         self.probes = np.sqrt(2 * _PROBE_KL / np.diag(self.fisher))
 
-    def advance(self, stop=False):
+    def advance(self, stop: bool = False) -> bool:
         """Do one evaluation; return whether to stop after it."""
         if self.step <= len(self.classes):
             one = np.arange(1, len(self.classes) + 1) == self.step
@@ -181,16 +189,16 @@ class Calibration:
             self.fisher / KL_SCALE + weighted.T @ weighted, weighted.T @ (weighted @ x - found / TOLERANCE)
         )
 
-    def result(self):
+    def result(self) -> ConditionalKernel:
         """Return the kernel with the best shift measured."""
         best = min(self.history, key=lambda row: row["objective"])
         return on_grid(shifted(self.kernel, self.classes, best["x"]))
 
-    def state(self):
+    def state(self) -> dict:
         """Return everything needed to go on, for `storage.save_pt`."""
         return {"step": self.step, "history": self.history, "measured": [values.tolist() for values in self.measured]}
 
-    def restore(self, state):
+    def restore(self, state: dict) -> None:
         """Take up a state from `state`."""
         self.step, self.history = state["step"], list(state["history"])
         self.measured = [np.array(values) for values in state["measured"]]

@@ -12,9 +12,12 @@ not t^2. Hence each r_a is a polynomial in t: nothing is drawn.
 Source: Callen, Phys. Lett. 4, 161 (1963); Swendsen, Phys. Rev. Lett. 52, 1165 (1984) for couplings from such identities.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 
+import numpy as np
 import torch
 
 from ising_rg.kernels.symmetry import SYMMETRIES
@@ -61,7 +64,7 @@ class Residuals:
                 table[i, _SUBSETS.index(subset ^ other)] += value
         self.table = table[self.used]
 
-    def __call__(self, t):
+    def __call__(self, t: torch.Tensor) -> torch.Tensor:
         """Return r, float64 (terms,), the mean over the sites of a window of means t, (n, m), but `reach` at its border."""
         at = _shifts(t, self.reach)
         subsets = [torch.ones_like(at(0, 0))]
@@ -77,7 +80,7 @@ class Residuals:
             ]
         ).double()
 
-    def hessian(self, spins):
+    def hessian(self, spins: np.ndarray) -> torch.Tensor:
         """Return H, float64 (terms, terms), from lattices of the nearest-neighbour model, int8 (B, L, L)."""
         total = 0
         for lattice in torch.from_numpy(spins).float():

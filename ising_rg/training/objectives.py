@@ -8,22 +8,32 @@ never was. Each shard is computed by one thread of one process, and the shards a
 weights do not depend on how many threads or processes there are.
 """
 
+from __future__ import annotations
+
 import copy
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
 from ising_rg import random_numbers
+from ising_rg.kernels.block_spin import BlockSpinRule
+from ising_rg.kernels.conditional import ConditionalKernel
+from ising_rg.kernels.independent import IndependentKernel
+from ising_rg.kernels.kernel import Kernel
 from ising_rg.kernels.sampling import SCALE
+from ising_rg.processes import Processes
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 
 
-def random_windows(batches, n, size, seed, step):
+def random_windows(
+    batches: list[np.ndarray], n: int, size: int, seed: int, step: int
+) -> tuple[torch.Tensor, torch.Generator]:
     """Return n square windows of random samples, randomly turned, as floats (n, 1, size, size), and the torch generator used.
 
     Args:
@@ -32,7 +42,7 @@ def random_windows(batches, n, size, seed, step):
     """
     generator = torch.Generator().manual_seed(random_numbers.derived_seed(seed, Purpose.TRAINING, step))
 
-    def integer(high):
+    def integer(high: int) -> int:
         return int(torch.randint(high, (1,), generator=generator))
 
     windows = np.empty((n, 1, size, size), np.float32)
@@ -46,7 +56,9 @@ def random_windows(batches, n, size, seed, step):
     return torch.from_numpy(windows), generator
 
 
-def draw_coarse(rule, fine, generator):
+def draw_coarse(
+    rule: BlockSpinRule, fine: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (S, s): coarse spins drawn from the rule and the fine sites of exactly their blocks, for windows of fine spins."""
     with torch.no_grad():
         up = torch.sigmoid(2 * rule.field(fine))
@@ -57,7 +69,17 @@ def draw_coarse(rule, fine, generator):
 class KernelObjective:
     """Loss of a kernel: -ln q(s | S) per site for coarse spins drawn from the rule; a window a shard."""
 
-    def __init__(self, batches, rule, seed, device, n_windows=4, window_blocks=64, seed_size=64, n_seeds=64):
+    def __init__(
+        self,
+        batches: list[np.ndarray],
+        rule: BlockSpinRule,
+        seed: int,
+        device: str,
+        n_windows: int = 4,
+        window_blocks: int = 64,
+        seed_size: int = 64,
+        n_seeds: int = 64,
+    ):
         self.batches, self.rule, self.seed, self.device = batches, rule.to(device), seed, device
         self.n_shards, self.window_blocks = n_windows, window_blocks
         # Equilibrated lattices from which the kernel generates as it is trained: the only honest look at c10 and the gain.
@@ -65,19 +87,21 @@ class KernelObjective:
             seed_size, exact.BETA_CRITICAL, n_seeds, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE)
         )
 
-    def __call__(self, kernel, step, shard):
+    def __call__(
+        self, kernel: ConditionalKernel | IndependentKernel, step: int, shard: int
+    ) -> tuple[torch.Tensor, dict]:
         """Return (loss, {}) for one window of one step."""
         size = SCALE * self.window_blocks + 2 * self.rule.margin
         fine, generator = random_windows(self.batches, 1, size, self.seed, step * self.n_shards + shard)
         coarse, fine = draw_coarse(self.rule, fine.to(self.device), generator)
         return kernel.negative_log_likelihood(coarse, fine), {}
 
-    def look(self, kernel):
+    def look(self, kernel: Kernel) -> dict[str, float]:
         """Return c10, r21 and the stage gain of raw lattices generated from equilibrated seeds."""
         return look(kernel, self.seeds, self.seed)
 
 
-def look(kernel, seeds, seed):
+def look(kernel: Kernel, seeds: np.ndarray, seed: int) -> dict[str, float]:
     """Return c10, r21 and the stage gain of raw lattices generated from equilibrated seeds, int8 (n, L, L)."""
     fine = kernel.sample(seeds, seed)
     c10, c11 = (observables.correlation(fine, *r).mean() for r in ((1, 0), (1, 1)))
@@ -92,7 +116,7 @@ class ShardSum:
     depends on their number), and shards are summed in order.
     """
 
-    def __init__(self, processes=None, on_cpu=True):
+    def __init__(self, processes: Processes | None = None, on_cpu: bool = True):
         self.processes = processes
         self.rank, self.size = (processes.rank, processes.size) if processes else (0, 1)
         n_threads = processes.n_threads if processes else 1
@@ -100,7 +124,9 @@ class ShardSum:
         torch.set_num_threads(1)
         torch.backends.cudnn.deterministic = True
 
-    def __call__(self, compute, n_shards, stop=False):
+    def __call__(
+        self, compute: Callable[[int], np.ndarray], n_shards: int, stop: bool = False
+    ) -> tuple[np.ndarray, bool]:
         """Return (sum over shards of the flat float32 arrays compute(shard), float64; whether any process gave `stop`)."""
         own = range(self.rank, n_shards, self.size)
         found = list(self._pool.map(compute, own))
@@ -130,14 +156,21 @@ class Optimization:
         history: list of dicts, one a report: step, loss (mean since the last report), lr and what the objective shows.
     """
 
-    def __init__(self, module, objective, n_steps, learning_rate, processes=None):
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        objective: Callable,
+        n_steps: int,
+        learning_rate: float,
+        processes: Processes | None = None,
+    ):
         self.module, self.objective, self.n_steps, self.learning_rate = module, objective, n_steps, learning_rate
         self._trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(self._trained, lr=learning_rate)
         self.step, self.history, self._losses, self._shown = 0, [], [], {}
         self.sum = ShardSum(processes, self._trained[0].device.type == "cpu")
 
-    def advance(self, stop=False):
+    def advance(self, stop: bool = False) -> bool:
         """Do one step; return whether any process wants to stop after it."""
         lr = self.learning_rate * (1 + math.cos(math.pi * self.step / self.n_steps)) / 2
         for group in self.optimizer.param_groups:
@@ -161,7 +194,7 @@ class Optimization:
         gradients = torch.autograd.grad(loss, self._trained, materialize_grads=True)
         return torch.cat([part.reshape(-1) for part in (*gradients, loss.detach())]).cpu().numpy()
 
-    def report(self):
+    def report(self) -> dict:
         """Append a row to `history` and return it."""
         shown = self.objective.look(self.module) if hasattr(self.objective, "look") else self._shown
         row = {
@@ -174,7 +207,7 @@ class Optimization:
         self._losses = []
         return row
 
-    def state(self):
+    def state(self) -> dict:
         """Return everything needed to go on, for `storage.save_pt`: copies, since later phases go on with the same module."""
         state = {
             "step": self.step,
@@ -185,7 +218,7 @@ class Optimization:
         }
         return copy.deepcopy(state)
 
-    def restore(self, state):
+    def restore(self, state: dict) -> None:
         """Take up a state from `state`."""
         self.step, self.history, self._losses = state["step"], list(state["history"]), list(state["losses"])
         self.module.load_state_dict(state["module"])

@@ -11,6 +11,8 @@ weights and N blocks the fit lies n / 2N nats above the best one: 10^7 blocks ar
 The clamped sums come first, by least squares: the estimate of a block's field w*s that is linear in the spins drawn so far.
 """
 
+from __future__ import annotations
+
 import copy
 import itertools
 
@@ -18,8 +20,9 @@ import numpy as np
 import torch
 
 from ising_rg.kernels import sampling
-from ising_rg.kernels.conditional import CLAMP_UNIT
+from ising_rg.kernels.conditional import CLAMP_UNIT, ConditionalKernel
 from ising_rg.kernels.sampling import SCALE
+from ising_rg.processes import Processes
 from ising_rg.training.objectives import ShardSum, draw_coarse, look, random_windows
 
 WINDOW_BLOCKS = 128
@@ -28,7 +31,7 @@ CANDIDATES = 11  # nearest spins whose products of three are tried
 _RIDGE = 1e-7  # of the Hessian's trace: coarse spins far away are nearly functions of the others
 
 
-def plan(windows):
+def plan(windows: int) -> tuple[tuple[str, int], ...]:
     """Return the plan of a fit that ends with a step over so many windows."""
     few = max(1, windows // 25)
     return (("newton", few),) * 4 + (("choose", 8 * few), ("newton", 4 * few), ("gradient", windows))
@@ -47,13 +50,21 @@ class KernelFit:
             candidate products, of which, and of the taps, only those stay that are worth their multiply-adds.
     """
 
-    def __init__(self, kernel, batches, seed, seeds, plan, processes=None):
+    def __init__(
+        self,
+        kernel: ConditionalKernel,
+        batches: list[np.ndarray],
+        seed: int,
+        seeds: np.ndarray,
+        plan: tuple[tuple[str, int], ...],
+        processes: Processes | None = None,
+    ):
         self.kernel, self.batches, self.seed, self.seeds, self.plan = kernel, batches, seed, seeds, plan
         self.blocks = min(WINDOW_BLOCKS, batches[0].shape[-1] // SCALE - 2)
         self.sum = ShardSum(processes)
         self.step, self.n_steps, self.history, self.hessians = 0, len(plan), [], []
 
-    def advance(self, stop=False):
+    def advance(self, stop: bool = False) -> bool:
         """Do one step of the plan; return whether any process wants to stop after it."""
         what, n_windows = self.plan[self.step]
         if self.step == 0 and self.kernel.clamped:
@@ -146,13 +157,13 @@ class KernelFit:
             estimate = np.linalg.solve(products[:k, :k], moments[:k])
             weight.copy_(torch.from_numpy(np.round(CLAMP_UNIT * np.concatenate([[1.0], estimate]))))
 
-    def state(self):
+    def state(self) -> dict:
         """Return everything needed to go on, for `storage.save_pt`."""
         form = [[torch.from_numpy(places) for places in lists] for lists in (self.kernel.taps, self.kernel.products)]
         state = {"step": self.step, "history": self.history, "form": form, "kernel": self.kernel.state_dict()}
         return copy.deepcopy(state | {"hessians": [torch.from_numpy(h) for h in self.hessians]})
 
-    def restore(self, state):
+    def restore(self, state: dict) -> None:
         """Take up a state from `state`."""
         self.step, self.history = state["step"], list(state["history"])
         self.kernel = self.kernel.reformed(*([places.numpy() for places in lists] for lists in state["form"]))
@@ -160,7 +171,7 @@ class KernelFit:
         self.hessians = [h.numpy() for h in state["hessians"]]
 
 
-def with_candidates(kernel):
+def with_candidates(kernel: ConditionalKernel) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return (taps, products) of the kernel with all products of three of the nearest spins of each step that draws."""
     products = [np.zeros((0, 3, 3), np.int64) for _ in kernel.steps]
     for k, _, _ in kernel.draws:
@@ -170,7 +181,7 @@ def with_candidates(kernel):
     return kernel.taps, products
 
 
-def eliminate(hessian, weights, worth):
+def eliminate(hessian: np.ndarray, weights: np.ndarray, worth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (indices kept, their weights): one by one, what raises g(w) = w H w / 2 - ... least is left out, the rest refitted.
 
     Leaving out i costs w_i^2 / (2 (H^-1)_ii), for the weights at the minimum. It goes on while some cost is below its worth.

@@ -10,6 +10,8 @@ Where the couplings leave directions free, KL decides, to second order around th
 (`bound`). At nearly equal couplings it differs by a factor of three.
 """
 
+from __future__ import annotations
+
 import copy
 import math
 
@@ -18,7 +20,9 @@ import torch
 import torch.nn.functional as F
 
 from ising_rg import random_numbers
+from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.sampling import SCALE
+from ising_rg.processes import Processes
 from ising_rg.random_numbers import Purpose
 from ising_rg.theory import exact
 from ising_rg.training import bound, callen
@@ -50,7 +54,16 @@ class RuleFit:
         n_samples: lattices whose couplings are measured.
     """
 
-    def __init__(self, kernel, batches, seed, n_windows, n_steps, processes=None, n_samples=12):
+    def __init__(
+        self,
+        kernel: ConditionalKernel,
+        batches: list[np.ndarray],
+        seed: int,
+        n_windows: int,
+        n_steps: int,
+        processes: Processes | None = None,
+        n_samples: int = 12,
+    ):
         self.kernel, self.batches, self.seed, self.n_windows, self.n_steps = kernel, batches, seed, n_windows, n_steps
         self.rule = copy.deepcopy(kernel.rule)
         samples = [spins for batch in batches for spins in batch]
@@ -65,7 +78,7 @@ class RuleFit:
         self.start = self.parameters = self._parameters()
         self.step, self.history, self.damping, self.best, self.gradient = 0, [], 60.0, None, None
 
-    def advance(self, stop=False):
+    def advance(self, stop: bool = False) -> bool:
         """Do one trial; return whether any process wants to stop after it."""
         if self.gradient is None:
             total, _ = self.sum(self._kl_shard, self.n_windows)
@@ -193,7 +206,7 @@ class RuleFit:
             )
             self.rule.triple.copy_(torch.from_numpy(parameters[len(self.orbits) :]))
 
-    def state(self):
+    def state(self) -> dict:
         """Return everything needed to go on, for `storage.save_pt`."""
         best = {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in self.best.items()}
         arrays = {name: torch.from_numpy(getattr(self, name)) for name in ("parameters", "gradient")}
@@ -201,7 +214,7 @@ class RuleFit:
             {"step": self.step, "history": self.history, "damping": self.damping, "best": best, **arrays}
         )
 
-    def restore(self, state):
+    def restore(self, state: dict) -> None:
         """Take up a state from `state`."""
         self.step, self.history, self.damping = state["step"], list(state["history"]), state["damping"]
         self.best = {name: v.numpy() if isinstance(v, torch.Tensor) else v for name, v in state["best"].items()}
