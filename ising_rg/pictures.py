@@ -73,6 +73,42 @@ def tracking(path: str, panels: list[dict], window: int) -> None:
     _save(figure, path)
 
 
+def ensemble(path: str, axis: tuple, curves: dict, magnetizations: dict, small: int) -> None:
+    """Draw C(r) of an ensemble over its exact value, and P(|m|) of small lattices.
+
+    Args:
+        axis: (L, r, error): sites per side, distances, and the relative standard error of the first curve.
+        curves: {label: C(r) / exact}: the ensemble, one of its lattices, a run that it is compared with.
+        magnetizations: {label: |m|}: grown lattices of `small` sites per side, and others.
+    """
+    L, r, error = axis
+    figure = _figure(12.5, 4.8)
+    left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
+    (mean_label, mean), (one_label, one), (cold_label, cold) = curves.items()
+    left.axhline(1, color=GREY, linewidth=1, linestyle="--", label="exact on the torus")
+    left.plot(r, cold, "s-", color=VERMILION, markersize=3, linewidth=1, label=cold_label)
+    left.plot(r, one, "-", color=ORANGE, linewidth=1.5, label=one_label)
+    left.errorbar(r, mean, error, fmt="o", color=BLUE, markersize=4, capsize=2, label=mean_label)
+    left.set_xscale("log")
+    left.set_ylim(0.6, 1.8)
+    left.set_xlabel("r (lattice spacings, along the axes)")
+    left.set_ylabel("C(r) / exact")
+    left.set_title(f"Correlations from 1 to L/2, L = {L}", fontsize=11)
+    left.legend(fontsize=9, loc="upper left")
+    edges = np.linspace(0, 1.6, 41)
+    scale = small ** (1 / 8)
+    for (label, values), colour, style in zip(magnetizations.items(), (BLUE, ORANGE), ("-", "--"), strict=True):
+        density, _ = np.histogram(scale * values, edges, density=True)
+        right.stairs(
+            density, edges, color=colour, linestyle=style, linewidth=1.8, label=f"{label}, {len(values)} lattices"
+        )
+    right.set_xlabel("|m| L^(1/8)")
+    right.set_ylabel("probability density")
+    right.set_title(f"Magnetization, L = {small}", fontsize=11)
+    right.legend(fontsize=9, loc="upper left")
+    _save(figure, path)
+
+
 def single_stage(path: str, rows: list[dict]) -> None:
     """Draw the whole lattice, a close-up and the correlation function of each row of a single-stage comparison.
 
