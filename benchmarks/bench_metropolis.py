@@ -61,7 +61,7 @@ class ThisProjectOnCuda:
 
     def sweep(self, n):
         metropolis.sweep_packed(self.packed, self.beta, n, 1, self.done)
-        torch.cuda.synchronize()
+        device_memory.wait("cuda")
         self.done += n
 
     def c10(self):
