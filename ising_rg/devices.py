@@ -35,15 +35,19 @@ def choose(device: str, work: str = "Metropolis sweeps") -> str:
     return chosen
 
 
+def gpu_obstacle() -> str | None:
+    """Return why CUDA kernels cannot be started here at all, or None: neither a GPU with numba-cuda nor the simulator."""
+    if device_memory.simulated():
+        return None
+    # Asked first: most machines stop here, and are spared the import of torch.
+    if importlib.util.find_spec("numba_cuda") is None:
+        return "numba-cuda is not installed; for a GPU: pip install -r requirements-cuda.txt"
+    return training_obstacle()
+
+
 def sweep_obstacle() -> str | None:
     """Return why Metropolis sweeps cannot run on a GPU, or None: no GPU, no numba-cuda, or a sweep unlike the CPU's."""
-    if not device_memory.simulated():
-        # Asked first: most machines stop here, and are spared the import of torch.
-        if importlib.util.find_spec("numba_cuda") is None:
-            return "numba-cuda is not installed; for a GPU: pip install -r requirements-cuda.txt"
-        if obstacle := training_obstacle():
-            return obstacle
-    return _unlike_the_cpu(_swept, "swept")
+    return gpu_obstacle() or _unlike_the_cpu(_swept, "swept")
 
 
 def growth_obstacle() -> str | None:

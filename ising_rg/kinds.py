@@ -218,6 +218,7 @@ KINDS = {
     "SOURCE_DIR": _FILE,
     "SAVE_DIR": _FILE,
     "OUTPUT_DIR": _FILE,
+    "OUTPUT": _FILE,
     "PICTURE_DIR": _FILE,
     "CHECKPOINT_DIR": _FILE,
     # how and where

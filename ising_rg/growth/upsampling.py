@@ -11,7 +11,7 @@ from ising_rg import random_numbers, reports
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import counting, lattice
-from ising_rg.spins.device_memory import to_device
+from ising_rg.spins.device_memory import to_device, wait
 from ising_rg.spins.lattice import PackedLattice
 from ising_rg.updates import metropolis, swendsen_wang
 
@@ -60,9 +60,11 @@ def grow(
 
     with timings.of("raw"):
         fine = stage.kernel.sample_packed(to_device(coarse, stage.device), stage.seed, first_configuration)
+        wait(stage.device)  # else the time goes to what comes next
     yield made("raw")
     with timings.of("refine"):
         metropolis.sweep_packed(fine, stage.beta, stage.n_sweeps, stage.seed, 0, first_configuration)
+        wait(stage.device)
     yield made("refined")
 
 

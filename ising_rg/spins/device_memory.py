@@ -68,6 +68,14 @@ def kernel_view(words: object) -> tuple:
     return cuda.as_cuda_array(words).view(np.uint64), cuda.external_stream(torch.cuda.current_stream().cuda_stream)
 
 
+def wait(device: str) -> None:
+    """Return once everything launched on "cuda" is done, at once on "cpu": a launch returns before its kernel has run."""
+    if device == "cuda" and not simulated():
+        import torch
+
+        torch.cuda.synchronize()
+
+
 def simulated() -> bool:
     """Tell whether the kernels run in Numba's CUDA simulator."""
     from numba import config

@@ -1,6 +1,8 @@
 """The CUDA kernels in Numba's simulator: the same bits as on the CPU, through both of their ways to run.
 
-The simulator is chosen when Numba is imported, hence the subprocess; on a machine with a GPU the same program runs on it.
+The simulator is chosen when Numba is imported, hence the subprocess. On a machine with a GPU the same programs run on it:
+
+    NUMBA_ENABLE_CUDASIM=0 python -m pytest -n 0 tests/updates/test_metropolis_cuda.py
 """
 
 import os
@@ -93,7 +95,7 @@ print("identical")
 
 @pytest.mark.parametrize("program", [PROGRAM, SAMPLING], ids=["metropolis", "sampling"])
 def test_cuda_kernels_give_the_bits_of_the_cpu(program):
-    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": ROOT}
+    environment = {"NUMBA_ENABLE_CUDASIM": "1", **os.environ, "PYTHONPATH": ROOT}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0 and "identical" in done.stdout, done.stdout + done.stderr
 
