@@ -8,7 +8,6 @@ by its own random number: the law q(s | S) is exactly symmetric under the square
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -19,11 +18,11 @@ from torch import nn
 from ising_rg import random_numbers
 from ising_rg.kernels import form as forms
 from ising_rg.kernels import sampling
-from ising_rg.kernels.block_spin import BlockSpinRule, check_lattices
+from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.kernels.form import DRAWING_ORDER
-from ising_rg.kernels.kernel import Kernel, log_likelihood, log_probabilities
+from ising_rg.kernels.kernel import Kernel
 from ising_rg.kernels.sampling import SCALE
-from ising_rg.kernels.symmetry import SYMMETRIES, transformed, transformed_offsets, transformed_order
+from ising_rg.kernels.symmetry import SYMMETRIES, transformed_offsets, transformed_order
 from ising_rg.random_numbers import Purpose
 
 CLAMP_UNIT = 32  # clamped sums have weights in units of 1 / 32
@@ -228,41 +227,16 @@ class ConditionalKernel(Kernel):
         words = random_numbers.philox4x32(numbers, zero, zero, zero, *key, random_numbers.ROUNDS)[0]
         return (words & np.uint64(15 if self.two_pass else 7)).astype(np.int64)
 
-    def log_prob(self, fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
-        """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
-        # float32 holds all these integers exactly.
-        fine, coarse = (torch.from_numpy(check_lattices(spins)).float()[:, None] for spins in (fine, coarse))
-        steps, bits = self.fixed_point()
-        log_table = log_probabilities(self._thresholds(steps, bits))
-        weights = [torch.from_numpy(np.append(step.weights, step.product_weights)).float() for step in steps]
-        logs, r = [], self.reach
-        for parity in range(2 if self.two_pass else 1):
-            for symmetry in SYMMETRIES:
-                # q_g(s | S) = q(g^-1 s | g^-1 S): over the whole group the inverse does not matter.
-                s, S = (transformed(spins, symmetry).contiguous() for spins in (fine, coarse))
-                colour = transformed(_colour(*coarse.shape[-2:]), symmetry) ^ parity
-                known, log_q = self.known(S, s), 0
-                for planes, k, kind, p in self._planes(
-                    _around(known, r), _around(colour, r), CLAMP_UNIT >> CLAMP_SHIFT
-                ):
-                    sums = torch.tensordot(weights[k], self._seen(planes, k), 1)
-                    log_q = log_q + log_likelihood(
-                        sums, known[:, 1 + p].flatten(1), log_table, _drawn(kind, colour).flatten()
-                    )
-                logs.append(log_q)
-        return (torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs))).numpy()
-
     def known(self, coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
         """Return planes 0 to 9, (B, 10, n, n'): coarse spins, sub-lattices in drawing order."""
         return torch.cat([coarse, F.pixel_unshuffle(fine, SCALE)[:, DRAWING_ORDER]], 1)
 
-    def _planes(self, known, colour, unit=1):
+    def _planes(self, known, colour):
         """Yield (all planes (B, N_PLANES, n, n'), number of the step, kind, p) for each step that draws.
 
         Args:
             known: from `known`, with a border `reach` wide whose clamped sums are not complete.
             colour: (n, n'), 0 for even blocks.
-            unit: the clamped sums are given times this.
         """
         planes = F.pad(known, (0, 0, 0, 0, 0, sampling.N_PLANES - known.shape[1]))
         clamps = iter(self.clamp_weights)
@@ -271,7 +245,7 @@ class ConditionalKernel(Kernel):
                 # Where the border cuts the sum off, it is not used.
                 sums = torch.tensordot(next(clamps).to(known), self._seen(F.pad(planes, (self.reach,) * 4), k), 1)
                 kept = torch.trunc(sums.view_as(planes[:, 0]) / 2**CLAMP_SHIFT).clamp(-CLAMP_LIMIT, CLAMP_LIMIT)
-                planes[:, sampling.CLAMPED] = kept * (unit * 2**CLAMP_SHIFT / CLAMP_UNIT)
+                planes[:, sampling.CLAMPED] = kept * (2**CLAMP_SHIFT / CLAMP_UNIT)
                 continue
             planes[:, sampling.HALF] = known[:, 1 + p] * (colour == 0)
             yield planes, k, kind, p
@@ -280,12 +254,6 @@ class ConditionalKernel(Kernel):
 def _colour(height, width):
     """Return (X + Y) % 2 of the blocks of a lattice, int64 (height, width)."""
     return (torch.arange(height)[:, None] + torch.arange(width)) % 2
-
-
-def _around(planes, n):
-    """Return periodic planes (..., h, w) with n more blocks on each side; n may be larger than the lattice."""
-    rows, columns = (torch.arange(-n, size + n) % size for size in planes.shape[-2:])
-    return planes[..., rows[:, None], columns]
 
 
 def _drawn(kind, colour):

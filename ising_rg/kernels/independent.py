@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ising_rg.kernels import sampling
-from ising_rg.kernels.block_spin import check_lattices
-from ising_rg.kernels.kernel import Kernel, log_likelihood, log_probabilities
+from ising_rg.kernels.kernel import Kernel
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import symmetrized_channels
 
@@ -47,16 +46,6 @@ class IndependentKernel(Kernel):
         reach = self.proj.weight.shape[-1] // 2
         spins = F.pixel_unshuffle(fine, SCALE)[:, :, reach : reach + means.shape[2], reach : reach + means.shape[3]]
         return -torch.log((1 + means * spins) / 2).mean()
-
-    def log_prob(self, fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
-        """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
-        fine, coarse = (torch.from_numpy(check_lattices(spins)).double()[:, None] for spins in (fine, coarse))
-        weights, bits = self.fixed_point()
-        reach = weights.shape[-1] // 2
-        padded = F.pad(coarse, (reach,) * 4, mode="circular")
-        sums = F.conv2d(padded, torch.from_numpy(weights).double())
-        log_table = log_probabilities(self._thresholds(weights, bits))
-        return log_likelihood(sums, F.pixel_unshuffle(fine, SCALE), log_table, torch.tensor(True)).numpy()
 
     def fixed_point(self) -> tuple[np.ndarray, int]:
         """Return (weights, bits): integer weights, int32 (9, 1, k, k), in units of 2^-bits."""

@@ -5,14 +5,16 @@ What is sampled, and what a kernel's `log_prob` describes, is the kernel with it
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-import torch
 from torch import nn
 
 from ising_rg import random_numbers
 from ising_rg.errors import UserError
 from ising_rg.kernels import sampling, weight_files
 from ising_rg.kernels.block_spin import check_lattices
+from ising_rg.kernels.likelihood_cpu import log_likelihoods
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins.lattice import PackedLattice
 
@@ -32,6 +34,13 @@ class Kernel(nn.Module):
             )
         return self.rule.log_prob(coarse, fine)
 
+    def log_prob(self, fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+        """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
+        fine, coarse, program = check_lattices(fine), check_lattices(coarse), self.program()
+        result = np.empty((len(coarse), len(program.order)))
+        log_likelihoods(coarse, fine, program, np.log(sampling.probabilities(program.thresholds)), result)
+        return np.logaddexp.reduce(result, 1) - math.log(result.shape[1])
+
     def sample(self, coarse: np.ndarray, seed: int, first_configuration: int = 0) -> np.ndarray:
         """Return fine spins drawn from q(s | S), int8 (B, 3h, 3w), for int8 coarse spins (h, w) or (B, h, w) of any size.
 
@@ -48,17 +57,3 @@ class Kernel(nn.Module):
         variants = self.variants(seed, first_configuration, coarse.n_configurations)
         key = random_numbers.key(seed, Purpose.RAW)
         return sampling.draw_packed(coarse, self.program(), variants, key, first_configuration)
-
-
-def log_probabilities(thresholds: np.ndarray) -> torch.Tensor:
-    """Return ln P(s = +1) for sums -limit ... limit, float64 tensor; that of s = -1 stands at the opposite place."""
-    return torch.from_numpy(sampling.probabilities(thresholds)).log()
-
-
-def log_likelihood(
-    sums: torch.Tensor, spins: torch.Tensor, log_table: torch.Tensor, drawn: torch.Tensor
-) -> torch.Tensor:
-    """Return the sum over drawn sites of ln P(spin | sum), float64 (B,); integer-valued sums, +-1 spins and a mask
-    that broadcast."""
-    logs = log_table[(sums * spins).long() + len(log_table) // 2]
-    return (logs * drawn).flatten(1).sum(1)

@@ -129,19 +129,7 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
     for i in range(n):
         odd[i] = (x0 - around_x + i) % width & 1
     uniforms = np.empty(n + 2 * CHUNK, np.uint16)
-    first, last = program.first[k], program.first[k + 1]
-    offsets = np.empty(last - first, np.int64)
-    for t in range(first, last):
-        tap = program.taps[variant, t]
-        offsets[t - first] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
-    weights = program.weights[variant, first:last]
-    first, last = program.first_product[k], program.first_product[k + 1]
-    factors = np.empty((last - first, 3), np.int64)
-    for t in range(first, last):
-        for i in range(3):
-            tap = program.products[variant, t, i]
-            factors[t - first, i] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
-    product_weights = program.product_weights[variant, first:last]
+    offsets, weights, factors, product_weights = places_in_memory(program, k, variant, plane_rows, stride)
     for y in range(-around_y, n_rows + around_y):
         start = (y + m) * stride + m - around_x
         _weighted_sums(flat, start, offsets, weights, sums)
@@ -163,6 +151,24 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
         for y in range(around):
             filled[m - 1 - y] = filled[m - 1 - y + n_rows]
             filled[m + n_rows + y] = filled[m + y]
+
+
+@njit(cache=True)
+def places_in_memory(program, k, variant, plane_rows, stride):
+    """Return (offsets, weights, factors, product weights) of step k: where taps and products stand, seen from a block."""
+    first, last = program.first[k], program.first[k + 1]
+    offsets = np.empty(last - first, np.int64)
+    for t in range(first, last):
+        tap = program.taps[variant, t]
+        offsets[t - first] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
+    weights = program.weights[variant, first:last]
+    first, last = program.first_product[k], program.first_product[k + 1]
+    factors = np.empty((last - first, 3), np.int64)
+    for t in range(first, last):
+        for i in range(3):
+            tap = program.products[variant, t, i]
+            factors[t - first, i] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
+    return offsets, weights, factors, program.product_weights[variant, first:last]
 
 
 @njit(cache=True)

@@ -71,6 +71,48 @@ def test_sampler_draws_from_log_prob(coarse_spin, form):
     assert abs(chi_square_sigma(np.bincount(index, minlength=512), np.exp(log_q))) < 4.5
 
 
+def log_prob_by_torch(kernel, fine, coarse):
+    """Return `kernel.log_prob` as the mixture over turned lattices, with the sums that training makes, in float64."""
+    steps, bits = kernel.fixed_point()
+    log_table = torch.from_numpy(np.log(sampling.probabilities(kernel._thresholds(steps, bits))))
+    weights = [
+        torch.from_numpy(np.append(step.weights, step.product_weights) * kernel.units(k, bits))
+        for k, step in enumerate(steps)
+    ]
+    logs, r = [], kernel.reach
+    colour = (torch.arange(coarse.shape[-2])[:, None] + torch.arange(coarse.shape[-1])) % 2
+    for parity in range(2 if kernel.two_pass else 1):
+        for symmetry in SYMMETRIES:
+            s, S, c = (transformed(x, symmetry) for x in (fine, coarse, colour.numpy()))
+            s, S = (torch.from_numpy(x.copy()).double()[:, None] for x in (s, S))
+            c, known = torch.from_numpy(c.copy()) ^ parity, kernel.known(S, s)
+            around = F.pad(known, (r,) * 4, mode="circular")
+            colours = F.pad(c[None, None].double(), (r,) * 4, mode="circular")[0, 0]
+            total = 0
+            for planes, k, kind, p in kernel._planes(around, colours):
+                sums = torch.round(torch.tensordot(weights[k], kernel._seen(planes, k), 1) * 2**bits)
+                log_q = log_table[(sums * known[:, 1 + p].flatten(1)).long() + len(log_table) // 2]
+                drawn = {sampling.DRAW_EVEN: c == 0, sampling.DRAW_ODD: c == 1}.get(kind, c >= 0).flatten()
+                total = total + (log_q * drawn).sum(1)
+            logs.append(total)
+    return (torch.logsumexp(torch.stack(logs), 0) - np.log(len(logs))).numpy()
+
+
+@pytest.mark.parametrize("make", [lambda: random_conditional(5, 0.1), lambda: models.load(CONDITIONAL)])
+def test_log_prob_is_that_of_the_sums_of_training(make):
+    kernel, coarse, fine = make(), random_spins((2, 6, 8)), random_spins((2, 18, 24), 1)
+    assert kernel.log_prob(fine, coarse) == pytest.approx(log_prob_by_torch(kernel, fine, coarse), rel=1e-12)
+
+
+def test_log_prob_of_the_independent_kernel():
+    """The mean of each spin is clamp(w1 conv, -A, A), but for the sampler's rounding: 61 weights to 2^-11, P to 2^-16."""
+    kernel, coarse, fine = models.load(INDEPENDENT), random_spins((2, 9, 12)), random_spins((2, 27, 36), 1)
+    means = kernel.means(F.pad(torch.from_numpy(coarse).float()[:, None], (4,) * 4, mode="circular")).detach()
+    spins = F.pixel_unshuffle(torch.from_numpy(fine).float()[:, None], 3)
+    expected = torch.log((1 + means * spins) / 2).flatten(1).double().sum(1).numpy()
+    assert kernel.log_prob(fine, coarse) == pytest.approx(expected, rel=5e-3)
+
+
 def test_conditional_law_has_the_symmetry_of_the_square_and_of_spin_flip():
     kernel, coarse, fine = random_conditional(5), random_spins((2, 6, 6)), random_spins((2, 18, 18), 1)
     log_q = kernel.log_prob(fine, coarse)
