@@ -31,7 +31,8 @@ def log_likelihoods(coarse, fine, program, log_table, result):
         result: float64 (B, variants).
     """
     n_configurations, height, width = coarse.shape
-    n_variants, m = program.order.shape[0], program.margins[0]
+    # All spins are known, so the border need be no wider than a tap is far.
+    n_variants, m = program.order.shape[0], max(np.abs(program.taps[..., 1:]).max(), _farthest(program.products))
     for index in prange(n_configurations * n_variants):
         b, variant = index // n_variants, index % n_variants
         planes = np.zeros((N_PLANES, height + 2 * m, width + 2 * m + LANES), np.int16)
@@ -41,14 +42,14 @@ def log_likelihoods(coarse, fine, program, log_table, result):
             _load_spins(planes[p + 1], m, fine[b, pixel // 3 :: 3, pixel % 3 :: 3], 0, 0, height, width)
         total = 0.0
         for k in range(program.steps.shape[0]):
-            total += _step(planes, k, program, variant, height, width, log_table)
+            total += _step(planes, k, program, variant, height, width, m, log_table)
         result[b, variant] = total
 
 
 @njit(cache=True)
-def _step(planes, k, program, variant, height, width, log_table):
+def _step(planes, k, program, variant, height, width, m, log_table):
     """Return the sum of ln P(spin | sum) over the spins that step k draws, or fill the plane of clamped sums and return 0."""
-    flat, m = planes.reshape(-1), program.margins[0]
+    flat = planes.reshape(-1)
     kind, p = program.steps[k, 0], program.steps[k, 1]
     stride, limit, total = planes.shape[2], log_table.size // 2, 0.0
     offsets, weights, factors, product_weights = places_in_memory(program, k, variant, planes.shape[1], stride)
@@ -76,3 +77,8 @@ def _step(planes, k, program, variant, height, width, log_table):
             planes[CLAMPED, m - 1 - y] = planes[CLAMPED, m - 1 - y + height]
             planes[CLAMPED, m + height + y] = planes[CLAMPED, m + y]
     return total
+
+
+@njit(cache=True)
+def _farthest(products):
+    return np.abs(products[..., 1:]).max() if products.size else 0
