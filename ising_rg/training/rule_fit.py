@@ -29,7 +29,16 @@ from ising_rg.training import bound, callen
 from ising_rg.training.objectives import ShardSum, draw_coarse, random_windows
 from ising_rg.updates import swendsen_wang
 
-TOLERANCES = {"K(1,0)": 1e-3, "K(1,1)": 1e-3, "K(2,0)": 1e-3, "K(2,1)": 8e-4, "plaquette": 7e-4, "star": 1.5e-3}
+TOLERANCES = {
+    "K(1,0)": 1e-3,
+    "K(1,1)": 1e-3,
+    "K(2,0)": 1e-3,
+    "K(2,1)": 8e-4,
+    "K(3,0)": 1e-3,
+    "plaquette": 7e-4,
+    "star": 1.2e-3,
+    "zigzag": 1.3e-3,
+}
 OTHER_TOLERANCE = 2e-3
 GAIN_TOLERANCE = 3e-4
 KL_SCALE = 1e-5  # nats a site that one tolerance is worth
@@ -39,6 +48,7 @@ _CURVATURE, _CURVATURE_TRIPLE = 0.002, 0.0054
 _MODES = 16  # wave numbers of the window from which the gain is taken
 _TILE = 96  # blocks: what a cache holds of the many products
 _JACOBIAN_SHARDS = 2
+_TRIALS_ON_ALL = 3  # the last trials see all lattices: on a dozen, K(1,0) has an error of 0.0016
 
 
 class RuleFit:
@@ -51,7 +61,7 @@ class RuleFit:
         n_windows: windows in which the derivative of KL is measured.
         n_steps: trials.
         processes: `processes.Processes` that share windows and lattices, or None.
-        n_samples: lattices whose couplings are measured.
+        n_samples: lattices whose couplings are measured at first; in the last trials all are.
     """
 
     def __init__(
@@ -66,8 +76,8 @@ class RuleFit:
     ):
         self.kernel, self.batches, self.seed, self.n_windows, self.n_steps = kernel, batches, seed, n_windows, n_steps
         self.rule = copy.deepcopy(kernel.rule)
-        samples = [spins for batch in batches for spins in batch]
-        self.samples = samples[:: max(1, len(samples) // n_samples)][:n_samples]
+        self.all_samples = [spins for batch in batches for spins in batch]
+        self.samples = self.all_samples[:: max(1, len(self.all_samples) // n_samples)][:n_samples]
         self.residuals, self.sum = callen.Residuals(), ShardSum(processes)
         seeds = swendsen_wang.sample(
             128, exact.BETA_CRITICAL, 32, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE, 1)
@@ -84,6 +94,9 @@ class RuleFit:
             total, _ = self.sum(self._kl_shard, self.n_windows)
             self.gradient = total / self.n_windows
             self.best = self._measure(self.parameters)[0]
+        if self.step == self._first_on_all:
+            self.samples = self.all_samples
+            self.best, self.damping = self._measure(self.parameters)[0], min(self.damping, 1.0)
         trial = self._trial()
         found, stop = self._measure(trial, stop)
         better = found["objective"] < self.best["objective"]
@@ -95,6 +108,10 @@ class RuleFit:
         self.history.append({"step": self.step, **{name: self.best[name] for name in names}})
         self._set(self.parameters)
         return stop
+
+    @property
+    def _first_on_all(self):
+        return max(1, self.n_steps - _TRIALS_ON_ALL)
 
     def _trial(self):
         best = self.best
@@ -219,6 +236,8 @@ class RuleFit:
         self.step, self.history, self.damping = state["step"], list(state["history"]), state["damping"]
         self.best = {name: v.numpy() if isinstance(v, torch.Tensor) else v for name, v in state["best"].items()}
         self.parameters, self.gradient = state["parameters"].numpy(), state["gradient"].numpy()
+        if self.step > self._first_on_all:
+            self.samples = self.all_samples
         self._set(self.parameters)
 
 
