@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ising_rg import folders, pictures, reports, settings, storage
 from ising_rg.errors import UserError
-from ising_rg.growth import upsampling
+from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels import models
 from ising_rg.renormalization import blocking, exponents, flow
 from ising_rg.spins import configurations
@@ -38,7 +38,6 @@ COMPARE = ""                         # configurations (as INPUT) of the last lev
 NUM_LATTICES = 0                     # instead of INPUT: lattices to make for exponents; y_h takes 10^3, y_t 10^5
 LATTICE_SIZE = 324                   # of NUM_LATTICES: sites per side, even, divisible by 3 as often as LEVELS says
 KERNEL_FILE = ""                     # of NUM_LATTICES: a kernel that grows them in LEVELS stages; "": they are equilibrated
-REFINE_SWEEPS = 5                    # Metropolis sweeps after each of these stages
 SAVE_LEVELS = "all"                  # coarse configurations to write: "all", "last" or "none"
 FILE_FORMAT = "auto"                 # "int8", a byte a spin; "bits", numpy.packbits, an eighth; "auto": bits beyond 2^30 spins
 PICTURES = True                      # draw flow.png
@@ -164,7 +163,7 @@ def measure_exponents(s, rule):
         if not exact.is_critical(s.BETA):
             raise UserError(f"BETA: found {s.BETA}, needed the critical one, at which KERNEL_FILE grows lattices")
         start = s.LATTICE_SIZE // 3**s.LEVELS
-        stage = upsampling.Stage(models.load(s.KERNEL_FILE), s.BETA, s.REFINE_SWEEPS, s.SEED)
+        stage = upsampling.Stage(models.load(s.KERNEL_FILE), s.BETA, refinement.FEWEST, s.SEED)
         grown = upsampling.ensemble(start, s.LEVELS, stage, n_groups * n_batches, n_groups)
         batches, how = ((spins, np.arange(n_groups)) for spins in grown), f"grown from {start} by {s.KERNEL_FILE}"
     else:

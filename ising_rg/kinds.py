@@ -164,6 +164,23 @@ class Several:
         return values[0] if len(values) == 1 else values
 
 
+@dataclass(frozen=True)
+class OrAuto:
+    """ "auto", or what `kind` takes."""
+
+    kind: Several
+
+    @property
+    def needed(self) -> str:
+        return f"auto, or {self.kind.needed}"
+
+    def read(self, text: str) -> object:
+        return text if text == "auto" else self.kind.read(text)
+
+    def take(self, value: object) -> object:
+        return value if isinstance(value, str) and value == "auto" else self.kind.take(value)
+
+
 MAX_SITES = 2**31 - 1  # of a Swendsen-Wang lattice: runs, which may be as many as sites, are numbered by 31 bits
 
 _SIZE = Whole(4, 10**7, even=True, note="; an odd torus has no two sublattices, a larger one takes hundreds of GiB")
@@ -193,7 +210,7 @@ KINDS = {
     "SAMPLE_INTERVAL": Whole(1, 10**8),
     "WARMUP_SWEEPS": Whole(0, 10**6),
     "INTERVAL_SWEEPS": Whole(1, 10**6),
-    "REFINE_SWEEPS": Several(Whole(0, 10**6)),
+    "REFINE_SWEEPS": OrAuto(Several(Whole(0, 10**6))),
     # training
     "KERNEL": Choice(("conditional", "independent")),
     "KERNEL_SIZE": Whole(0, 15, note=", odd, or 0 for the kernel's own"),

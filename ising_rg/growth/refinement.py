@@ -17,6 +17,8 @@ import os
 from dataclasses import dataclass
 
 from ising_rg import storage
+from ising_rg.errors import UserError
+from ising_rg.kernels import weight_files
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.theory import exact
 
@@ -39,12 +41,44 @@ def ledger_file(kernel_file: str) -> str:
 
 def load(kernel_file: str, digest: str) -> Ledger | None:
     """Return the ledger of a weight file, or None if there is none for weights of this SHA-256."""
-    path = ledger_file(kernel_file)
+    path = ledger_file(weight_files.find(kernel_file))
     content = storage.load_json(path) if os.path.exists(path) else {}
     if content.get("kernel_sha256") != digest:
         return None
     rows = [(n, bound) for n, bound in zip(content["sweeps"], content["bounds"], strict=True) if n >= FEWEST]
     return Ledger(*map(tuple, zip(*rows, strict=True)))
+
+
+def sweeps(
+    setting: str | int | tuple[int, ...], ledger: Ledger | None, start_size: int, n_stages: int
+) -> tuple[int, ...]:
+    """Return the sweeps of each stage that REFINE_SWEEPS asks for: "auto", one number, or one a stage.
+
+    Raises:
+        UserError: not as many numbers as stages.
+    """
+    if setting == "auto":
+        return plan(ledger, start_size, n_stages) if ledger else (FEWEST,) * n_stages
+    found = setting if isinstance(setting, tuple) else (setting,) * n_stages
+    if len(found) != n_stages:
+        raise UserError(
+            f"REFINE_SWEEPS: found {setting}, needed auto, one number, or one for each of the {n_stages} stages"
+        )
+    return found
+
+
+def told(ledger: Ledger | None, sweeps: tuple[int, ...], start_size: int) -> tuple[str, dict]:
+    """Return what is known of the bias after so many sweeps a stage: in words, and as numbers for the report."""
+    L = start_size * SCALE ** len(sweeps)
+    bias = expected_bias(ledger, sweeps) if ledger else math.inf
+    if math.isinf(bias):
+        why = (
+            "for fewer sweeps than the ledger knows" if ledger else "the kernel has no ledger (benchmarks.bias_ledger)"
+        )
+        return f"bias not known: {why}", {}
+    n = (scatter(L) / bias) ** 2
+    words = f"bias of c10 at most {bias:.1e}, {bias / scatter(L):.2f} of one lattice's scatter: shows from {n:.0f} lattices on"
+    return words, {"c10_bias_bound": bias, "c10_scatter": scatter(L), "lattices_until_it_shows": n}
 
 
 def expected_bias(ledger: Ledger, sweeps: tuple[int, ...]) -> float:
@@ -73,8 +107,3 @@ def plan(ledger: Ledger, start_size: int, n_stages: int) -> tuple[int, ...]:
     within = [way for way in ways if expected_bias(ledger, earlier + way) <= limit]
     most = (ledger.sweeps[-1],) * min(3, n_stages)
     return earlier + min(within, key=lambda way: sum(n * SCALE ** (2 * j) for j, n in enumerate(way)), default=most)
-
-
-def independent_lattices(ledger: Ledger, sweeps: tuple[int, ...], L: int) -> float:
-    """Return N*, how many independent lattices may be averaged before the bias of c10 reaches the statistical error."""
-    return (scatter(L) / expected_bias(ledger, sweeps)) ** 2

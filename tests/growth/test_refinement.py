@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from ising_rg.errors import UserError
 from ising_rg.growth import refinement
 from ising_rg.growth.refinement import Ledger
 
@@ -30,7 +31,8 @@ def test_the_plan_is_the_cheapest_that_keeps_the_bias(start, stages):
 
 def test_where_nothing_suffices_the_most_is_done():
     assert refinement.plan(LEDGER, 512, 8) == (35,) * 8
-    assert refinement.independent_lattices(LEDGER, (35,) * 8, 512 * 3**8) < 9
+    words, numbers = refinement.told(LEDGER, (35,) * 8, 512)
+    assert "shows from" in words and numbers["lattices_until_it_shows"] < 9
 
 
 def test_bias_adds_up_over_stages():
@@ -47,3 +49,12 @@ def test_a_ledger_belongs_to_its_weights(tmp_path):
     (tmp_path / "kernel_bias.json").write_text(json.dumps(content))
     assert refinement.load(kernel_file, "abd") is None
     assert refinement.load(kernel_file, "abc") == Ledger((5, 8), (5e-5, 3e-5))
+
+
+def test_what_the_setting_asks_for():
+    assert refinement.sweeps(3, LEDGER, 512, 2) == (3, 3) and refinement.sweeps((3, 4), None, 512, 2) == (3, 4)
+    assert refinement.sweeps("auto", None, 512, 2) == (5, 5)
+    assert refinement.sweeps("auto", LEDGER, 512, 2) == refinement.plan(LEDGER, 512, 2)
+    with pytest.raises(UserError, match="each of the 2 stages"):
+        refinement.sweeps((1, 2, 3), LEDGER, 512, 2)
+    assert refinement.told(LEDGER, (2, 2), 512)[1] == {} and "no ledger" in refinement.told(None, (5, 5), 512)[0]
