@@ -10,6 +10,7 @@ with torchrun share the windows of each step; the weights do not depend on how m
 """
 
 import glob
+import math
 import os
 import time
 import zlib
@@ -308,8 +309,8 @@ def draw(s, kernel, phases):
             rows = [{"step": row["step"], **dict(zip(callen.TERMS, row["couplings"], strict=True))} for row in rows]
             panels.append((name, "step", "couplings - nearest-neighbour model's", rows))
         elif name == "calibration":
-            rows = [{"step": i, "KL": row["objective"]} for i, row in enumerate(rows)]
-            panels.append((name, "step", "objective", rows))
+            rows = [{"step": i, "objective": math.log10(row["objective"])} for i, row in enumerate(rows)]
+            panels.append((name, "step", "log10 of the objective", rows))
         else:
             late = [row for row in rows if row["loss"] < 0.6] or rows
             panels.append(

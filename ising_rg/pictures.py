@@ -19,6 +19,7 @@ from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import exact
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+_COLOURS = (BLUE, VERMILION, ORANGE, GREEN, "#56B4E9", "#CC79A7", "black", GREY)
 
 
 def preview(spins: np.ndarray, size: int) -> np.ndarray:
@@ -312,10 +313,10 @@ def training(path: str, kernel_name: str, maps: list[np.ndarray], map_titles: li
         axis.axis("off")
     for axis, (title, x_label, y_label, rows) in zip(panels, phases, strict=False):
         x, *names = rows[0]
-        for name in names:
-            axis.plot(
-                [row[x] for row in rows], [row[name] for row in rows], "o-", markersize=3, linewidth=1, label=name
-            )
+        for index, name in enumerate(names):
+            colour, style = _COLOURS[index % len(_COLOURS)], ("o-", "s--")[index // len(_COLOURS) % 2]
+            values = [row[name] for row in rows]
+            axis.plot([row[x] for row in rows], values, style, color=colour, markersize=3, linewidth=1, label=name)
         axis.set_title(title, fontsize=9)
         axis.set_xlabel(x_label)
         axis.set_ylabel(y_label)
@@ -337,10 +338,9 @@ def flow(path: str, levels: list[dict], previews: list[np.ndarray], title: str) 
     grid = figure.add_gridspec(2, 1, height_ratios=(1.25, 1))
     nearest, others = (figure.add_subplot(part) for part in grid[0].subgridspec(1, 2, width_ratios=(1, 1.8)))
     known = [level for level in levels if level["couplings"]]
-    colours = (BLUE, VERMILION, ORANGE, GREEN, "#56B4E9", "#CC79A7", "black", GREY)
     for index, name in enumerate(row["name"] for row in (known[0]["couplings"] if known else [])):
         rows = [level["couplings"][index] for level in known]
-        axis, shade = (others, colours[(index - 1) % len(colours)]) if index else (nearest, BLUE)
+        axis, shade = (others, _COLOURS[(index - 1) % len(_COLOURS)]) if index else (nearest, BLUE)
         at = [level["level"] + 0.03 * (index - 4) * (index > 0) for level in known]
         values, errors = ([row[key] for row in rows] for key in ("measured", "error"))
         axis.errorbar(at, values, errors, fmt="o-", color=shade, markersize=4, linewidth=1, capsize=2, label=name)
