@@ -198,7 +198,7 @@ class ConditionalKernel(Kernel):
             steps[k] = step._replace(**dict(zip(("weights", "product_weights"), rounded, strict=True)))
         return steps, bits
 
-    def program(self) -> sampling.Program:
+    def make_program(self) -> sampling.Program:
         """Return the `sampling.Program` whose variants are the kernel turned by each of SYMMETRIES, with either colour first."""
         steps, bits = self.fixed_point()
         n = 2 if self.two_pass else 1

@@ -54,7 +54,7 @@ class IndependentKernel(Kernel):
         bits = sampling.fraction_bits(_window_steps(scaled))
         return np.round(scaled * 2.0**bits).astype(np.int32), bits
 
-    def program(self) -> sampling.Program:
+    def make_program(self) -> sampling.Program:
         """Return the `sampling.Program` of the kernel; it has one variant."""
         weights, bits = self.fixed_point()
         return sampling.program([_window_steps(weights)], np.arange(9)[None], self._thresholds(weights, bits))

@@ -22,6 +22,15 @@ from ising_rg.spins.lattice import PackedLattice
 class Kernel(nn.Module):
     """A law q(s | S); `rule` is the block-spin rule that it inverts, or None in a file that does not tell."""
 
+    _made = None  # (weights, the program made of them)
+
+    def program(self) -> sampling.Program:
+        """Return the `sampling.Program` that draws; made anew (20 ms) only where weights have changed since."""
+        weights = [tensor.detach().cpu().numpy().tobytes() for tensor in self.state_dict().values()]
+        if self._made is None or self._made[0] != weights:
+            self._made = weights, self.make_program()
+        return self._made[1]
+
     def block_log_prob(self, coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
         """Return ln P_w(S | s) of the block-spin rule for each configuration, float64 (B,); int8 (B, h, w) and (B, 3h, 3w).
 
