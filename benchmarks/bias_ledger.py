@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import settings, storage
-from ising_rg.growth import upsampling
+from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels import models
 from ising_rg.spins import bitmaps, counting, lattice
 from ising_rg.theory import exact
@@ -37,7 +37,7 @@ SWEEPS = (0, 1, 2, 3, 5, 8, 12, 20, 35)  # after how many sweeps the last stage 
 COARSE_SWEEPS = 12                   # sweeps after each earlier stage
 DISTANCES = (1, 2, 3, 4, 8, 16, 32, 64)  # r of C(r, 0), along both axes
 SEED = 1                             # names the lattices
-OUTPUT = "results/bias_ledger.json"  # what is measured
+OUTPUT = "auto"                      # what is measured; "auto": the ledger beside KERNEL_FILE, which growing reads
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
 
@@ -76,9 +76,11 @@ def main(s):
     sigma = exact.c10_noise(L) / expected[0]
     show(s, names, ledger, sigma, L)
     content = {"L": L, "sweeps": list(s.SWEEPS), "names": names, **{k: v.tolist() for k, v in ledger.items()}}
-    storage.save_json(s.OUTPUT, settings.provenance(s, **content, c10_noise=sigma))
+    content |= {"kernel_sha256": kernel.digest, "bounds": bounds(ledger).tolist(), "c10_noise": sigma}
+    path = refinement.ledger_file(s.KERNEL_FILE) if s.OUTPUT == "auto" else s.OUTPUT
+    storage.save_json(path, settings.provenance(s, **content))
     n_spins = s.NUM_CONFIGS * L * L
-    print(f"{n_spins:.3g} spins in {time.perf_counter() - clock:.0f} s; {s.OUTPUT}")
+    print(f"{n_spins:.3g} spins in {time.perf_counter() - clock:.0f} s; {path}")
     print(json.dumps({"c10": ledger["added"][:, 0].tolist(), "errors": ledger["errors"][:, 0].tolist()}))
 
 
@@ -113,6 +115,12 @@ def added(coarse, fine, m_fine, expected, L):
         "energy_variance": variance - 1,
         "energy_variance_errors": np.full(n_sweeps, math.sqrt(2 / n)),
     }
+
+
+def bounds(ledger):
+    """Return what |a(n)| of c10 is at most, float64 (sweeps,): measured and one error; more sweeps add no more than fewer."""
+    found = np.abs(ledger["added"][:, 0]) + ledger["errors"][:, 0]
+    return np.minimum.accumulate(found)
 
 
 def show(s, names, ledger, sigma, L):
