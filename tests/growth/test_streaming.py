@@ -1,5 +1,6 @@
 """Growth from file to file: the bits of the in-memory path, in any bands; damaged, vanished and unwritable files."""
 
+import contextlib
 import os
 
 import numpy as np
@@ -10,6 +11,7 @@ from ising_rg.checks import comparison
 from ising_rg.errors import UserError
 from ising_rg.growth import streaming, upsampling
 from ising_rg.kernels import models
+from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.spins import bitmaps, configurations, lattice
 from ising_rg.spins.bitfile import BitFile
 from ising_rg.theory import exact
@@ -109,3 +111,19 @@ def test_files_that_are_not_what_they_should_be(tmp_path):
         BitFile(path)
     with pytest.raises(UserError, match="cannot be written"):
         BitFile.create(str(tmp_path / "missing" / "a.npy"), 64)
+
+
+def test_a_stage_is_timed_until_its_device_is_done(monkeypatch):
+    """A launch on a GPU returns before its kernel has run: what is not waited for would be counted with what comes next."""
+    parts, waited = timings(), []
+
+    @contextlib.contextmanager
+    def of(part):
+        with reports.Timings.of(parts, part):
+            monkeypatch.setattr(upsampling, "wait", lambda device: waited.append((part, device)))
+            yield
+
+    parts.of = of
+    stage = upsampling.Stage(ConditionalKernel(kernel_size=1), BETA, 1, seed=9)
+    list(upsampling.grow(lattice.pack(random_spins(8)), stage, timings=parts))
+    assert waited == [("raw", "cpu"), ("refine", "cpu")]

@@ -1,6 +1,8 @@
 """The CUDA kernels in Numba's simulator: the same bits as on the CPU, through both of their ways to run.
 
-The simulator is chosen when Numba is imported, hence the subprocess; on a machine with a GPU the same program runs on it.
+The simulator is chosen when Numba is imported, hence the subprocess. On a machine with a GPU the same programs run on it:
+
+    NUMBA_ENABLE_CUDASIM=0 python -m pytest -n 0 tests/updates/test_metropolis_cuda.py
 """
 
 import os
@@ -30,7 +32,7 @@ for file, cases in ((conditional, (((2, 6, 4), 4), ((1, 4, 66), None))), (indepe
     kernel = models.load(file)
     for shape, rows in cases:
         start = (2 * np.random.default_rng(1).integers(0, 2, shape) - 1).astype(np.int8)
-        sampling_cuda.BAND_BYTES = 2**27 if rows is None else 10 * shape[2] * (rows + 2 * 15)
+        sampling_cuda.BAND_BYTES = 2**27 if rows is None else 12 * shape[2] * (rows + 2 * int(kernel.program().margins[0]))
         for n_sweeps in (0, 1):
             found, counts = grow(lattice.pack(start), kernel, n_sweeps, "cuda")
             expected, counted = grow(lattice.pack(start), kernel, n_sweeps, "cpu")
@@ -93,7 +95,7 @@ print("identical")
 
 @pytest.mark.parametrize("program", [PROGRAM, SAMPLING], ids=["metropolis", "sampling"])
 def test_cuda_kernels_give_the_bits_of_the_cpu(program):
-    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": ROOT}
+    environment = {"NUMBA_ENABLE_CUDASIM": "1", **os.environ, "PYTHONPATH": ROOT}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0 and "identical" in done.stdout, done.stdout + done.stderr
 
