@@ -42,7 +42,7 @@ OUTPUT_DIR = "results/checking"      # where report.json and check.png go
 # fmt: on
 
 
-_SHARES = {8: (400, 64), 16: (100, 64)}  # coarse size: seeds and draws for the share of the block-spin rule
+_SHARES = {8: (150, 32), 16: (50, 32)}  # coarse size: seeds and draws for the share of the block-spin rule
 _ESS_SIZES, _ESS_CONFIGS = (8, 16), 1000  # for the effective sample size
 
 
