@@ -34,7 +34,8 @@ _RIDGE = 1e-7  # of the Hessian's trace: coarse spins far away are nearly functi
 def plan(windows: int) -> tuple[tuple[str, int], ...]:
     """Return the plan of a fit that ends with a step over so many windows."""
     few = max(1, windows // 25)
-    return (("newton", few),) * 4 + (("choose", 8 * few), ("newton", 4 * few), ("gradient", windows))
+    more = (("choose", min(8 * few, windows)), ("newton", min(4 * few, windows)), ("gradient", windows))
+    return (("newton", few),) * 4 + more
 
 
 class KernelFit:
