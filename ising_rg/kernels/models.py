@@ -71,6 +71,7 @@ def load(path: str) -> ConditionalKernel | IndependentKernel:
         state = content.get("state_dict")
         if not isinstance(state, dict):
             raise weight_files.refusal(path, f"state_dict {type(state).__name__}", "a dict of tensors")
+        state = weight_files.without_prefixes(state)
         rule = BlockSpinRule(weight_files.kernel_size(path, "rule.weight", state, 1))
         kernel = _conditional(path, content, size, radius, rule)
         if "two_pass" not in content:  # a file of windows
@@ -102,6 +103,7 @@ def load_rule(path: str) -> BlockSpinRule:
     state = content.get("state_dict")
     if content.get("kernel") != "block_spin_rule" or not isinstance(state, dict):
         raise weight_files.refusal(path, weight_files.keys(content), "a block-spin rule")
+    state = weight_files.without_prefixes(state)
     rule = BlockSpinRule(weight_files.kernel_size(path, "weight", state, 1))
     return weight_files.fill(path, rule, _with_triple(state, "triple"), digest)
 

@@ -47,10 +47,10 @@ def read(path: str) -> tuple[dict, str]:
         raise UserError(f"{error}; to make one, {TRAIN_COMMAND}") from None
     if not isinstance(content, dict):
         raise refusal(path, type(content).__name__, f"a kernel's weights; {HOW_TO_SAVE}")
-    return _without_prefixes(content), digest
+    return without_prefixes(content), digest
 
 
-def _without_prefixes(state):
+def without_prefixes(state):
     """Return a dict without what DataParallel and torch.compile put before the names of weights."""
     return {re.sub(r"^(module\.|_orig_mod\.)+", "", str(name)): value for name, value in state.items()}
 
@@ -67,7 +67,7 @@ def fill(path: str, module: torch.nn.Module, state: dict, digest: str) -> torch.
     """Return the module with the weights of a state_dict, checked, and with the `digest` of their file."""
     if not isinstance(state, dict):
         raise refusal(path, f"state_dict {type(state).__name__}", f"a dict of tensors; {HOW_TO_SAVE}")
-    state, expected = _without_prefixes(state), module.state_dict()
+    state, expected = without_prefixes(state), module.state_dict()
     if state.keys() != expected.keys():
         missing, extra = (
             sorted(names)[:5] for names in (expected.keys() - state.keys(), state.keys() - expected.keys())
@@ -81,7 +81,7 @@ def fill(path: str, module: torch.nn.Module, state: dict, digest: str) -> torch.
         shape = tuple(expected[name].shape)
         floats, found = expected[name].is_floating_point(), getattr(tensor, "dtype", type(tensor).__name__)
         if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
-            raise refusal(path, f"{name} of {found}", "a tensor")
+            raise refusal(path, f"{name} of {found}", "a dense tensor")
         if tensor.is_floating_point() != floats or not floats and tensor.dtype != expected[name].dtype:
             raise refusal(path, f"{name} of {found}", "floats" if floats else str(expected[name].dtype))
         if tuple(tensor.shape) != shape:
