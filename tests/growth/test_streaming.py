@@ -54,7 +54,9 @@ def test_bands_cover_what_is_left():
     assert streaming.split([(4, 4)], 10, 6) == [(0, 4), (8, 2)]
     assert streaming.split([(8, 2), (0, 8)], 10, 6) == []
     kernel = models.load("models/conditional_k5_s3.pt")
-    assert streaming.margin(kernel, 0) == 16 and streaming.margin(kernel, 5) == 20
+    needed = int(kernel.program().margins[0])
+    assert needed <= streaming.margin(kernel, 0) <= needed + 1  # even
+    assert needed + 4 <= streaming.margin(kernel, 5) <= needed + 5  # 11 fine rows
 
 
 def test_bands_fit_into_memory():
