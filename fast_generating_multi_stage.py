@@ -18,7 +18,7 @@ import glob
 import os
 
 from ising_rg import devices, folders, processes, reports, settings, storage
-from ising_rg.errors import UserError
+from ising_rg.growth import refinement
 from ising_rg.growth.growing import InMemory
 from ising_rg.growth.growing_streamed import Streamed
 from ising_rg.growth.manifest import Manifest
@@ -33,7 +33,7 @@ START_SIZE = 512                     # sites per side of the seed, even
 STAGES = 3                           # each triples the side: 512 -> 13824
 NUM_CONFIGS = 1                      # independent configurations
 KERNEL_FILE = "models/conditional_k5_s3.pt"  # from kernel_training_pixel_shuffle.py, or a file of the original repository
-REFINE_SWEEPS = 5                    # Metropolis sweeps after each stage: one number, or one per stage (5,3,2)
+REFINE_SWEEPS = "auto"               # Metropolis sweeps after each stage: one number, one a stage (5,3,2); "auto": what it takes
 BETA = exact.BETA_CRITICAL           # inverse temperature; the inverse step holds at the critical point only
 SAVE_STAGES = "last"                 # configurations to write: "last", "all" (with the seed) or "none"
 FILE_FORMAT = "auto"                 # "int8", a byte a spin; "bits", numpy.packbits, an eighth; "auto": bits beyond 2^30 spins
@@ -51,10 +51,12 @@ _IN_MEMORY_SITES = 2**33  # larger lattices go from file to file anyhow: a kille
 
 
 def main(s):
-    sweeps = check(s)
+    check(s)
     group = processes.start()
     device = devices.choose(s.DEVICE, "growth")
     kernel = models.load(s.KERNEL_FILE)
+    ledger = refinement.load(s.KERNEL_FILE, kernel.digest)
+    sweeps = refinement.sweeps(s.REFINE_SWEEPS, ledger, s.START_SIZE, s.STAGES)
     folders.claim(s.OUTPUT_DIR, processes=group)
     record = Manifest(s.OUTPUT_DIR, deciding(s, sweeps, kernel), group)
     n_done = len(record.find(kind="configuration"))
@@ -75,9 +77,9 @@ def main(s):
         describe=functools.partial(settings.provenance, s),
     )
     timings = reports.Timings("seed", "raw", "refine", "observables", "files", "pictures")
-    print(
-        f"growing {s.NUM_CONFIGS} x {s.START_SIZE} -> {run.final_size} with {s.KERNEL_FILE}, {s.REFINE_SWEEPS} sweeps a stage"
-    )
+    words, bias = refinement.told(ledger, sweeps, s.START_SIZE)
+    print(f"growing {s.NUM_CONFIGS} x {s.START_SIZE} -> {run.final_size} with {s.KERNEL_FILE}")
+    print(f"sweeps of each stage: {', '.join(map(str, sweeps))}; {words}")
     pictures = StagePictures(s.OUTPUT_DIR, s.START_SIZE, s.PREVIEW_SIZE) if s.PICTURES else None
     streamed, budget = choose(s, run, record, group)
     if streamed:
@@ -87,17 +89,12 @@ def main(s):
         growth = InMemory(run, timings, group, record, pictures)
     growth.grow()
     if group.first:
-        report(s, growth)
+        report(s, growth, bias)
     group.close()
 
 
 def check(s):
-    """Check the settings and fill in FILE_FORMAT; return the number of sweeps of each stage."""
-    sweeps = s.REFINE_SWEEPS if isinstance(s.REFINE_SWEEPS, tuple) else (s.REFINE_SWEEPS,) * s.STAGES
-    if len(sweeps) != s.STAGES:
-        raise UserError(
-            f"REFINE_SWEEPS: found {s.REFINE_SWEEPS}, needed one number, or one for each of the {s.STAGES} stages"
-        )
+    """Check the settings and fill in FILE_FORMAT."""
     settings.check_seed_size("START_SIZE", s.START_SIZE)
     if s.FILE_FORMAT == "auto":
         s.FILE_FORMAT = "bits" if (s.START_SIZE * 3**s.STAGES) ** 2 > 2**30 else "int8"
@@ -106,7 +103,6 @@ def check(s):
             f"note: BETA = {s.BETA} is not critical ({exact.BETA_CRITICAL:.10f}): "
             "the grown lattice is not that of the model at this BETA"
         )
-    return sweeps
 
 
 def deciding(s, sweeps, kernel):
@@ -155,7 +151,7 @@ def choose(s, run, record, group):
     return group.agree("how", plan)
 
 
-def report(s, growth):
+def report(s, growth, bias):
     """Print and write what was made, and forget the record of how far the run had come."""
     rows, checks, files = growth.results()
     timings, L_final = growth.timings, growth.run.final_size
@@ -169,6 +165,8 @@ def report(s, growth):
     described = settings.provenance(
         s,
         stage_gain_exact=exact.STAGE_GAIN,
+        sweeps=growth.run.sweeps,
+        **bias,
         seconds=timings.seconds,
         files=folders.listed(s.OUTPUT_DIR, files),
         rows=rows,

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ising_rg import devices, folders, pictures, reports, settings, storage
 from ising_rg.errors import UserError
-from ising_rg.growth import upsampling
+from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels import models
 from ising_rg.spins import bitmaps, configurations, lattice, observables
 from ising_rg.spins.device_memory import to_device, to_host
@@ -46,6 +46,8 @@ def main(s):
     check(s)
     device = devices.choose(s.DEVICE, "growth")
     kernel = models.load(s.KERNEL_FILE)
+    if s.REFINE_SWEEPS == "auto":
+        (s.REFINE_SWEEPS,) = refinement.sweeps("auto", refinement.load(s.KERNEL_FILE, kernel.digest), s.LOW_RES_SIZE, 1)
     folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
     configurations = generate(s, kernel, device)

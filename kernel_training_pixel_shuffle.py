@@ -10,18 +10,21 @@ with torchrun share the windows of each step; the weights do not depend on how m
 """
 
 import glob
+import math
 import os
 import time
 import zlib
 
 from tqdm import tqdm
 
-from ising_rg import devices, folders, pictures, processes, settings, storage
+from ising_rg import devices, folders, pictures, processes, random_numbers, settings, storage
 from ising_rg.errors import UserError
-from ising_rg.kernels import models
+from ising_rg.kernels import form, models, symmetry
+from ising_rg.random_numbers import Purpose
 from ising_rg.theory import exact
-from ising_rg.training import bound, calibration, objectives
+from ising_rg.training import calibration, callen, objectives, regression, rule_fit
 from ising_rg.training.checkpoints import Checkpoint
+from ising_rg.updates import swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -30,16 +33,14 @@ KERNEL = "conditional"               # "conditional" (default of the generating 
 KERNEL_SIZE = 0                      # side of the kernel in blocks, odd; 0: 5 for conditional, 9 for independent
 SCALE_FACTOR = 3                     # fine sites per coarse site along each axis; 3 is what the kernels are built for
 PARAM_FILE = "auto"                  # where the kernel goes; "auto": the file in models/ that the generating scripts use
-TRAINING = "bound"                   # conditional kernel: "bound" (rule and kernel together) or "two_step" (rule first)
-BLOCK_RULE = "fit"                   # where the rule comes first: "fit" it, or "load" it from BLOCK_RULE_FILE
+BLOCK_RULE = "fit"                   # the block-spin rule: "fit" it, or "load" it from BLOCK_RULE_FILE
 BLOCK_RULE_FILE = "models/block_spin_rule_k9_s3.pt"
-BLOCK_RULE_STEPS = 250               # Adam steps for the block-spin rule where it is fitted first
-STEPS = 2000                         # Adam steps for the kernel (and the rule, with the bound)
-GAIN_STEPS = 300                     # Adam steps for each fit of the kernel while the gain is set
-GAIN_SEEDS = 4000                    # equilibrated seeds of 64 x 64 that measure the gain
-CALIBRATION_SEEDS = 1000             # of these, as many calibrate the kernel at the end; 0: no calibration
+BLOCK_RULE_STEPS = 8                 # trials of the rule's fit
+WINDOWS = 400                        # windows of 128 x 128 blocks that the conditional kernel's last step sees
+CALIBRATION_SEEDS = 1000             # equilibrated seeds that calibrate the conditional kernel at the end; 0: no calibration
+STEPS = 2000                         # Adam steps for the independent kernel
 LEARNING_RATE = 0.01                 # at the start; falls to 0 along a cosine
-REPORT_INTERVAL = 50                 # steps between rows of the table
+REPORT_INTERVAL = 50                 # Adam steps between rows of the table
 SEED = 1                             # names the windows, coarse spins and test lattices
 DEVICE = "auto"                      # "auto", "cpu" or "cuda"
 PICTURES = True                      # draw kernels and training curves
@@ -53,11 +54,10 @@ _PARAM_FILES = {
     "conditional": "models/conditional_k5_s3.pt",
     "independent": "models/full_conn_proj_k9_s3_2048_26_2_3.pt",
 }
-_KERNELS = {"conditional": (models.ConditionalKernel, 5), "independent": (models.IndependentKernel, 9)}
+_KERNEL_SIZES = {"conditional": 5, "independent": 9}
 # What does not change the weights.
 _OUTPUT_SETTINGS = {"PARAM_FILE", "DEVICE", "PICTURES", "PICTURE_DIR", "CHECKPOINT_DIR", "CHECKPOINT_SECONDS"}
-_GAIN_FITS = 3  # the secant method has then met the gain within its error
-_GAIN_LEARNING_RATE = 0.002
+_COUPLINGS = ("K(1,0)", "K(1,1)", "K(2,0)", "K(2,1)", "plaquette", "star")  # shown while the rule is fitted
 
 
 def main(s):
@@ -78,71 +78,129 @@ def main(s):
     path = os.path.join(s.CHECKPOINT_DIR, f"{s.KERNEL}_checkpoint.pt")
     checkpoint = Checkpoint(path, deciding, s.CHECKPOINT_SECONDS, group)
     start = time.perf_counter()
-
-    if s.KERNEL == "conditional" and s.TRAINING == "bound":
-        kernel, history, targets, calibrated = train_together(s, checkpoint, batches, device)
-        finish(s, checkpoint, kernel, history, targets, f"{n_samples} x {L}^2", start, calibrated)
-        group.close()
-        return
-    rule, rule_history = models.BlockSpinRule(), None
-    if s.BLOCK_RULE == "load":
-        rule = models.load_rule(s.BLOCK_RULE_FILE)
-    else:
-        objective = objectives.RuleObjective(batches, s.SEED, device, window_blocks=min(256, L // 3 - 2))
-        rule_exact = {
-            "c10": float(objective.exact_coarse[0]),
-            "r21": float(objective.exact_coarse[1] / objective.exact_coarse[0]),
-        }
-        print(
-            f"\nblock-spin rule: coarse lattices (exact c10 {rule_exact['c10']:.5f}, r21 {rule_exact['r21']:.5f}, "
-            f"gain {exact.STAGE_GAIN:.5f})"
-        )
-        rule_history = optimize(s, checkpoint, "block-spin rule", rule.to(device), objective, s.BLOCK_RULE_STEPS)
-        description = settings.provenance(
-            s, kernel="block_spin_rule", trained_on=f"{n_samples} x {L}^2", history=rule_history
-        )
-        save(group, s.BLOCK_RULE_FILE, rule, description)
-
-    kernel_class, default_size = _KERNELS[s.KERNEL]
-    kernel = kernel_class(s.KERNEL_SIZE or default_size).to(device)
-    kernel.rule = rule.to(device).requires_grad_(False)
-    objective = objectives.KernelObjective(batches, rule, s.SEED, device, window_blocks=window_blocks(batches))
-    targets = announce(s, objective)
-    history = optimize(s, checkpoint, s.KERNEL, kernel, objective, s.STEPS)
-    if s.KERNEL == "independent":
-        kernel.symmetrize()
-    finish(s, checkpoint, kernel, history, targets, f"{n_samples} x {L}^2", start)
+    trained_on = f"{n_samples} x {L}^2"
+    rule, phases = fitted_rule(s, checkpoint, batches, trained_on)
+    train = train_conditional if s.KERNEL == "conditional" else train_independent
+    kernel, kernel_phases = train(s, checkpoint, rule.to(device), batches, device)
+    phases |= kernel_phases
+    description = settings.provenance(
+        s, kernel=s.KERNEL, trained_on=trained_on, block_rule_file=s.BLOCK_RULE_FILE, history=phases
+    )
+    save(group, target, kernel, description)
+    checkpoint.remove()
+    if s.PICTURES and group.first:
+        draw(s, kernel, phases)
+    print(
+        f"trained in {time.perf_counter() - start:.0f} s; next: python fast_generating_single_stage.py --kernel_file={target}"
+    )
     group.close()
 
 
-def train_together(s, checkpoint, batches, device):
-    """Train rule and kernel by the bound, then set the gain and calibrate; return (kernel, history, exact values, calibration)."""
-    kernel = models.ConditionalKernel(s.KERNEL_SIZE or _KERNELS["conditional"][1]).to(device)
-    objective = bound.BoundObjective(batches, s.SEED, device, window_blocks=window_blocks(batches))
-    targets = announce(s, objective)
-    history = optimize(s, checkpoint, "bound", kernel, objective, s.STEPS)
-    kernel.rule.requires_grad_(False)
-    weight = kernel.rule.weight.clone()
-    meter, scales, gains = bound.GainMeter(s.SEED, n_seeds=s.GAIN_SEEDS), [1.0], []
-    for number in range(_GAIN_FITS):
-        if number:
-            scales.append(bound.sharper(scales, gains))
-        kernel.rule.weight.copy_(scales[-1] * weight)
-        objective = objectives.KernelObjective(
-            batches, kernel.rule, s.SEED, device, window_blocks=window_blocks(batches)
-        )
-        print(f"\ngain: rule times {scales[-1]:.5f}, kernel fitted anew")
-        history += optimize(s, checkpoint, f"gain {number}", kernel, objective, s.GAIN_STEPS, _GAIN_LEARNING_RATE)
-        gain, error = meter(kernel)
-        gains.append(gain)
-        print(f"gain {gain:.5f} +- {error:.5f}, target {bound.GAIN_TARGET:.5f}, exact {exact.STAGE_GAIN:.5f}")
-    rule_description = settings.provenance(s, kernel="block_spin_rule", trained_with=param_file(s))
-    save(checkpoint.processes, s.BLOCK_RULE_FILE, kernel.rule, rule_description)
-    calibrated = []
+def fitted_rule(s, checkpoint, batches, trained_on):
+    """Return (the block-spin rule, loaded or fitted and written, {phase: rows of its history})."""
+    if s.BLOCK_RULE == "load":
+        return models.load_rule(s.BLOCK_RULE_FILE).requires_grad_(False), {}
+    start = models.ConditionalKernel().requires_grad_(False)
+    print("\nkernel for the rule to start with")
+    kernel, rows = fit_kernel(s, checkpoint, "first kernel", start, batches, max(1, s.WINDOWS // 4))
+    print(
+        "\nblock-spin rule: couplings of the coarse lattice beside those of the nearest-neighbour model, and the gain's error"
+    )
+    print(" ".join(f"{name:>9}" for name in ("step", *_COUPLINGS, "gain", "KL change")))
+
+    def show(row):
+        couplings = dict(zip(callen.TERMS, row["couplings"], strict=True))
+        values = [couplings[name] for name in _COUPLINGS] + [row["gain"] / exact.STAGE_GAIN - 1]
+        print(f"{row['step']:9d} " + " ".join(f"{value:+9.5f}" for value in values) + f" {row['kl']:+9.1e}")
+
+    windows = max(1, s.WINDOWS // 6)
+    fit = rule_fit.RuleFit(kernel, batches, s.SEED, windows, s.BLOCK_RULE_STEPS, checkpoint.processes)
+    run(checkpoint, "block-spin rule", fit, show)
+    phases = {"first kernel": rows, "block-spin rule": fit.history}
+    save(
+        checkpoint.processes,
+        s.BLOCK_RULE_FILE,
+        fit.rule,
+        settings.provenance(s, kernel="block_spin_rule", trained_on=trained_on, history=phases),
+    )
+    return fit.rule.requires_grad_(False), phases
+
+
+def train_conditional(s, checkpoint, rule, batches, device):
+    """Return (the conditional kernel of a rule, fitted and calibrated, {phase: rows of its history})."""
+    kernel = models.ConditionalKernel(s.KERNEL_SIZE or 5, rule=rule).to(device).requires_grad_(False)
+    print("\nconditional kernel")
+    kernel, rows = fit_kernel(s, checkpoint, "kernel", kernel, batches, s.WINDOWS)
+    phases = {"kernel": rows}
     if s.CALIBRATION_SEEDS:
-        kernel, calibrated = calibrate(checkpoint, kernel, batches, meter.seeds[: s.CALIBRATION_SEEDS], s.SEED)
-    history = [{**row, "step": (i + 1) * s.REPORT_INTERVAL} for i, row in enumerate(history)]
-    return kernel, history, targets, calibrated
+        seeds = seed_lattices(s, s.CALIBRATION_SEEDS)
+        kernel, phases["calibration"] = calibrate(checkpoint, kernel, batches, seeds, s.SEED)
+    return kernel, phases
+
+
+def fit_kernel(s, checkpoint, phase, kernel, batches, windows):
+    """Return (the kernel of maximum likelihood for its rule, rows of the fit's history)."""
+    seeds = seed_lattices(s, 64)
+    announce(seeds)
+    names = ("step", "windows", "loss", "multiply_adds", "c10", "r21", "gain")
+    print(" ".join(f"{name:>10}" for name in names).replace("multiply_adds", "   mult-adds"))
+
+    def show(row):
+        print(" ".join(f"{row[name]:10d}" if name in names[:2] else f"{row[name]:10.5f}" for name in names))
+
+    plan = regression.plan(windows)
+    fit = regression.KernelFit(kernel, batches, s.SEED, seeds, plan, checkpoint.processes)
+    run(checkpoint, phase, fit, show)
+    return fit.kernel, fit.history
+
+
+def train_independent(s, checkpoint, rule, batches, device):
+    """Return (the independent kernel of a rule, {phase: rows of its history})."""
+    kernel = models.IndependentKernel(s.KERNEL_SIZE or 9).to(device)
+    kernel.rule = rule
+    objective = objectives.KernelObjective(
+        batches, rule, s.SEED, device, window_blocks=min(64, batches[0].shape[-1] // 3 - 2)
+    )
+    print("\nindependent kernel")
+    announce(objective.seeds)
+    optimization = objectives.Optimization(kernel, objective, s.STEPS, s.LEARNING_RATE, checkpoint.processes)
+    names = ("loss", "c10", "r21", "gain", "lr")
+    print(" ".join(f"{name:>9}" for name in ("step", *names)))
+
+    def report():
+        done = optimization.step
+        if done and (done % s.REPORT_INTERVAL == 0 or done == s.STEPS):
+            if not optimization.history or optimization.history[-1]["step"] < done:
+                optimization.report()
+
+    run(
+        checkpoint,
+        "independent",
+        optimization,
+        lambda row: print(f"{row['step']:9d} " + " ".join(f"{row[name]:9.5f}" for name in names)),
+        report,
+    )
+    kernel.symmetrize()
+    return kernel, {"independent": optimization.history}
+
+
+def run(checkpoint, phase, procedure, show, report=lambda: None):
+    """Do or go on with one phase; every new row of its history is shown."""
+    shown = 0
+
+    def after_step():
+        nonlocal shown
+        report()
+        for row in procedure.history[shown:]:
+            show(row)
+        shown = len(procedure.history)
+
+    checkpoint.run(phase, procedure, procedure.n_steps, after_step)
+
+
+def seed_lattices(s, n):
+    """Return n equilibrated lattices of 64 x 64 from which a kernel is seen to generate."""
+    return swendsen_wang.sample(64, exact.BETA_CRITICAL, n, random_numbers.derived_seed(s.SEED, Purpose.SEED_LATTICE))
 
 
 def calibrate(checkpoint, kernel, batches, seeds, seed):
@@ -153,53 +211,23 @@ def calibrate(checkpoint, kernel, batches, seeds, seed):
         f"\ncalibration: deviations from exact in percent at the second stage; {calibration.REFINE_SWEEPS} sweeps a stage"
     )
     print(" ".join([f"{'raw ' + name:>9}" for name in names] + [f"{name:>7}" for name in names] + ["KL cost"]))
-    shown = 0
 
-    def after_step():
-        nonlocal shown
-        for row in procedure.history[shown:]:
-            percent = [100 * deviation for deviation in row["deviations"]]
-            print(
-                " ".join([f"{d:9.3f}" for d in percent[:5]] + [f"{d:7.3f}" for d in percent[5:]] + [f"{row['kl']:.1e}"])
-            )
-        shown = len(procedure.history)
+    def show(row):
+        percent = [100 * deviation for deviation in row["deviations"]]
+        print(" ".join([f"{d:9.3f}" for d in percent[:5]] + [f"{d:7.3f}" for d in percent[5:]] + [f"{row['kl']:.1e}"]))
 
-    checkpoint.run("calibration", procedure, procedure.n_steps, after_step)
-    rows = [{name: row[name] for name in ("deviations", "kl", "objective")} for row in procedure.history]
-    return procedure.result(), rows
+    run(checkpoint, "calibration", procedure, show)
+    return procedure.result(), [
+        {name: row[name] for name in ("deviations", "kl", "objective")} for row in procedure.history
+    ]
 
 
-def window_blocks(batches):
-    """Return the side of a training window in blocks: many small windows differ more from one another than a few large ones."""
-    return min(64, batches[0].shape[-1] // 3 - 2)
-
-
-def announce(s, objective):
-    """Print what the test lattices of a kernel's training should show; return it."""
-    L_test = 3 * objective.seeds.shape[-1]
-    c10 = exact.torus_c10(L_test)
-    targets = {"c10_exact": c10, "r21_exact": float(exact.torus_correlation(1, 1, L_test)) / c10}
-    print(f"\n{s.KERNEL} kernel: raw lattices of {L_test} x {L_test} grown from equilibrated seeds", end=" ")
-    print(f"(exact c10 {c10:.5f}, r21 {targets['r21_exact']:.5f}, gain {exact.STAGE_GAIN:.5f})")
-    return targets
-
-
-def finish(s, checkpoint, kernel, history, targets, trained_on, start, calibrated=()):
-    """Write the kernel and its picture."""
-    target = param_file(s)
-    description = settings.provenance(
-        s, kernel=s.KERNEL, trained_on=trained_on, block_rule_file=s.BLOCK_RULE_FILE, history=history
-    )
-    if calibrated:
-        description["calibration"] = calibrated
-    save(checkpoint.processes, target, kernel, description)
-    checkpoint.remove()
-    if s.PICTURES and checkpoint.processes.first:
-        with pictures.attempt():
-            draw(s, kernel.rule, kernel, [{**row, **targets} for row in history])
-    print(
-        f"trained in {time.perf_counter() - start:.0f} s; next: python fast_generating_single_stage.py --kernel_file={target}"
-    )
+def announce(seeds):
+    """Print what lattices generated from the test lattices should show."""
+    L = 3 * seeds.shape[-1]
+    c10 = exact.torus_c10(L)
+    print(f"raw lattices of {L} x {L} grown from equilibrated seeds (exact c10 {c10:.5f},", end=" ")
+    print(f"r21 {float(exact.torus_correlation(1, 1, L)) / c10:.5f}, gain {exact.STAGE_GAIN:.5f})")
 
 
 def save(group, path, module, description):
@@ -210,13 +238,11 @@ def save(group, path, module, description):
 
 
 def check(s):
-    if s.CALIBRATION_SEEDS and not 8 <= s.CALIBRATION_SEEDS <= s.GAIN_SEEDS:
+    if s.CALIBRATION_SEEDS and s.CALIBRATION_SEEDS < 8:
+        raise UserError(f"CALIBRATION_SEEDS: found {s.CALIBRATION_SEEDS}, needed 0 or at least 8")
+    if s.PARAM_FILE == "auto" and s.KERNEL_SIZE not in (0, _KERNEL_SIZES[s.KERNEL]):
         raise UserError(
-            f"CALIBRATION_SEEDS: found {s.CALIBRATION_SEEDS}, needed 0 or a number from 8 to GAIN_SEEDS, {s.GAIN_SEEDS}"
-        )
-    if s.PARAM_FILE == "auto" and s.KERNEL_SIZE not in (0, _KERNELS[s.KERNEL][1]):
-        raise UserError(
-            f"PARAM_FILE: auto is for KERNEL_SIZE {_KERNELS[s.KERNEL][1]}, found {s.KERNEL_SIZE}; name a file"
+            f"PARAM_FILE: auto is for KERNEL_SIZE {_KERNEL_SIZES[s.KERNEL]}, found {s.KERNEL_SIZE}; name a file"
         )
     files = (param_file(s), s.BLOCK_RULE_FILE)
     for path in files:
@@ -268,43 +294,30 @@ def fingerprint(s, batches):
     return sums
 
 
-def optimize(s, checkpoint, phase, module, objective, n_steps, learning_rate=None):
-    """Run or go on with one optimization; return its history."""
-    optimization = objectives.Optimization(
-        module, objective, n_steps, learning_rate or s.LEARNING_RATE, checkpoint.processes
-    )
-    print(f"{'step':>6} {'loss':>10} {'c10':>9} {'r21':>9} {'gain':>9} {'lr':>9}")
-    shown = 0
-
-    def after_step():
-        nonlocal shown
-        if optimization.step and (optimization.step % s.REPORT_INTERVAL == 0 or optimization.step == n_steps):
-            if not optimization.history or optimization.history[-1]["step"] < optimization.step:
-                optimization.report()
-        for row in optimization.history[shown:]:
-            print_row(row)
-        shown = len(optimization.history)
-
-    checkpoint.run(phase, optimization, n_steps, after_step)
-    return optimization.history
-
-
-def print_row(row):
-    print(
-        f"{row['step']:6d} {row['loss']:10.6f} {row['c10']:9.5f} {row['r21']:9.5f} {row['gain']:9.5f} {row['lr']:9.2e}"
-    )
-
-
-def draw(s, rule, kernel, history):
-    maps, titles = [models.symmetrized(rule.weight).detach().cpu().numpy()[0, 0]], ["block-spin rule w"]
+def draw(s, kernel, phases):
+    maps, titles = [symmetry.symmetrized(kernel.rule.weight).detach().cpu().numpy()[0, 0]], ["block-spin rule w"]
     if s.KERNEL == "independent":
         maps += list((kernel.w1 * kernel.proj.weight).detach().cpu().numpy()[:, 0])
         titles += [f"sub-pixel ({p // 3}, {p % 3})" for p in range(9)]
     else:
-        maps += [weight.detach().cpu().numpy()[0, 0] for weight in kernel.weights]
-        titles += [f"drawn {i + 1}: sub-pixel ({p // 3}, {p % 3})" for i, p in enumerate(models.DRAWING_ORDER)]
-    path = picture_file(s)
-    pictures.training(path, f"{s.KERNEL} kernel", maps, titles, history)
+        for p, pixel in enumerate(form.DRAWING_ORDER):
+            maps.append(kernel.coarse_weights(p))
+            titles.append(f"drawn {p + 1}: sub-pixel ({pixel // 3}, {pixel % 3})")
+    panels = []
+    for name, rows in phases.items():
+        if name == "block-spin rule":
+            rows = [{"step": row["step"], **dict(zip(callen.TERMS, row["couplings"], strict=True))} for row in rows]
+            panels.append((name, "step", "couplings - nearest-neighbour model's", rows))
+        elif name == "calibration":
+            rows = [{"step": i, "objective": math.log10(row["objective"])} for i, row in enumerate(rows)]
+            panels.append((name, "step", "log10 of the objective", rows))
+        else:
+            late = [row for row in rows if row["loss"] < 0.6] or rows
+            panels.append(
+                (name, "step", "-ln q per site (nats)", [{n: row[n] for n in ("step", "loss")} for row in late])
+            )
+    path = os.path.join(s.PICTURE_DIR, f"training_{s.KERNEL}.png")
+    pictures.training(path, f"{s.KERNEL} kernel", maps, titles, panels)
     print(f"written: {path}")
 
 

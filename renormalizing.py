@@ -4,13 +4,14 @@
     python renormalizing.py --input="results/multi_stage/spins_*_stage3_L13824.npy" --compare="results/multi_stage/*stage0*.npy"
     python renormalizing.py --input=results/normal --beta=0.43 --levels=1
     python renormalizing.py --rule_file=majority
-    python renormalizing.py --num_lattices=200000 --lattice_size=108 --levels=2
+    python renormalizing.py --num_lattices=170000 --lattice_size=108 --levels=2
+    python renormalizing.py --num_lattices=170000 --lattice_size=108 --levels=2 --kernel_file=models/conditional_k5_s3.pt
 
 The inverse of the generating scripts: a configuration (collected, grown or your own) is blocked LEVELS times. For each level the
 couplings of its Hamiltonian are measured, beside those of the nearest-neighbour model, with a verdict in words; c10, c11 and
-c20 beside exact values; and the stage gain beside 3^(-1/8). With NUM_LATTICES, equilibrated lattices of LATTICE_SIZE are made
-instead and the exponents y_t and y_h measured; 100 or more configurations of INPUT give exponents, too. Writes the coarse
-configurations, report.json and flow.png into OUTPUT_DIR.
+c20 beside exact values; and the stage gain beside 3^(-1/8). With NUM_LATTICES, lattices of LATTICE_SIZE are made instead,
+equilibrated or grown, and the exponents y_t and y_h measured; 100 or more configurations of INPUT give exponents, too. Writes
+the coarse configurations, report.json and flow.png into OUTPUT_DIR.
 """
 
 import os
@@ -21,6 +22,8 @@ from tqdm import tqdm
 
 from ising_rg import folders, pictures, reports, settings, storage
 from ising_rg.errors import UserError
+from ising_rg.growth import refinement, upsampling
+from ising_rg.kernels import models
 from ising_rg.renormalization import blocking, exponents, flow
 from ising_rg.spins import configurations
 from ising_rg.theory import exact, temperature
@@ -34,6 +37,7 @@ BETA = exact.BETA_CRITICAL           # inverse temperature of the configurations
 COMPARE = ""                         # configurations (as INPUT) of the last level's size to compare it with
 NUM_LATTICES = 0                     # instead of INPUT: lattices to make for exponents; y_h takes 10^3, y_t 10^5
 LATTICE_SIZE = 324                   # of NUM_LATTICES: sites per side, even, divisible by 3 as often as LEVELS says
+KERNEL_FILE = ""                     # of NUM_LATTICES: a kernel that grows them in LEVELS stages; "": they are equilibrated
 SAVE_LEVELS = "all"                  # coarse configurations to write: "all", "last" or "none"
 FILE_FORMAT = "auto"                 # "int8", a byte a spin; "bits", numpy.packbits, an eighth; "auto": bits beyond 2^30 spins
 PICTURES = True                      # draw flow.png
@@ -43,7 +47,7 @@ OUTPUT_DIR = "results/renormalizing"  # where everything goes
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
 
-_CHAINS = 200  # of NUM_LATTICES; blocks of the jackknife
+_CHAINS = 200  # of NUM_LATTICES, made at a time; groups of the jackknife
 _SMALLEST = 12  # sites per side of the coarsest lattice: operators reach four
 _ENSEMBLE = 100  # configurations of INPUT from which on exponents are measured
 
@@ -147,20 +151,28 @@ def save(s, names, lattices, level, beta):
 
 
 def measure_exponents(s, rule):
-    """Make equilibrated lattices, block them, print and return the exponents of every level."""
+    """Make lattices, block them, print and return the exponents of every level."""
     settings.check_seed_size("LATTICE_SIZE", s.LATTICE_SIZE)
     blocking.check_size(s.LATTICE_SIZE, s.LEVELS, _SMALLEST, "LATTICE_SIZE")
     if s.NUM_LATTICES < _ENSEMBLE:
         raise UserError(f"NUM_LATTICES: found {s.NUM_LATTICES}, needed at least {_ENSEMBLE} for exponents")
-    n_chains = min(_CHAINS, s.NUM_LATTICES)
-    n_samples = -(-s.NUM_LATTICES // n_chains)
-    settings.check_memory(12 * n_chains * s.LATTICE_SIZE**2, f"{n_chains} lattices of {s.LATTICE_SIZE}^2")
+    n_groups = min(_CHAINS, s.NUM_LATTICES)
+    n_batches = -(-s.NUM_LATTICES // n_groups)
+    settings.check_memory(12 * n_groups * s.LATTICE_SIZE**2, f"{n_groups} lattices of {s.LATTICE_SIZE}^2")
+    if s.KERNEL_FILE:
+        if not exact.is_critical(s.BETA):
+            raise UserError(f"BETA: found {s.BETA}, needed the critical one, at which KERNEL_FILE grows lattices")
+        start = s.LATTICE_SIZE // 3**s.LEVELS
+        stage = upsampling.Stage(models.load(s.KERNEL_FILE), s.BETA, refinement.FEWEST, s.SEED)
+        grown = upsampling.ensemble(start, s.LEVELS, stage, n_groups * n_batches, n_groups)
+        batches, how = ((spins, np.arange(n_groups)) for spins in grown), f"grown from {start} by {s.KERNEL_FILE}"
+    else:
+        batches = exponents.chains(s.LATTICE_SIZE, s.BETA, n_groups, n_batches, s.SEED)
+        how = f"{n_groups} chains"
     folders.claim(s.OUTPUT_DIR)
-    print(f"{n_chains * n_samples} lattices of {s.LATTICE_SIZE} x {s.LATTICE_SIZE}, {n_chains} chains, {s.RULE_FILE}")
-    with tqdm(total=n_chains * n_samples, unit="lattice", leave=False, disable=None) as bar:
-        sums, groups = exponents.equilibrated(
-            s.LATTICE_SIZE, s.BETA, rule, s.LEVELS, n_chains, n_samples, s.SEED, bar.update
-        )
+    print(f"{n_groups * n_batches} lattices of {s.LATTICE_SIZE} x {s.LATTICE_SIZE}, {how}, {s.RULE_FILE}")
+    bar = tqdm(batches, total=n_batches, unit=f" x {n_groups} lattices", leave=False, disable=None)
+    sums, groups = exponents.blocked_sums(bar, rule, s.LEVELS, s.SEED)
     return print_exponents(sums, groups)
 
 

@@ -25,7 +25,7 @@ from ising_rg import settings, storage
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models
 from ising_rg.spins import counting, lattice
-from ising_rg.spins.device_memory import to_device, to_host
+from ising_rg.spins.device_memory import to_device, to_host, wait
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis, swendsen_wang
 
@@ -143,8 +143,7 @@ def time_single(s, kernel):
 
 
 def since(clock, device):
-    if device == "cuda":
-        torch.cuda.synchronize()
+    wait(device)
     return time.perf_counter() - clock
 
 

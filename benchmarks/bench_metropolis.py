@@ -61,7 +61,7 @@ class ThisProjectOnCuda:
 
     def sweep(self, n):
         metropolis.sweep_packed(self.packed, self.beta, n, 1, self.done)
-        torch.cuda.synchronize()
+        device_memory.wait("cuda")
         self.done += n
 
     def c10(self):
@@ -175,20 +175,24 @@ def check_physics(name, kind, threads, beta=0.3, L=128, n_sweeps=400):
 
 def flips_per_ns(kind, threads, L, seconds):
     """Return the best of three measurements of at least `seconds` each."""
-    simulator = kind(L, _BETA, threads)
-    simulator.sweep(1)
+    return L * L / best_seconds(kind(L, _BETA, threads).sweep, seconds) / 1e9
+
+
+def best_seconds(repeat, seconds, n_measurements=3):
+    """Return the seconds of one repetition, the best of some measurements of at least `seconds` each; `repeat(n)` does n."""
+    repeat(1)
     n, elapsed = 1, 0.0
-    while elapsed < seconds / 4:  # find how many sweeps take long enough
+    while elapsed < seconds / 4:  # find how many take long enough
         clock = time.perf_counter()
-        simulator.sweep(n)
+        repeat(n)
         elapsed = time.perf_counter() - clock
         n = n if elapsed >= seconds / 4 else 2 * n
     n, best = max(1, int(n * seconds / elapsed)), math.inf
-    for _ in range(3):
+    for _ in range(n_measurements):
         clock = time.perf_counter()
-        simulator.sweep(n)
+        repeat(n)
         best = min(best, time.perf_counter() - clock)
-    return L * L * n / best / 1e9
+    return best / n
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ the bits of the file: a 1-bit PNG has the very rows of a bit-packed configuratio
 checksum to make. (PBM, which has them too, is not among the formats of the libvips that pip installs.)
 """
 
+from __future__ import annotations
+
 import contextlib
 import html
 import json
@@ -21,7 +23,9 @@ import shutil
 import struct
 import time
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from urllib.parse import quote
 
 import numpy as np
@@ -36,7 +40,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 _VIEWER = os.path.join(_HERE, "vendor", "openseadragon")
 
 
-def disk_bytes(L, tile_size):
+def disk_bytes(L: int, tile_size: int) -> int:
     """Return the bytes of disk that the pyramid of L x L spins takes at most."""
     tiles = 0
     side = L
@@ -47,7 +51,16 @@ def disk_bytes(L, tile_size):
         side = (side + 1) // 2
 
 
-def write(L, rows, folder, name, tile_size, compression, page, progress=lambda n_rows: None):
+def write(
+    L: int,
+    rows: Callable[[int, int], np.ndarray],
+    folder: str,
+    name: str,
+    tile_size: int,
+    compression: int,
+    page: str,
+    progress: Callable[[int], object] = lambda n_rows: None,
+) -> tuple[int, int]:
     """Write the pyramid of a configuration and its page into `folder`, the page last; older ones of that name are replaced.
 
     Until it is whole, the pyramid grows in a hidden folder, which is removed if anything goes wrong, and by the next run if
@@ -69,7 +82,7 @@ def write(L, rows, folder, name, tile_size, compression, page, progress=lambda n
         UserError: no pyvips, a name that libvips does not take, the files cannot be written, or what `rows` raises.
     """
     pyvips = import_pyvips()
-    if any("\udc80" <= character <= "\udcff" for character in folder + name):  # bytes of a file name that are no text
+    if any("\udc80" <= character <= "\udcff" for character in f"{folder}{name}"):  # bytes of a file name that are no text
         raise UserError(
             f"{os.path.join(folder, name)}: found a name that is not UTF-8, needed one: libvips takes no other"
         )
@@ -98,7 +111,7 @@ def write(L, rows, folder, name, tile_size, compression, page, progress=lambda n
     return len(sizes) - 1, sum(sizes) + len(page.encode())
 
 
-def page(L, name, tile_size, description, provenance):
+def page(L: int, name: str, tile_size: int, description: dict, provenance: object) -> str:
     """Return the text of the page that shows the pyramid `name` beside it.
 
     Args:
@@ -123,7 +136,7 @@ def page(L, name, tile_size, description, provenance):
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 
 
-def import_pyvips():
+def import_pyvips() -> ModuleType:
     """Return the module pyvips; raise UserError if it, or the libvips that it calls, is missing."""
     try:
         import pyvips
@@ -142,10 +155,10 @@ class _PngStream:
         self.error, self.finished = None, False
         self._parts, self._rest = self._encode(L, rows, progress), memoryview(b"")
 
-    def stop(self, error):
+    def stop(self, error: BaseException) -> None:
         self.error = self.error or error
 
-    def read(self, n_bytes):
+    def read(self, n_bytes: int) -> bytes:
         """Return up to n_bytes more, none at the end or after an error: it is called from C, through which none can be raised."""
         try:
             while not self._rest and not self.error and not self.finished:
@@ -180,7 +193,7 @@ def _chunk(kind, data):
 def _save(pyvips, stream, path, tile_size, compression):
     """Write <path>_files and <path>.dzi from the stream."""
 
-    def save():
+    def save() -> None:
         source = pyvips.SourceCustom()
         source.on_read(stream.read)
         image = pyvips.Image.new_from_source(source, "", access="sequential", unlimited=True, fail_on="truncated")

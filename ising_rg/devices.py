@@ -35,15 +35,19 @@ def choose(device: str, work: str = "Metropolis sweeps") -> str:
     return chosen
 
 
+def gpu_obstacle() -> str | None:
+    """Return why CUDA kernels cannot be started here at all, or None: neither a GPU with numba-cuda nor the simulator."""
+    if device_memory.simulated():
+        return None
+    # Asked first: most machines stop here, and are spared the import of torch.
+    if importlib.util.find_spec("numba_cuda") is None:
+        return "numba-cuda is not installed; for a GPU: pip install -r requirements-cuda.txt"
+    return training_obstacle()
+
+
 def sweep_obstacle() -> str | None:
     """Return why Metropolis sweeps cannot run on a GPU, or None: no GPU, no numba-cuda, or a sweep unlike the CPU's."""
-    if not device_memory.simulated():
-        # Asked first: most machines stop here, and are spared the import of torch.
-        if importlib.util.find_spec("numba_cuda") is None:
-            return "numba-cuda is not installed; for a GPU: pip install -r requirements-cuda.txt"
-        if obstacle := training_obstacle():
-            return obstacle
-    return _unlike_the_cpu(_swept, "swept")
+    return gpu_obstacle() or _unlike_the_cpu(_swept, "swept")
 
 
 def growth_obstacle() -> str | None:
@@ -64,7 +68,7 @@ OBSTACLES = {"Metropolis sweeps": sweep_obstacle, "growth": growth_obstacle, "tr
 def _unlike_the_cpu(make, done):
     """Return None if `make` gives the same spins of a lattice on both devices, else one line that says what is wrong."""
 
-    def made(device):
+    def made(device: str) -> np.ndarray:
         packed = device_memory.to_device(lattice.pack(np.ones((12, 140), np.int8)), device)
         return lattice.unpack(device_memory.to_host(make(packed)))
 
@@ -85,9 +89,14 @@ def _swept(packed):
 def _drawn(packed):
     from ising_rg.kernels import sampling
 
-    weights = np.zeros((1, 9, 9, 3, 3), np.int32)
+    step, steps = sampling.Step, []
     for p in range(9):
-        weights[0, p, : p + 1] = np.arange(9 * p + 9).reshape(p + 1, 3, 3) * 37 % 101 - 30
-    thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), sampling.largest_sum(weights))
-    program = sampling.program(weights, np.arange(9)[None], thresholds)
+        taps = np.array([(c, dy, dx) for c in range(p + 1) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+        weights = np.arange(len(taps)) * 37 % 101 - 30
+        kinds = (sampling.CLAMP, sampling.DRAW_EVEN, sampling.DRAW_ODD) if p < 2 else (sampling.DRAW,)
+        steps += [step(kind, p, taps, weights, taps[None, :3], np.array([50])) for kind in kinds]
+    last = np.array([[sampling.CLAMPED, 0, 1], [sampling.HALF, 1, 0]])
+    steps[-1] = step(sampling.DRAW, 8, last, np.array([300, 200]))
+    thresholds = sampling.threshold_table(lambda a: 1 / (1 + np.exp(-a / 256)), sampling.largest_sum(steps, 50))
+    program = sampling.program([steps], np.arange(9)[None], thresholds, clamp=(50, 1))
     return sampling.draw_packed(packed, program, [0], random_numbers.key(1, Purpose.RAW), 0, (4, 140))

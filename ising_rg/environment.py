@@ -4,6 +4,8 @@
 scripts print.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import re
@@ -34,7 +36,7 @@ _USABLE = {
 }
 
 
-def prepare():
+def prepare() -> None:
     """Set NUMBA_CACHE_DIR, and leave out what neither Numba nor matplotlib could use."""
     for name, (pattern, needed) in _USABLE.items():
         if name in os.environ and not re.fullmatch(pattern, os.environ[name].strip()):
@@ -48,7 +50,7 @@ def prepare():
         os.environ.setdefault("MPLCONFIGDIR", str(cache.parent / "matplotlib"))
 
 
-def compilation_cache():
+def compilation_cache() -> Path:
     """Return a folder for Numba's compiled functions that can be written to, named by the digest of all sources.
 
     Numba itself looks at one file only: without the digest, a function compiled before an edit to a module it inlines from
@@ -73,7 +75,7 @@ def compilation_cache():
     return parent / name
 
 
-def use_a_threading_layer():
+def use_a_threading_layer() -> None:
     """Let Numba choose its threading layer if the one that is set cannot be loaded."""
     from numba import config
     from numba.np.ufunc import parallel
@@ -91,7 +93,7 @@ def use_a_threading_layer():
         )
 
 
-def mend_damaged_cache():
+def mend_damaged_cache() -> None:
     """Make Numba compile anew what it cannot read from its cache, such as a file cut off by a full disk."""
     from numba.core import caching
 
@@ -99,7 +101,7 @@ def mend_damaged_cache():
     if hasattr(load, "mends"):
         return
 
-    def load_or_forget(self, key):
+    def load_or_forget(self, key: object) -> object:
         try:
             return load(self, key)
         except Exception as error:  # whatever unpickling makes of rubbish

@@ -4,6 +4,8 @@ A run holds a lock (flock) on a small file in the folder while it runs. The syst
 ends: what a killed run leaves is an empty name, which the next run takes over.
 """
 
+from __future__ import annotations
+
 import contextlib
 import glob
 import os
@@ -12,11 +14,12 @@ import time
 
 from ising_rg import launching, storage
 from ising_rg.errors import UserError
+from ising_rg.processes import Processes
 
 _held = {}  # path of a lock: its open file
 
 
-def claim(folder, name="", processes=None):
+def claim(folder: str, name: str = "", processes: Processes | None = None) -> None:
     """Make `folder` if need be and keep other runs from writing into it, or the files `name` in it, until `release`.
 
     Args:
@@ -79,7 +82,7 @@ def _say_unlocked(folder, reason):
     print(f"note: {folder} cannot be locked ({reason}); see to it that no other run writes there")
 
 
-def release():
+def release() -> None:
     """Let other runs write: at the end of a run."""
     while _held:
         path, file = _held.popitem()
@@ -88,7 +91,7 @@ def release():
         file.close()
 
 
-def listed(folder, files):
+def listed(folder: str, files: list[str]) -> list[str]:
     """Return the names of a run's files, for its report; say which configurations beside them are of an earlier run."""
     names = sorted({os.path.basename(path) for path in files})
     if others := not_among(folder, names):
@@ -96,7 +99,7 @@ def listed(folder, files):
     return names
 
 
-def not_among(folder, names):
+def not_among(folder: str, names: list[str]) -> list[str]:
     """Return the names of the .npy files in a folder that are not among `names`."""
     there = glob.glob("*.npy", root_dir=folder)
     return sorted(set(there) - set(names))

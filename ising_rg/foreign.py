@@ -1,5 +1,7 @@
 """Arrays from files of any program, told apart by their first bytes; whatever is wrong with one is a UserError that names it."""
 
+from __future__ import annotations
+
 import os
 
 import numpy as np
@@ -17,7 +19,7 @@ _NO_SPINS = {
 }
 
 
-def read(path):
+def read(path: str) -> np.ndarray:
     """Return the one array of a file: .npy as a memory map, .npz, text, PNG and HDF5 in memory.
 
     Raises:
@@ -44,7 +46,7 @@ def read(path):
         ) from None
 
 
-def check_file(path):
+def check_file(path: str) -> None:
     """Raise UserError unless `path` is a file that can be read."""
     if not os.path.isfile(path):
         if os.path.isdir(path):

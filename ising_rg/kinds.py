@@ -5,6 +5,8 @@ scripts use it; and `needed`, which says in words what it takes. Both raise Valu
 else. Constants at the top of a script and arguments of the command line go through the same `take`.
 """
 
+from __future__ import annotations
+
 import math
 import numbers
 import os
@@ -24,17 +26,17 @@ class Whole:
     note: str = ""
 
     @property
-    def needed(self):
+    def needed(self) -> str:
         what = "an even" if self.even else "a whole"
         return f"{what} number from {_power(self.low)} to {_power(self.high)}{self.note}"
 
-    def read(self, text):
+    def read(self, text: str) -> int | float:
         try:
             return int(text)
         except ValueError:
             return float(text)  # 1e6
 
-    def take(self, value):
+    def take(self, value: object) -> int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if type(value) is not int or not self.low <= value <= self.high or (self.even and value % 2):
@@ -52,13 +54,13 @@ class Number:
     note: str = ""
 
     @property
-    def needed(self):
+    def needed(self) -> str:
         return f"{self.what} from {self.low:g} to {self.high:g}{self.note}"
 
-    def read(self, text):
+    def read(self, text: str) -> float:
         return float(text)
 
-    def take(self, value):
+    def take(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError
         if not self.low <= float(value) <= self.high:
@@ -71,10 +73,10 @@ class Flag:
 
     needed = "True or False (--name=true or --name=false)"
 
-    def read(self, text):
+    def read(self, text: str) -> bool | None:
         return {"true": True, "false": False}.get(text.lower())
 
-    def take(self, value):
+    def take(self, value: object) -> bool:
         if not isinstance(value, bool):
             raise TypeError
         return value
@@ -85,10 +87,10 @@ class Text:
 
     needed = "a text in quotation marks"
 
-    def read(self, text):
+    def read(self, text: str) -> str:
         return text
 
-    def take(self, value):
+    def take(self, value: object) -> str:
         if not isinstance(value, str):
             raise TypeError
         return value
@@ -101,10 +103,10 @@ class Choice(Text):
     words: tuple
 
     @property
-    def needed(self):
+    def needed(self) -> str:
         return f"one of {', '.join(self.words)}"
 
-    def take(self, value):
+    def take(self, value: object) -> str:
         if super().take(value) not in self.words:
             raise ValueError
         return value
@@ -117,10 +119,10 @@ class FileName(Text):
     optional: bool = False
 
     @property
-    def needed(self):
+    def needed(self) -> str:
         return "the name of a file or folder" + (', or "" for none' if self.optional else "")
 
-    def take(self, value):
+    def take(self, value: object) -> str:
         value = os.fspath(value)
         if not isinstance(value, str) or not (value.strip() or self.optional and not value):
             raise ValueError
@@ -134,7 +136,7 @@ class Memory(Text):
 
     needed = "auto, or bytes such as 512MiB or 2GiB"
 
-    def take(self, value):
+    def take(self, value: object) -> str:
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
             value = str(Whole(0, 10**15).take(value))
         if not isinstance(value, str) or not (value == "auto" or MEMORY.fullmatch(value)):
@@ -149,17 +151,34 @@ class Several:
     kind: Whole
 
     @property
-    def needed(self):
+    def needed(self) -> str:
         return f"{self.kind.needed}, or several with commas between"
 
-    def read(self, text):
+    def read(self, text: str) -> tuple[int | float, ...]:
         return tuple(map(self.kind.read, text.split(",")))
 
-    def take(self, value):
+    def take(self, value: object) -> int | tuple[int, ...]:
         values = tuple(map(self.kind.take, value if isinstance(value, (list, tuple)) else (value,)))
         if not values:
             raise ValueError
         return values[0] if len(values) == 1 else values
+
+
+@dataclass(frozen=True)
+class OrAuto:
+    """ "auto", or what `kind` takes."""
+
+    kind: Several
+
+    @property
+    def needed(self) -> str:
+        return f"auto, or {self.kind.needed}"
+
+    def read(self, text: str) -> object:
+        return text if text == "auto" else self.kind.read(text)
+
+    def take(self, value: object) -> object:
+        return value if isinstance(value, str) and value == "auto" else self.kind.take(value)
 
 
 MAX_SITES = 2**31 - 1  # of a Swendsen-Wang lattice: runs, which may be as many as sites, are numbered by 31 bits
@@ -191,16 +210,14 @@ KINDS = {
     "SAMPLE_INTERVAL": Whole(1, 10**8),
     "WARMUP_SWEEPS": Whole(0, 10**6),
     "INTERVAL_SWEEPS": Whole(1, 10**6),
-    "REFINE_SWEEPS": Several(Whole(0, 10**6)),
+    "REFINE_SWEEPS": OrAuto(Several(Whole(0, 10**6))),
     # training
     "KERNEL": Choice(("conditional", "independent")),
     "KERNEL_SIZE": Whole(0, 15, note=", odd, or 0 for the kernel's own"),
-    "TRAINING": Choice(("bound", "two_step")),
     "BLOCK_RULE": Choice(("fit", "load")),
     "BLOCK_RULE_STEPS": _STEPS,
     "STEPS": _STEPS,
-    "GAIN_STEPS": _STEPS,
-    "GAIN_SEEDS": Whole(1, 10**5),
+    "WINDOWS": Whole(1, 10**5),
     "CALIBRATION_SEEDS": Whole(0, 10**5),
     "LEARNING_RATE": Number(1e-9, 0.999),
     "REPORT_INTERVAL": _STEPS,
@@ -218,6 +235,7 @@ KINDS = {
     "SOURCE_DIR": _FILE,
     "SAVE_DIR": _FILE,
     "OUTPUT_DIR": _FILE,
+    "OUTPUT": _FILE,
     "PICTURE_DIR": _FILE,
     "CHECKPOINT_DIR": _FILE,
     # how and where
@@ -234,7 +252,7 @@ KINDS = {
 }
 
 
-def kind(name, value):
+def kind(name: str, value: object) -> Whole | Number | Flag | Text | Several | None:
     """Return the kind of a setting; of one that is not in the table, that of its value; None if that is no setting's."""
     if name in KINDS:
         return KINDS[name]

@@ -1,11 +1,17 @@
 """What torchrun, a cluster, a user or nobody has put into the environment: ranks, the store to meet at, threads."""
 
+from __future__ import annotations
+
 import os
 import re
 import socket
 import time
+from typing import TYPE_CHECKING
 
 from ising_rg.errors import UserError
+
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore
 
 PATIENCE = 20.0  # s, for all to come where no torchrun is there that would end those that wait
 PATIENCE_TORCHRUN = 300.0  # s; machines read Python's libraries at different speeds
@@ -14,17 +20,17 @@ HOW_TO_START = (
 )
 
 
-def by_torchrun():
+def by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def variables():
+def variables() -> str:
     """Return those of torchrun's variables that are set, as a shell would show them."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     return "the environment has " + " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
 
 
-def number(name, smallest, largest, default):
+def number(name: str, smallest: int, largest: int, default: int | None) -> int:
     """Return a whole number from the environment; UserError unless it is one, or there is a default for one that is not set."""
     text = os.environ.get(name, "")
     if not text and default is not None:
@@ -34,7 +40,7 @@ def number(name, smallest, largest, default):
     return int(text)
 
 
-def connect(rank):
+def connect(rank: int) -> TCPStore:
     """Return the store of all processes: torchrun hosts it, or else process 0."""
     from datetime import timedelta
 
@@ -68,7 +74,7 @@ def _wait_for_host(host, port):
         time.sleep(0.2)
 
 
-def n_threads(local_size):
+def n_threads(local_size: int) -> tuple[int, str]:
     """Return (threads of each process, why so many)."""
     set_aside = ""
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):

@@ -1,9 +1,11 @@
 """How much memory is free: the machine's, or what is left of the limit that a container has been given."""
 
+from __future__ import annotations
+
 import os
 
 
-def available(root="/sys/fs/cgroup", membership="/proc/self/cgroup"):
+def available(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> int:
     """Return the bytes of memory that this process can have: what the machine has free, within every limit that it is under.
 
     Args:

@@ -4,19 +4,25 @@ Spins are drawn black (up) and white (down), block averages in between. Curves u
 distinct for colour-blind readers.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
 from ising_rg import storage
 from ising_rg.spins import bitmaps
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import exact
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+_COLOURS = (BLUE, VERMILION, ORANGE, GREEN, "#56B4E9", "#CC79A7", "black", GREY)
 
 
-def preview(spins, size):
+def preview(spins: np.ndarray, size: int) -> np.ndarray:
     """Return spins (L, L) averaged over blocks so that the side is at most `size`, float32; edges that fill no block are cut."""
     block = -(-len(spins) // size)
     n = len(spins) // block
@@ -27,12 +33,12 @@ def preview(spins, size):
     return np.array(rows)
 
 
-def bitmap_preview(bitmap, size):
+def bitmap_preview(bitmap: Bitmap | Rows, size: int) -> np.ndarray:
     """Return the block averages of a `bitmap.Bitmap`, as `preview` those of spins."""
     return bitmaps.block_averages(bitmap, -(-bitmap.width // size))
 
 
-def full_comparison(path, columns):
+def full_comparison(path: str, columns: list[dict]) -> None:
     """Draw the stages of one configuration: top row raw, bottom row refined, one column a stage.
 
     Args:
@@ -57,7 +63,7 @@ def full_comparison(path, columns):
     _save(figure, path)
 
 
-def tracking(path, panels, window):
+def tracking(path: str, panels: list[dict], window: int) -> None:
     """Draw one window of the seed followed through the stages; panels: list of dicts: title, spins, note."""
     figure = _figure(3.6 * len(panels), 4.4)
     for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -68,7 +74,43 @@ def tracking(path, panels, window):
     _save(figure, path)
 
 
-def single_stage(path, rows):
+def ensemble(path: str, axis: tuple, curves: dict, magnetizations: dict, small: int) -> None:
+    """Draw C(r) of an ensemble over its exact value, and P(|m|) of small lattices.
+
+    Args:
+        axis: (L, r, error): sites per side, distances, and the relative standard error of the first curve.
+        curves: {label: C(r) / exact}: the ensemble, one of its lattices, a run that it is compared with.
+        magnetizations: {label: |m|}: grown lattices of `small` sites per side, and others.
+    """
+    L, r, error = axis
+    figure = _figure(12.5, 4.8)
+    left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
+    (mean_label, mean), (one_label, one), (cold_label, cold) = curves.items()
+    left.axhline(1, color=GREY, linewidth=1, linestyle="--", label="exact on the torus")
+    left.plot(r, cold, "s-", color=VERMILION, markersize=3, linewidth=1, label=cold_label)
+    left.plot(r, one, "-", color=ORANGE, linewidth=1.5, label=one_label)
+    left.errorbar(r, mean, error, fmt="o", color=BLUE, markersize=4, capsize=2, label=mean_label)
+    left.set_xscale("log")
+    left.set_ylim(0.6, 1.8)
+    left.set_xlabel("r (lattice spacings, along the axes)")
+    left.set_ylabel("C(r) / exact")
+    left.set_title(f"Correlations from 1 to L/2, L = {L}", fontsize=11)
+    left.legend(fontsize=9, loc="upper left")
+    edges = np.linspace(0, 1.6, 41)
+    scale = small ** (1 / 8)
+    for (label, values), colour, style in zip(magnetizations.items(), (BLUE, ORANGE), ("-", "--"), strict=True):
+        density, _ = np.histogram(scale * values, edges, density=True)
+        right.stairs(
+            density, edges, color=colour, linestyle=style, linewidth=1.8, label=f"{label}, {len(values)} lattices"
+        )
+    right.set_xlabel("|m| L^(1/8)")
+    right.set_ylabel("probability density")
+    right.set_title(f"Magnetization, L = {small}", fontsize=11)
+    right.legend(fontsize=9, loc="upper left")
+    _save(figure, path)
+
+
+def single_stage(path: str, rows: list[dict]) -> None:
     """Draw the whole lattice, a close-up and the correlation function of each row of a single-stage comparison.
 
     Args:
@@ -99,7 +141,7 @@ def single_stage(path, rows):
     _save(figure, path)
 
 
-def check(path, curves, title):
+def check(path: str, curves: object, title: str) -> None:
     """Draw G(r) with its ratio to the exact torus curve, S(k) as a map and averaged over rings, and the configuration.
 
     Args:
@@ -187,7 +229,7 @@ def _radial_spectrum(axes, curves):
     axes.legend(fontsize=8)
 
 
-def kernel_comparison(path, results, L):
+def kernel_comparison(path: str, results: dict[str, dict[int, tuple]], L: int) -> None:
     """Draw how far each way of growing is from exact, scale by scale and by its worst scale, for several numbers of sweeps.
 
     Args:
@@ -225,7 +267,9 @@ def kernel_comparison(path, results, L):
     _save(figure, path)
 
 
-def simulation(path, spins, sweeps, m, energy, exact_energy, title):
+def simulation(
+    path: str, spins: np.ndarray, sweeps: np.ndarray, m: np.ndarray, energy: np.ndarray, exact_energy: float, title: str
+) -> None:
     """Draw the final configuration beside m and the energy per site over time, the exact energy drawn in."""
     figure = _figure(12, 5.4)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.15, 1))
@@ -247,12 +291,12 @@ def simulation(path, spins, sweeps, m, energy, exact_energy, title):
     _save(figure, path)
 
 
-def training(path, kernel_name, maps, map_titles, history):
-    """Draw kernels as images beside the course of loss, c10, r21 and stage gain.
+def training(path: str, kernel_name: str, maps: list[np.ndarray], map_titles: list[str], phases: list[tuple]) -> None:
+    """Draw kernels as images beside the course of each phase of a training, a panel a phase.
 
     Args:
         maps: list of 2D arrays, each drawn with its own symmetric colour scale.
-        history: list of dicts: step, loss, c10, r21, gain, c10_exact.
+        phases: list of (title, x label, y label, list of {x: number, name: number, ...}): of each row the first is x.
     """
     figure = _figure(17, 8)
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1))
@@ -264,30 +308,26 @@ def training(path, kernel_name, maps, map_titles, history):
         bound = float(np.abs(array).max()) or 1.0
         axis.imshow(array, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest")
         axis.set_title(f"{title}\nmax {bound:.2f}", fontsize=9)
-    steps = [row["step"] for row in history]
-    panels = (
-        ("loss", "loss per site (nats)", None, BLUE),
-        ("c10", "c10 of raw lattices", history[-1]["c10_exact"], VERMILION),
-        ("r21", "r21 = c11 / c10", history[-1]["r21_exact"], GREEN),
-        ("gain", "stage gain", exact.STAGE_GAIN, ORANGE),
-    )
-    for axis, (name, label, target, colour) in zip(right.subplots(2, 2).ravel(), panels, strict=True):
-        values = np.array([row[name] for row in history])
-        axis.plot(steps, values, "o-", color=colour, markersize=3, linewidth=1)
-        axis.set_xlabel("step")
-        axis.set_ylabel(label)
-        late = values[len(values) // 5 :] if len(values) > 5 else values
-        shown = np.r_[late, [] if target is None else [target]]
-        margin = 0.3 * max(np.ptp(shown), 1e-4)
-        axis.set_ylim(shown.min() - margin, shown.max() + margin)
-        if target is not None:
-            axis.axhline(target, color="black", linewidth=1, linestyle="--", label=f"exact {target:.5f}")
-            axis.legend(fontsize=8)
+    panels = right.subplots(-(-len(phases) // 2), min(2, len(phases)), squeeze=False).ravel()
+    for axis in panels[len(phases) :]:
+        axis.axis("off")
+    for axis, (title, x_label, y_label, rows) in zip(panels, phases, strict=False):
+        x, *names = rows[0]
+        for index, name in enumerate(names):
+            colour, style = _COLOURS[index % len(_COLOURS)], ("o-", "s--")[index // len(_COLOURS) % 2]
+            values = [row[name] for row in rows]
+            axis.plot([row[x] for row in rows], values, style, color=colour, markersize=3, linewidth=1, label=name)
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel(x_label)
+        axis.set_ylabel(y_label)
+        if len(names) > 1:
+            axis.axhline(0, color="black", linewidth=1, linestyle="--")
+            axis.legend(fontsize=7, ncols=2)
     right.suptitle(f"training of the {kernel_name}", fontsize=10)
     _save(figure, path)
 
 
-def flow(path, levels, previews, title):
+def flow(path: str, levels: list[dict], previews: list[np.ndarray], title: str) -> None:
     """Draw the couplings of every level beside those of the nearest-neighbour model, and one configuration through the levels.
 
     Args:
@@ -298,10 +338,9 @@ def flow(path, levels, previews, title):
     grid = figure.add_gridspec(2, 1, height_ratios=(1.25, 1))
     nearest, others = (figure.add_subplot(part) for part in grid[0].subgridspec(1, 2, width_ratios=(1, 1.8)))
     known = [level for level in levels if level["couplings"]]
-    colours = (BLUE, VERMILION, ORANGE, GREEN, "#56B4E9", "#CC79A7", "black", GREY)
     for index, name in enumerate(row["name"] for row in (known[0]["couplings"] if known else [])):
         rows = [level["couplings"][index] for level in known]
-        axis, shade = (others, colours[(index - 1) % len(colours)]) if index else (nearest, BLUE)
+        axis, shade = (others, _COLOURS[(index - 1) % len(_COLOURS)]) if index else (nearest, BLUE)
         at = [level["level"] + 0.03 * (index - 4) * (index > 0) for level in known]
         values, errors = ([row[key] for row in rows] for key in ("measured", "error"))
         axis.errorbar(at, values, errors, fmt="o-", color=shade, markersize=4, linewidth=1, capsize=2, label=name)
@@ -329,7 +368,7 @@ def flow(path, levels, previews, title):
 
 
 @contextlib.contextmanager
-def attempt():
+def attempt() -> Iterator[None]:
     """Print a note if the block fails: what was computed is worth more than its picture."""
     try:
         yield

@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ class Processes:
         """Whether this is the process that plans, prints and reports."""
         return self.rank == 0
 
-    def agree(self, key: str, make: Callable):
+    def agree(self, key: str, make: Callable) -> Any:
         """Return what `make()`, JSON-ready, gave in process 0; the others wait for it, and end if it raised an exception there."""
         key = f"{key}/agreed"
         _hand_over_delay()
@@ -259,7 +260,7 @@ def _hand_over_delay():
 class _NoTerminal(io.TextIOWrapper):
     """Standard error of processes other than the first: no progress bars."""
 
-    def isatty(self):
+    def isatty(self) -> bool:
         return False
 
 

@@ -10,6 +10,8 @@ Sources: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 
 BigCrush, 10 add a margin).
 """
 
+from __future__ import annotations
+
 from enum import IntEnum
 
 import numpy as np
@@ -42,7 +44,15 @@ class Purpose(IntEnum):
     BLOCK = 12
 
 
-def philox4x32(c0, c1, c2, c3, key0, key1, rounds):
+def philox4x32(
+    c0: np.uint64 | np.ndarray,
+    c1: np.uint64 | np.ndarray,
+    c2: np.uint64 | np.ndarray,
+    c3: np.uint64 | np.ndarray,
+    key0: np.uint64 | np.ndarray,
+    key1: np.uint64 | np.ndarray,
+    rounds: int,
+) -> tuple[np.uint64 | np.ndarray, ...]:
     """Return the four 32-bit outputs of Philox4x32 for counter (c0, c1, c2, c3) and key (key0, key1), each in a uint64.
 
     A plain function of uint64 values below 2^32: each compiler inlines it into its own loop over sites.
@@ -67,12 +77,12 @@ def _derive(seed, purpose, index):
     return philox4x32(*(np.uint64(word) for word in words), _KEY_ROUNDS)
 
 
-def key(seed, purpose, index=0):
+def key(seed: int, purpose: Purpose, index: int = 0) -> tuple[np.uint64, np.uint64]:
     """Return the Philox key (two uint64 below 2^32) of the stream for `purpose` (and stage or chain `index`) under `seed`."""
     return _derive(seed, purpose, index)[:2]
 
 
-def derived_seed(seed, purpose, index=0):
+def derived_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
     """Return a 63-bit integer seed for a part of the work, such as one stage of a run, that has random numbers of its own."""
     high, low = (int(word) for word in _derive(seed, purpose, index)[2:])
     return (high << 31) ^ low

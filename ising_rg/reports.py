@@ -1,13 +1,19 @@
 """Rows of measured observables beside exact values, and the tables that scripts print."""
 
+from __future__ import annotations
+
 import contextlib
 import math
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
 from ising_rg.checks import comparison
 from ising_rg.spins import counting, observables, statistics
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
+from ising_rg.spins.lattice import PackedLattice
 from ising_rg.theory import deviates, exact, fluctuations, temperature
 
 WEAK_COUPLING = 0.05  # beta below which Metropolis sweeps are the slower to forget the nearer to 0 it is
@@ -16,36 +22,36 @@ WEAK_COUPLING = 0.05  # beta below which Metropolis sweeps are the slower to for
 class Timings:
     """Wall-clock seconds of the parts of a run (`last`: of the last block timed), and of the whole since it was made."""
 
-    def __init__(self, *parts):
+    def __init__(self, *parts: str):
         self.seconds, self.last, self._start = dict.fromkeys(parts, 0.0), 0.0, time.perf_counter()
 
     @contextlib.contextmanager
-    def of(self, part):
+    def of(self, part: str) -> Iterator[None]:
         """Add the time that the block takes to `part`."""
         start = time.perf_counter()
         yield
         self.last = time.perf_counter() - start
         self.seconds[part] += self.last
 
-    def finish(self):
+    def finish(self) -> None:
         """Add "the rest" and "in all" to `seconds`."""
         total = time.perf_counter() - self._start
         self.seconds["the rest"] = total - sum(self.seconds.values())
         self.seconds["in all"] = total
 
-    def print(self, n_sites):
+    def print(self, n_sites: int) -> None:
         """Print one line a part: seconds, and ns for each of n_sites final spins."""
         print(f"{'':>12} {'seconds':>8} {'ns per spin':>12}")
         for part, seconds in self.seconds.items():
             print(f"{part:>12} {seconds:8.2f} {seconds / n_sites * 1e9:12.3f}")
 
 
-def measure(packed, beta=exact.BETA_CRITICAL):
+def measure(packed: PackedLattice, beta: float = exact.BETA_CRITICAL) -> list[dict]:
     """Return one dict a configuration of a PackedLattice, as `rows_of_counts`."""
     return rows_of_counts(counting.packed_counts(packed), packed.width, beta)
 
 
-def rows_of_counts(counts, L, beta=exact.BETA_CRITICAL):
+def rows_of_counts(counts: np.ndarray, L: int, beta: float = exact.BETA_CRITICAL) -> list[dict]:
     """Return one dict (L, c10, c10_exact, c10_z, c11, r21, m) a configuration of L x L spins, from `counting.packed_counts`."""
     m, c10, c11 = counting.observables_of_counts(counts, L * L)
     c10_exact, z = exact.torus_c10(L, beta), observables.c10_z_score(c10, L, beta)
@@ -63,7 +69,7 @@ def rows_of_counts(counts, L, beta=exact.BETA_CRITICAL):
     ]
 
 
-def add_stage_gains(rows):
+def add_stage_gains(rows: list[dict]) -> None:
     """Add stage_gain and stage_gain_error, of the whole ensemble, to the raw and refined rows of a run, in place.
 
     The coarse lattice of a stage is the refined one of the stage before, or the seed.
@@ -81,7 +87,7 @@ def add_stage_gains(rows):
             row["stage_gain"], row["stage_gain_error"] = _number(gain), _number(error)
 
 
-def print_ensemble(rows, beta=exact.BETA_CRITICAL):
+def print_ensemble(rows: list[dict], beta: float = exact.BETA_CRITICAL) -> None:
     """Print one line for each stage and kind of a run's rows: ensemble means with errors beside exact values."""
     print(
         f"{'stage':>5} {'kind':>8} {'L':>6} {'configs':>7} {'c10':>9} {'+-':>8} {'exact':>9} {'dev %':>7} {'z':>6} "
@@ -107,7 +113,7 @@ def print_ensemble(rows, beta=exact.BETA_CRITICAL):
     )
 
 
-def print_rows(rows, beside="exact"):
+def print_rows(rows: list[dict], beside: str = "exact") -> None:
     """Print rows (name, measured, exact, error, z) as a table; `far` ones, if told, with a mark."""
     print(f"{'':>24} {'measured':>12} {beside:>12} {'difference':>12} {'+-':>10} {'z':>7}")
     for row in rows:
@@ -122,12 +128,12 @@ def _error(value):
     return f"{value:10.6f}" if value == 0 or 1e-6 <= value < 1e3 else f"{value:10.2e}"
 
 
-def check(bitmap, beta, n_configurations=1):
+def check(bitmap: Bitmap | Rows, beta: float, n_configurations: int = 1) -> dict:
     """Return `checks.configuration` of a `bitmap.Bitmap`, with what is known at this beta."""
     return comparison.configuration(bitmap, beta, n_configurations)
 
 
-def print_checks(results, beta):
+def print_checks(results: list[dict], beta: float) -> None:
     """Print the verdict on configurations of one size, and on their means where they are many, as checking.py gives it."""
     bad = [result for result in results if result["verdict"] == "bad"]
     n_rows = sum(len(result["rows"]) for result in results)
@@ -148,7 +154,7 @@ def print_checks(results, beta):
         print(f"  and {len(reasons) - 6} more; python checking.py tells all")
 
 
-def series_row(energies, L, beta):
+def series_row(energies: np.ndarray, L: int, beta: float) -> tuple[dict, float]:
     """Return (row, autocorrelation time in samples) of a Markov chain's energies per site beside Kaufman's exact mean.
 
     The error is the series' own, or what the exact variance says for so many samples if that is larger: a series that never moved
@@ -160,7 +166,7 @@ def series_row(energies, L, beta):
     return deviates.row("energy per site", energy, -2 * exact.torus_c10(L, beta), error), tau
 
 
-def start_remembered(L, beta, update):
+def start_remembered(L: int, beta: float, update: str) -> str:
     """Return in words why a run of this kind may not have forgotten its start."""
     if update == "metropolis" and beta < WEAK_COUPLING:
         return (

@@ -10,6 +10,8 @@ and ends with
 constants and arguments alike by `kinds.KINDS`, prints what was overridden, and calls main(s) with a namespace of all settings.
 """
 
+from __future__ import annotations
+
 import ast
 import os
 import platform
@@ -18,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tokenize
+from collections.abc import Callable
 from functools import lru_cache
 from types import SimpleNamespace
 
@@ -25,7 +28,7 @@ from ising_rg import environment, folders, kinds, memory, processes
 from ising_rg.errors import UserError
 
 
-def run(main, script):
+def run(main: Callable[[SimpleNamespace], None], script: dict) -> None:
     """Run a script's main(settings) with command-line overrides; `script` is the script's globals().
 
     Exit status: 0 done, 2 a user's mistake (one message, no traceback), 130 interrupted.
@@ -60,7 +63,7 @@ def run(main, script):
         folders.release()
 
 
-def collect(script, arguments):
+def collect(script: dict, arguments: list[str]) -> tuple[dict, list[str]]:
     """Return (all settings, names of the overridden ones) of a script's globals and its command line.
 
     Raises:
@@ -87,7 +90,7 @@ def collect(script, arguments):
     return values, overridden
 
 
-def provenance(s, **more):
+def provenance(s: SimpleNamespace, **more: object) -> dict:
     """Return a JSON-ready dict of `more`, all settings, the versions of what computed and the commit.
 
     Nothing in it depends on the clock or the machine's load: the same settings give the same file.
@@ -113,7 +116,7 @@ def provenance(s, **more):
     }
 
 
-def refuse_others(found, there, now, remedy):
+def refuse_others(found: str, there: dict, now: dict, remedy: str) -> None:
     """Raise UserError, "`found` (what differs); `remedy`", unless two dicts of settings are the same."""
     different = [
         f"{name} = {there.get(name)} there, {now.get(name)} now"
@@ -124,7 +127,7 @@ def refuse_others(found, there, now, remedy):
         raise UserError(f"{found} ({'; '.join(different)}); {remedy}")
 
 
-def check_even_size(name, L, smallest=4):
+def check_even_size(name: str, L: int, smallest: int = 4) -> None:
     """Raise UserError unless L is an even lattice size of at least `smallest`, and one that memory could ever hold."""
     if L > 10**7:
         raise UserError(f"{name}: found {L}, needed at most 10^7; such a lattice takes hundreds of GiB of memory")
@@ -134,7 +137,7 @@ def check_even_size(name, L, smallest=4):
         )
 
 
-def check_seed_size(name, L):
+def check_seed_size(name: str, L: int) -> None:
     """Raise UserError if Swendsen-Wang cannot number the sites of an L x L lattice, or has no memory for them."""
     if L * L > kinds.MAX_SITES:
         raise UserError(
@@ -144,21 +147,21 @@ def check_seed_size(name, L):
     check_memory(6 * L * L, f"a Swendsen-Wang lattice of {L} x {L}")
 
 
-def check_positive(s, *names, at_least=1):
+def check_positive(s: SimpleNamespace, *names: str, at_least: int = 1) -> None:
     """Raise UserError unless each named setting is at least `at_least`."""
     for name in names:
         if getattr(s, name) < at_least:
             raise UserError(f"{name}: found {getattr(s, name)}, needed at least {at_least}")
 
 
-def check_memory(n_bytes, what, remedy="choose a smaller lattice"):
+def check_memory(n_bytes: float, what: str, remedy: str = "choose a smaller lattice") -> None:
     """Raise UserError if `n_bytes` is more memory than is free; `remedy` says what to change."""
     free = memory.available()
     if n_bytes > free:
         raise UserError(f"{what} needs {in_units(n_bytes)} of memory, found {in_units(free)} free; {remedy}")
 
 
-def memory_budget(text, n_processes=1):
+def memory_budget(text: str, n_processes: int = 1) -> int:
     """Return the bytes that MAX_MEMORY means: "512MiB", "2GiB", a number of bytes, or "auto", half of what is free.
 
     Args:
@@ -182,7 +185,7 @@ def memory_budget(text, n_processes=1):
     return n_bytes
 
 
-def check_disk(n_bytes, folder, what):
+def check_disk(n_bytes: int, folder: str, what: str) -> None:
     """Raise UserError if the disk of `folder` has less than `n_bytes` free."""
     free = shutil.disk_usage(folder).free
     if n_bytes > free:
@@ -192,7 +195,7 @@ def check_disk(n_bytes, folder, what):
         )
 
 
-def in_units(n_bytes):
+def in_units(n_bytes: float) -> str:
     """Return bytes as people read them."""
     return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
@@ -284,7 +287,7 @@ def _commit():
     """Return the commit of the source, marked if a Python file differs from it; None outside a git checkout of its own."""
     here = str(environment.HERE.parent)
 
-    def git(*arguments):
+    def git(*arguments: str) -> str:
         command = ["git", "-C", here, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
 

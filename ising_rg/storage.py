@@ -5,12 +5,16 @@ A configuration is `.npy` int8 (L, L) of +1 and -1, or bit-packed `.npy` uint8 (
 int8 tensor (B, L, L).
 """
 
+from __future__ import annotations
+
 import contextlib
 import glob
 import hashlib
 import json
 import math
 import os
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 
@@ -19,7 +23,7 @@ from ising_rg.errors import UserError
 
 
 @contextlib.contextmanager
-def written_whole(path):
+def written_whole(path: str) -> Iterator[BinaryIO]:
     """Open `path` for binary writing under a temporary name; renamed when the block ends well, removed when it does not."""
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
@@ -35,7 +39,7 @@ def written_whole(path):
         raise
 
 
-def make_folder(path):
+def make_folder(path: str) -> None:
     """Create the folder `path` if need be; raise UserError unless files can be written into it."""
     if not path:
         raise UserError("found an empty folder name, needed the folder that files go into")
@@ -51,7 +55,7 @@ def make_folder(path):
         ) from None
 
 
-def remove_leftovers(folder):
+def remove_leftovers(folder: str) -> None:
     """Remove what `written_whole` had begun in processes of this machine that were killed since."""
     import psutil
 
@@ -62,7 +66,7 @@ def remove_leftovers(folder):
                 os.remove(path)
 
 
-def save_json(path, content, sync=False):
+def save_json(path: str, content: object, sync: bool = False) -> None:
     """Write a JSON-ready object; with `sync`, return once it is on disk."""
     with written_whole(path) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
@@ -71,7 +75,7 @@ def save_json(path, content, sync=False):
             os.fsync(file.fileno())
 
 
-def load_json(path):
+def load_json(path: str) -> dict:
     """Return the content of a JSON file, a dict; raise UserError if it is damaged."""
     try:
         with open(path, encoding="utf-8") as file:
@@ -83,17 +87,17 @@ def load_json(path):
     return content
 
 
-def sidecar(path):
+def sidecar(path: str) -> str:
     """Return the name of the JSON beside a data file."""
     return os.path.splitext(path)[0] + ".json"
 
 
-def description(path):
+def description(path: str) -> dict:
     """Return the content of the JSON beside a data file, a dict, empty if there is none."""
     return load_json(sidecar(path)) if os.path.exists(sidecar(path)) else {}
 
 
-def described_beta(path):
+def described_beta(path: str) -> float | None:
     """Return the inverse temperature that the JSON beside a data file tells, or None.
 
     Raises:
@@ -109,13 +113,13 @@ def described_beta(path):
     return beta
 
 
-def drop_description(path):
+def drop_description(path: str) -> None:
     """Remove the JSON beside a data file that is about to be replaced: a description never outlives what it describes."""
     with contextlib.suppress(FileNotFoundError):
         os.remove(sidecar(path))
 
 
-def save_array(path, array, description=None):
+def save_array(path: str, array: np.ndarray, description: dict | None = None) -> None:
     """Write a numpy array as .npy and, if given, its description as JSON beside it, last."""
     drop_description(path)
     with written_whole(path) as file:
@@ -124,7 +128,7 @@ def save_array(path, array, description=None):
         save_json(sidecar(path), description)
 
 
-def save_batch(path, spins, description):
+def save_batch(path: str, spins: np.ndarray, description: dict) -> None:
     """Write int8 spins (B, L, L) as a .pt tensor, its description beside it."""
     import torch
 
@@ -134,7 +138,7 @@ def save_batch(path, spins, description):
     save_json(sidecar(path), description)
 
 
-def load_batch(path):
+def load_batch(path: str) -> np.ndarray:
     """Return a batch, int8 (B, L, L), from a .pt file; raise UserError if it is none."""
     import torch
 
@@ -147,7 +151,7 @@ def load_batch(path):
     return spins
 
 
-def save_pt(path, content):
+def save_pt(path: str, content: object) -> None:
     """Write tensors and plain containers as .pt."""
     import torch
 
@@ -155,7 +159,7 @@ def save_pt(path, content):
         torch.save(content, file)
 
 
-def load_pt(path):
+def load_pt(path: str) -> object:
     """Return the content of a .pt file, loaded with weights_only=True on the CPU; raise UserError if it is no whole one."""
     import torch
 
@@ -166,7 +170,7 @@ def load_pt(path):
         raise UserError(f"{path}: {_why_no_pt(path, error)}, needed a .pt file of this project") from None
 
 
-def sha256(path):
+def sha256(path: str) -> str:
     """Return the SHA-256 of a small file."""
     foreign.check_file(path)
     with open(path, "rb") as file:

@@ -5,6 +5,8 @@ and L/8: a fixed part of the lattice, so that at criticality neither the mean no
 for lattice corrections that vanish. One configuration gives D to a few hundredths.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -25,7 +27,7 @@ SIZES = (64, 4096)  # lattices on which they are measured: below, squares are to
 _SMALLEST, _LARGEST = 32, 8  # half-widths L / 32 and L / 8
 
 
-def dimensions(spins, beta=exact.BETA_CRITICAL, seed=0):
+def dimensions(spins: np.ndarray, beta: float = exact.BETA_CRITICAL, seed: int = 0) -> dict[str, float | None]:
     """Return dict name -> fractal dimension of the largest same-spin cluster, FK cluster and domain wall, None if there is none.
 
     Args:
@@ -42,7 +44,7 @@ def dimensions(spins, beta=exact.BETA_CRITICAL, seed=0):
     return result
 
 
-def mass_dimension(field):
+def mass_dimension(field: np.ndarray) -> float | None:
     """Return d ln mass(h) / d ln h of a nonnegative field (L, L) around its own sites, between half-widths L / 32 and L / 8.
 
     None of an empty field.
@@ -59,7 +61,7 @@ def mass_dimension(field):
     return float(math.log(mass_2 / mass_1) / math.log(width_2 / width_1))
 
 
-def longest_wall(spins):
+def longest_wall(spins: np.ndarray) -> np.ndarray:
     """Return how often the longest domain wall passes each corner of the dual lattice, uint8 (L, L), of int8 spins (L, L).
 
     Walls run between unlike neighbours. Where four meet, the wall turns so that up spins that touch at a corner only

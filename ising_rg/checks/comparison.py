@@ -5,12 +5,16 @@ scale, whose fluctuations are known (`fluctuations`); local equilibrium (`local_
 walls (`walls`). `ensemble` tests means. What rows far off mean is put into words by `reasons`.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 
 from ising_rg.checks import local_equilibrium, reasons, spectra, walls
 from ising_rg.spins import bitmaps, statistics
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import deviates, exact, fluctuations, temperature
 
 THRESHOLD = 4.5  # standard deviations; one good lattice in 3,000 has a row beyond it (some 50 rows a lattice)
@@ -18,17 +22,17 @@ SMALLEST_ENSEMBLE = 10  # configurations of one size from which their means are 
 SMALLEST = 16  # sites per side below which correlations are not compared: the continuum form of the torus fails
 
 
-def scales(L):
+def scales(L: int) -> list[int]:
     """Return the distances 1, 2, 3, 4, 6, 8, 12, ... up to L / 2 at which correlations are compared."""
     return sorted({r for k in range(L.bit_length()) for r in (2**k, 3 * 2**k) if r <= L // 2})
 
 
-def threshold(n_configurations):
+def threshold(n_configurations: int) -> float:
     """Return the |z| beyond which one of n_configurations is called bad: as rarely, for all together, as THRESHOLD for one."""
     return deviates.deviate(deviates.log_tail(THRESHOLD) - math.log(n_configurations))
 
 
-def configuration(bitmap, beta, n_configurations=1):
+def configuration(bitmap: Bitmap | Rows, beta: float, n_configurations: int = 1) -> dict:
     """Test one square configuration.
 
     Args:
@@ -68,13 +72,13 @@ def configuration(bitmap, beta, n_configurations=1):
     return with_reasons(result, found)
 
 
-def with_reasons(result, more):
+def with_reasons(result: dict, more: list[str]) -> dict:
     """Return a copy of a result with `more` reasons (words) against it, and its verdict."""
     found = result.get("reasons", []) + more
     return {**result, "reasons": found, "verdict": "bad" if found else "good"}
 
 
-def ensemble(results, beta):
+def ensemble(results: list[dict], beta: float) -> dict:
     """Test the means of `configuration` results of one lattice size, at least SMALLEST_ENSEMBLE of them.
 
     Errors come from the known fluctuations of single configurations. From 50 on, in the order given, the integrated

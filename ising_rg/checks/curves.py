@@ -1,10 +1,14 @@
 """What the picture of a check shows, averaged over configurations of one size: G(r), S(k), a thumbnail."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from ising_rg.checks import spectra
 from ising_rg.pictures import preview
 from ising_rg.spins import bitmaps
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import exact, fluctuations
 
 _MAP_MODES = 24  # modes each way in the map of S(k)
@@ -17,14 +21,14 @@ class CheckCurves:
     map: S(k) of the modes next to k = 0; radial: (k, S, error) averaged over rings; exact_modes: (k, S).
     """
 
-    def __init__(self, L, critical):
+    def __init__(self, L: int, critical: bool):
         self.L, self.critical, self.n = L, critical, 0
         self.r = np.unique(np.geomspace(1, L // 2, 60).astype(int))
         self.block = spectra.block_for(L)
         self.thumbnail = None
         self._correlation, self._map, self._rings = 0.0, 0.0, 0.0
 
-    def add(self, bitmap):
+    def add(self, bitmap: Bitmap | Rows) -> None:
         """Take one more configuration into the means."""
         displacements = [d for r in self.r for d in ((int(r), 0), (0, int(r)))]
         self._correlation += bitmaps.correlations(bitmap, displacements).reshape(-1, 2).mean(1)
@@ -37,29 +41,29 @@ class CheckCurves:
         self.n += 1
 
     @property
-    def correlation(self):
+    def correlation(self) -> np.ndarray:
         return self._correlation / self.n
 
     @property
-    def exact(self):
+    def exact(self) -> np.ndarray:
         values = np.asarray(exact.torus_correlation(self.r, 0, self.L))
         return np.r_[exact.torus_c10(self.L), values[1:]]
 
     @property
-    def error(self):
+    def error(self) -> np.ndarray:
         return np.array([fluctuations.correlation_noise(int(r), 0, self.L) for r in self.r]) / np.sqrt(self.n)
 
     @property
-    def map(self):
+    def map(self) -> np.ndarray:
         return self._map / self.n
 
     @property
-    def radial(self):
+    def radial(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         k, s, error = self._rings / self.n
         return k, s, error / np.sqrt(self.n)
 
     @property
-    def exact_modes(self):
+    def exact_modes(self) -> tuple[np.ndarray, np.ndarray]:
         return spectra.exact_low_modes(self.L)
 
 

@@ -16,7 +16,10 @@ region, all of whose inner sites are in equilibrium: that one shows as a straigh
 Source: Besag, J. R. Stat. Soc. B 36, 192 (1974), the coding method for lattice models.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +27,8 @@ from numba import njit, prange
 
 from ising_rg.checks.walls import BLOCK, StraightWalls
 from ising_rg.spins import bitmaps
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.spins.counting import popcount
 from ising_rg.theory import deviates
 
@@ -57,7 +62,12 @@ class LocalSums:
     beta: float
 
 
-def count(bitmap, beta, wall_lengths=(), on_broken=None):
+def count(
+    bitmap: Bitmap | Rows,
+    beta: float,
+    wall_lengths: Iterable[int] = (),
+    on_broken: Callable[[int, np.ndarray, np.ndarray], object] | None = None,
+) -> LocalSums:
     """Return the LocalSums of a Bitmap at inverse temperature beta; even sizes only (an odd torus has no two sublattices).
 
     Args:
@@ -87,7 +97,7 @@ def count(bitmap, beta, wall_lengths=(), on_broken=None):
     return LocalSums(counts, columns.sum(0) / _SCALE, rows / _SCALE, broken_x, broken_y, walls, beta)
 
 
-def couplings(sums):
+def couplings(sums: LocalSums) -> list[dict]:
     """Return the tests of all sites together: list of dicts name, measured, exact, error, z, four of each colour.
 
     local_beta: inverse temperature of greatest likelihood; local_anisotropy: horizontal minus vertical coupling; local_field:
@@ -122,7 +132,7 @@ def couplings(sums):
     return rows
 
 
-def lines(sums):
+def lines(sums: LocalSums) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the test of every line of bonds: dict direction -> (residual, variance), float64 (2, n_lines) each, by colour.
 
     Direction "x": line x holds the bonds from column x to x + 1, in every row; "y": line y those from row y to y + 1.
@@ -142,7 +152,7 @@ def lines(sums):
     return result
 
 
-def line_z_scores(sums):
+def line_z_scores(sums: LocalSums) -> dict[str, np.ndarray]:
     """Return dict direction -> z (2, n_lines) of `lines`, by colour: each tail's bound as a normal deviate, sign kept.
 
     Residuals of ordered lines are skewed: many small ones and rare large ones, none above 2.
@@ -152,7 +162,7 @@ def line_z_scores(sums):
     }
 
 
-def worst_line(sums):
+def worst_line(sums: LocalSums) -> dict:
     """Return the row of the line of bonds farthest from its law: z is that of the extreme of all lines, about N(0, 1) at most.
 
     It holds direction, line (x or y of the bonds' first ends), colour and line_z, the line's own z; measured is the mean residual.
@@ -171,7 +181,7 @@ def worst_line(sums):
     return {**row, "direction": direction, "line": int(line), "colour": COLOURS[colour], "line_z": own}
 
 
-def period_three(sums):
+def period_three(sums: LocalSums) -> dict | None:
     """Return the row of the class of bonds, by position modulo 3 (the blocks of a growth step), least like the other two.
 
     None unless 3 divides both sizes. It holds direction, phase and colour; measured is the mean residual beyond that of all

@@ -1,14 +1,19 @@
 """What the rows of a check that are far off mean, in words: which fault a configuration has, the most telling first."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 
 from ising_rg.checks import local_equilibrium, spectra, walls
+from ising_rg.checks.local_equilibrium import LocalSums
 from ising_rg.spins import bitmaps
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 
 
-def of(rows, sums, bitmap, beta):
+def of(rows: list[dict], sums: LocalSums, bitmap: Bitmap | Rows, beta: float) -> list[str]:
     """Return what the rows that are `far` off show, list of words; a fault's mere consequences are left out.
 
     Args:

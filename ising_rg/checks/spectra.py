@@ -1,5 +1,7 @@
 """Correlations in all directions at once, by Fourier transform: C(x, y), the structure factor S(k), radial averages."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from ising_rg.theory import exact
@@ -7,7 +9,7 @@ from ising_rg.theory import exact
 _REFERENCE_SIZE = 512  # lattice on which the low modes' exact S(k), a scaling function, is computed
 
 
-def correlation_grid(spins):
+def correlation_grid(spins: np.ndarray) -> np.ndarray:
     """Return C(x, y) of each configuration for all displacements, float64 (batch, H, L), index [y, x], periodic.
 
     Args:
@@ -18,7 +20,7 @@ def correlation_grid(spins):
     return np.fft.irfft2(power, s=batch.shape[1:]) / batch[0].size
 
 
-def structure_factor(field, block=1):
+def structure_factor(field: np.ndarray, block: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (k, S(k), multiplicity), float64 (n, n // 2 + 1) each, of one configuration's block averages (n, n).
 
     S(k) = |sum s(r) e^(ikr)|^2 / n_sites; k is |k| per lattice spacing. Block averages damp S(k) by a known form factor,
@@ -43,7 +45,9 @@ def structure_factor(field, block=1):
     return np.hypot(*np.meshgrid(k_y, k_x, indexing="ij")), power, multiplicity
 
 
-def radial_average(k, power, multiplicity, largest, n_bins=40):
+def radial_average(
+    k: np.ndarray, power: np.ndarray, multiplicity: np.ndarray, largest: float, n_bins: int = 40
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (k, S, error) averaged over rings 0 < |k| <= largest, evenly spaced in ln k; empty rings are left out.
 
     The error counts independent modes as exponentially distributed: a lower bound where modes are few.
@@ -58,7 +62,7 @@ def radial_average(k, power, multiplicity, largest, n_bins=40):
     return mean_k, mean, mean * np.sqrt(2 / weight[used])
 
 
-def exact_low_modes(L, n_modes=16):
+def exact_low_modes(L: int, n_modes: int = 16) -> tuple[np.ndarray, np.ndarray]:
     """Return (k, S(k)) of the modes (n, 0), n = 1 ... n_modes, on the critical L x L torus, from the torus correlation function."""
     size = min(L, _REFERENCE_SIZE)
     n = np.arange(1, min(n_modes, size // 4) + 1)
@@ -71,7 +75,7 @@ def exact_low_modes(L, n_modes=16):
     return 2 * np.pi * n / L, values * (L / size) ** 1.75
 
 
-def block_for(L, largest=2048):
+def block_for(L: int, largest: int = 2048) -> int:
     """Return the smallest block size that divides L and leaves at most `largest` blocks a side, or one that cuts the edge."""
     smallest = -(-L // largest)
     return next((b for b in range(smallest, 4 * smallest) if L % b == 0), smallest)

@@ -3,7 +3,10 @@
 Flipping a region leaves every site inside it in equilibrium and breaks most bonds along its edge, all in a straight line.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numba import njit, prange
@@ -24,7 +27,7 @@ _TAILS = {
 LENGTHS = tuple(_TAILS)
 
 
-def log_probability(n_broken, length):
+def log_probability(n_broken: int, length: int) -> float:
     """Return about ln P that n_broken or more of the bonds of a critical straight run of `length` (in LENGTHS) are broken.
 
     An upper bound from the rare end on; for the usual values, where nothing is tested, only an order of magnitude.
@@ -33,7 +36,7 @@ def log_probability(n_broken, length):
     return log_p - slope * (n_broken - k_0)
 
 
-def straight_wall(worst_runs, L):
+def straight_wall(worst_runs: dict[int, tuple[int, str, int, int]], L: int) -> dict | None:
     """Return the row of the straight run with the least likely number of broken bonds, None if L is too small; beta >= critical.
 
     worst_runs: `StraightWalls.worst`.
@@ -64,11 +67,11 @@ class StraightWalls:
     worst: dict length -> (broken bonds, direction, x, y) of the first run with most.
     """
 
-    def __init__(self, lengths):
+    def __init__(self, lengths: Iterable[int]):
         self.worst = {length: (-1, "x", 0, 0) for length in lengths}
         self._before = None  # the last rows of blocks of the bands before, for runs that cross bands
 
-    def add(self, first_row, broken_x, broken_y):
+    def add(self, first_row: int, broken_x: np.ndarray, broken_y: np.ndarray) -> None:
         """Take in a band; arguments as those of `count`'s on_broken, bands in order."""
         if not self.worst:
             return

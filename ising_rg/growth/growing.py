@@ -20,6 +20,8 @@ from ising_rg.growth.stage_pictures import StagePictures
 from ising_rg.growth.upsampling import Made
 from ising_rg.processes import Processes
 from ising_rg.spins import bitmaps, configurations, counting, lattice
+from ising_rg.spins.bitfile import BitFile
+from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.spins.device_memory import to_host
 from ising_rg.updates import swendsen_wang
 
@@ -62,14 +64,14 @@ class Growth:
         names = {"beta": self.run.beta, "seed": self.run.seed, "config": row["config"], "stage": row["stage"]}
         return self.run.describe(**names, **measured)
 
-    def check(self, config: int, bitmap) -> dict:
+    def check(self, config: int, bitmap: Bitmap | BitFile) -> dict:
         """Return the comparison of a final lattice, a Bitmap or BitFile, with exact theory."""
         return {"config": config, **reports.check(bitmap, self.run.beta, self.run.n_configurations)}
 
     def todo(self, largest: int) -> list:
         """Return (first, n) of at most `largest` configurations each that are not done, the same in every process."""
 
-        def plan():
+        def plan() -> list:
             finished = self.manifest.find(kind="configuration")
             if vanished := [piece for piece in finished if not all(map(os.path.exists, piece["files"]))]:
                 print(f"note: files of {len(vanished)} finished configurations have vanished; they are made again")

@@ -8,8 +8,10 @@ import zipfile
 import numpy as np
 
 from ising_rg import pictures, storage
-from ising_rg.kernels.models import SCALE
+from ising_rg.kernels.sampling import SCALE
 from ising_rg.spins import bitmaps
+from ising_rg.spins.bitfile import BitFile
+from ising_rg.spins.bitmaps import Bitmap
 
 _WINDOW = 32  # sites of the seed that the tracking picture follows
 
@@ -27,7 +29,7 @@ class StagePictures:
         self.folder, self.start_size, self.preview_size = folder, start_size, preview_size
         self.taken = {}  # (stage, kind): (preview, window, row)
 
-    def take(self, kind: str, stage: int, bitmap, row: dict) -> None:
+    def take(self, kind: str, stage: int, bitmap: Bitmap | BitFile, row: dict) -> None:
         """Take what the pictures show of a `bitmap.Bitmap` or `bitfile.BitFile`; row: of `reports.measure`."""
         size = min(_WINDOW, self.start_size)
         corner, window = (self.start_size - size) // 2 * SCALE**stage, size * SCALE**stage

@@ -18,7 +18,7 @@ import numba
 from ising_rg import reports
 from ising_rg.errors import UserError
 from ising_rg.growth import upsampling
-from ising_rg.kernels.models import SCALE
+from ising_rg.kernels.sampling import SCALE
 from ising_rg.spins import bitmaps, lattice
 from ising_rg.spins.bitfile import BitFile
 from ising_rg.spins.device_memory import to_host
@@ -42,7 +42,7 @@ class Band(NamedTuple):
     refine_seconds: float
 
 
-def margin(kernel, n_sweeps: int) -> int:
+def margin(kernel: object, n_sweeps: int) -> int:
     """Return how many coarse rows above and below a band are needed so that it, and the rows next to it, come out right; even."""
     rows = int(kernel.program().margins[0]) + math.ceil((2 * n_sweeps + 1) / SCALE)
     return rows + rows % 2

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ising_rg import random_numbers, reports
-from ising_rg.kernels.models import SCALE
+from ising_rg.kernels.sampling import SCALE
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import counting, lattice
-from ising_rg.spins.device_memory import to_device
+from ising_rg.spins.device_memory import to_device, wait
 from ising_rg.spins.lattice import PackedLattice
-from ising_rg.updates import metropolis
+from ising_rg.updates import metropolis, swendsen_wang
 
 
 class Stage(NamedTuple):
@@ -52,7 +52,7 @@ def grow(
     """
     timings = timings or reports.Timings("raw", "refine", "observables")
 
-    def made(kind):
+    def made(kind: str) -> Made:
         seconds = timings.last
         with timings.of("observables"):
             counts = counting.packed_counts(fine, *rows)
@@ -60,18 +60,35 @@ def grow(
 
     with timings.of("raw"):
         fine = stage.kernel.sample_packed(to_device(coarse, stage.device), stage.seed, first_configuration)
+        wait(stage.device)  # else the time goes to what comes next
     yield made("raw")
     with timings.of("refine"):
         metropolis.sweep_packed(fine, stage.beta, stage.n_sweeps, stage.seed, 0, first_configuration)
+        wait(stage.device)
     yield made("refined")
 
 
 def upsample(
-    coarse: np.ndarray, kernel, beta: float, n_sweeps: int, seed: int, first_configuration: int = 0
+    coarse: np.ndarray, kernel: object, beta: float, n_sweeps: int, seed: int, first_configuration: int = 0
 ) -> np.ndarray:
     """Return the refined lattices of `grow` on the CPU, int8 (B, 3L, 3L), for int8 coarse spins, (L, L) or (B, L, L), even L."""
     _, refined = grow(lattice.pack(coarse), Stage(kernel, beta, n_sweeps, seed), first_configuration)
     return lattice.unpack(refined.packed)
+
+
+def ensemble(start_size: int, n_stages: int, stage: Stage, n: int, together: int) -> Iterator[np.ndarray]:
+    """Yield n lattices grown from independent equilibrated ones, int8 (B, L, L) with B <= `together`, L = start_size 3^n_stages.
+
+    Args:
+        stage: of all stages; its seed names the run.
+    """
+    for first in range(0, n, together):
+        count = min(together, n - first)
+        spins = swendsen_wang.sample(start_size, stage.beta, count, start_seed(stage.seed), first_configuration=first)
+        for number in range(1, n_stages + 1):
+            seed = stage_seed(stage.seed, number)
+            spins = upsample(spins, stage.kernel, stage.beta, stage.n_sweeps, seed, first)
+        yield spins
 
 
 def naive_copy(coarse: np.ndarray) -> np.ndarray:

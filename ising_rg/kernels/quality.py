@@ -13,12 +13,17 @@ the rule's, KL(pi(S) || P_w(S)), follows from the logarithm of that mean over ma
 is biased upward by half the relative variance of the mean); the rest is the conditional kernel's.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 
 from ising_rg import random_numbers
+from ising_rg.kernels.block_spin import BlockSpinRule
+from ising_rg.kernels.kernel import Kernel
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import observables, statistics
 from ising_rg.theory import deviates, exact
@@ -31,7 +36,7 @@ _CHUNK_SITES = 2**21  # fine sites whose probabilities are computed at a time
 DISTANCES = ((1, 0), (1, 1), (2, 0), (3, 0), (4, 0), (6, 0), (8, 0), (12, 0), (16, 0), (24, 0), (32, 0))
 
 
-def log_weights(kernel, coarse, fine, beta=exact.BETA_CRITICAL):
+def log_weights(kernel: Kernel, coarse: np.ndarray, fine: np.ndarray, beta: float = exact.BETA_CRITICAL) -> np.ndarray:
     """Return ln w of each pair, float64 (B,); int8 coarse (B, L, L) and fine (B, 3L, 3L)."""
     step, parts = max(1, _CHUNK_SITES // fine[0].size), []
     for first in range(0, len(fine), step):
@@ -41,7 +46,7 @@ def log_weights(kernel, coarse, fine, beta=exact.BETA_CRITICAL):
     return np.concatenate(parts)
 
 
-def kl_generated(kernel, L, n, seed):
+def kl_generated(kernel: Kernel, L: int, n: int, seed: int) -> tuple[float, float, np.ndarray, np.ndarray]:
     """Return (KL, error, coarse, fine): KL(generated || true) per fine site from n equilibrated seeds of size L."""
     coarse = swendsen_wang.sample(L, exact.BETA_CRITICAL, n, seed)
     fine = kernel.sample(coarse, random_numbers.derived_seed(seed, Purpose.STAGE, 1))
@@ -49,7 +54,7 @@ def kl_generated(kernel, L, n, seed):
     return float(kl.mean()), float(kl.std(ddof=1) / math.sqrt(n)), coarse, fine
 
 
-def effective_sample_size(kernel, L, n, seed):
+def effective_sample_size(kernel: Kernel, L: int, n: int, seed: int) -> tuple[float, float]:
     """Return (ESS / n, error) of one stage L -> 3L as an importance sampler: (mean w)^2 / mean w^2, n pairs, seeds equilibrated.
 
     1 for a perfect stage. Pairs (s, S) are weighted, so it is a lower bound on that of the fine lattices alone; the error is a
@@ -61,7 +66,7 @@ def effective_sample_size(kernel, L, n, seed):
     return statistics.jackknife(lambda w: w.mean() ** 2 / (w**2).mean(), w)
 
 
-def kl_true(kernel, L, n, seed):
+def kl_true(kernel: Kernel, L: int, n: int, seed: int) -> tuple[float, float]:
     """Return (KL, error): KL(true || generated) per fine site from n equilibrated fine lattices of size 3L."""
     fine = swendsen_wang.sample(3 * L, exact.BETA_CRITICAL, n, random_numbers.derived_seed(seed, Purpose.STAGE, 2))
     coarse = draw_coarse(kernel.rule, fine, seed)
@@ -69,7 +74,7 @@ def kl_true(kernel, L, n, seed):
     return float(kl.mean()), float(kl.std(ddof=1) / math.sqrt(n))
 
 
-def draw_coarse(rule, fine, seed):
+def draw_coarse(rule: BlockSpinRule, fine: np.ndarray, seed: int) -> np.ndarray:
     """Return coarse spins drawn from the block-spin rule on periodic lattices, int8 (B, h, w), of int8 fine (B, 3h, 3w)."""
     generator = torch.Generator().manual_seed(random_numbers.derived_seed(seed, Purpose.TRAINING))
     with torch.no_grad():
@@ -79,7 +84,7 @@ def draw_coarse(rule, fine, seed):
     return (2 * up.to(torch.int8) - 1).numpy()
 
 
-def rule_share(kernel, n_seeds, n_draws, seed, L=8):
+def rule_share(kernel: Kernel, n_seeds: int, n_draws: int, seed: int, L: int = 8) -> tuple[float, float, float]:
     """Return (KL of the rule, error, KL of pairs) per fine site at coarse size L, from n_draws fine lattices for each seed."""
     coarse = swendsen_wang.sample(L, exact.BETA_CRITICAL, n_seeds, random_numbers.derived_seed(seed, Purpose.STAGE, 3))
     repeated = np.repeat(coarse, n_draws, axis=0)
@@ -95,7 +100,9 @@ def rule_share(kernel, n_seeds, n_draws, seed, L=8):
     )
 
 
-def correlation_rows(coarse, fine, distances=DISTANCES):
+def correlation_rows(
+    coarse: np.ndarray, fine: np.ndarray, distances: Iterable[tuple[int, int]] = DISTANCES
+) -> list[dict]:
     """Return the stage gain and correlations of a grown ensemble beside exact values: dicts name, measured, exact, error, z.
 
     Correlations are corrected for the seeds' own m^2 and c10, whose exact means are known (control variates).

@@ -1,9 +1,13 @@
 """Drawing the fine lattice from the coarse one with integer arithmetic: the same bits on every machine.
 
-The nine sub-lattices of a PixelShuffle(3) are drawn one after the other. Sub-lattice p of block (X, Y) is drawn with a
-probability that is a function of one integer, the sum over a k x k window of blocks of weight times spin (+-1), over the
-coarse spins (input 0) and the sub-lattices drawn before (inputs 1 ... p). Weights are fixed-point integers, so the sum is
-exact in any order; the probability is a table of 16-bit thresholds, so no floating point decides a spin.
+A program is a list of steps; each fills one plane, an integer for every block, from a sum of weight times what stands in earlier
+planes at nearby blocks (taps), or times the product of three such numbers. A step draws the spins of one of the nine sub-lattices
+of a PixelShuffle(3), in all blocks or in those of one colour of a checkerboard, or it makes no spin but clamps its sum, which
+later steps then use as they use a spin. Weights are fixed-point integers, so a sum is exact in any order; the probability of a
+spin is a table of 16-bit thresholds of its sum, so no floating point decides one.
+
+Planes: 0 the coarse spins; 1 + p the p-th drawn sub-lattice; HALF its even blocks, 0 elsewhere, while the odd ones are drawn;
+CLAMPED the last clamped sums.
 
 Counter layout (docs/kernels.md): word 0 = 8 (X // 64) + X % 8, word 1 = Y, word 2 = p (place in the drawing order), word 3 =
 configuration; the 16 bits number X // 8 % 8 of the output are the uniform of block X. Every spin depends on its surroundings
@@ -12,7 +16,10 @@ and its own number alone.
 `sampling_cpu` compiles the loops for Numba threads, `sampling_cuda` for GPUs.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numba
@@ -20,46 +27,91 @@ import numpy as np
 
 from ising_rg.kernels import sampling_cpu
 from ising_rg.spins import lattice
+from ising_rg.spins.lattice import PackedLattice
 
 SCALE = 3
+HALF, CLAMPED, N_PLANES = sampling_cpu.HALF, sampling_cpu.CLAMPED, sampling_cpu.N_PLANES
+DRAW, DRAW_EVEN, DRAW_ODD, CLAMP = sampling_cpu.DRAW, sampling_cpu.DRAW_EVEN, sampling_cpu.DRAW_ODD, sampling_cpu.CLAMP
 MAX_FRACTION_BITS = 11  # rounding the weights to 2^-11 costs 4(3)e-7 nats a site
 _LARGEST_SUM = 2**15 - 1  # of an int16
 _TILE = (128, 1024)  # blocks: what a thread's share of the cache holds
+
+
+class Step(NamedTuple):
+    """One step of a kernel.
+
+    Attributes:
+        kind: DRAW, DRAW_EVEN, DRAW_ODD or CLAMP.
+        p: of which p-th drawn sub-lattice.
+        taps: int (n, 3): plane, dy, dx in blocks; weights: (n,).
+        products: int (m, 3, 3): three taps, whose product is taken; product_weights: (m,).
+    """
+
+    kind: int
+    p: int
+    taps: np.ndarray
+    weights: np.ndarray
+    products: np.ndarray = np.zeros((0, 3, 3), np.int64)
+    product_weights: np.ndarray = np.zeros(0)
 
 
 class Program(NamedTuple):
     """What the compiled loops draw from. Variants are the same kernel turned; each configuration is drawn by one of them.
 
     Attributes:
-        taps: int32 (variants, n, 3): input and block offsets dy, dx.
-        weights: int16 (variants, n).
-        first: int64 (10,): the taps of the p-th drawn sub-lattice are first[p] ... first[p + 1] - 1.
-        margins: int64 (10,): how many blocks around a tile are needed of each input so that all later ones can be drawn in it.
+        steps: int64 (n_steps, 2): kind and p of each `Step`.
+        taps: int32 (variants, n, 3); weights: int16 (variants, n).
+        products: int32 (variants, m, 3, 3); product_weights: int16 (variants, m).
+        first, first_product: int64 (n_steps + 1,): the taps of step k are first[k] ... first[k + 1] - 1.
+        margins: int64 (n_steps + 1,): how many blocks around a tile are needed of the coarse plane, and of each step's, so that
+            all later ones can be filled in it.
         order: int64 (variants, 9): sub-pixel 3 y + x that is drawn p-th.
-        thresholds: uint16 (2 limit + 1,): a spin is up if its 16-bit uniform is below thresholds[limit + sum].
+        parity: int64 (variants,): block (X, Y) is even where X + Y + parity is.
+        clamp: int64 (2,), limit and shift: of a clamped sum is kept sum / 2^shift, rounded toward 0, where that is
+        in -limit ... limit.
+        thresholds: uint16 (2 n + 1,): a spin is up if its 16-bit uniform is below thresholds[n + sum].
     """
 
+    steps: np.ndarray
     taps: np.ndarray
     weights: np.ndarray
+    products: np.ndarray
+    product_weights: np.ndarray
     first: np.ndarray
+    first_product: np.ndarray
     margins: np.ndarray
     order: np.ndarray
+    parity: np.ndarray
+    clamp: np.ndarray
     thresholds: np.ndarray
 
 
-def fraction_bits(weights):
-    """Return with how many fraction bits weights, float (9, inputs, k, k), can be rounded so that no sum overflows 16 bits."""
-    largest = max(float(np.abs(weights).sum((-3, -2, -1)).max()), 1e-9)
-    rounding = weights[0].size / 2
-    return min(MAX_FRACTION_BITS, math.floor(math.log2((_LARGEST_SUM - rounding) / largest)))
+def window_step(p: int, weights: np.ndarray) -> Step:
+    """Return the Step that draws the p-th sub-lattice by weights of a window, (planes, k, k), k odd."""
+    places = np.argwhere(weights)
+    return Step(DRAW, p, places - [0, weights.shape[-1] // 2, weights.shape[-1] // 2], weights[tuple(places.T)])
 
 
-def largest_sum(weights):
-    """Return the largest |sum| that integer weights (..., inputs, k, k) can give."""
-    return int(np.abs(weights.astype(np.int64)).sum((-3, -2, -1)).max())
+def fraction_bits(steps: list[Step], limit: int = 1) -> int:
+    """Return with how many fraction bits the weights of Steps can be rounded so that no sum overflows 16 bits."""
+    rounding = max(len(step.weights) + len(step.product_weights) for step in steps) / 2 * limit
+    return min(
+        MAX_FRACTION_BITS, math.floor(math.log2((_LARGEST_SUM - rounding) / max(largest_sum(steps, limit), 1e-9)))
+    )
 
 
-def threshold_table(probability_up, limit):
+def largest_sum(steps: list[Step], limit: int = 1) -> float:
+    """Return the largest |sum| that the weights of Steps can give; `limit`: of clamped sums."""
+
+    def sums(weights: np.ndarray, places: np.ndarray) -> np.number:  # places (n, 1 or 3 factors, 3)
+        return np.abs(weights) @ np.where(places[..., 0] == CLAMPED, limit, 1).prod(1)
+
+    return max(
+        sums(step.weights, step.taps[:, None]) + sums(step.product_weights, step.products) for step in steps
+    ).item()
+
+
+def threshold_table(probability_up: Callable[[np.ndarray], np.ndarray], limit: float) -> np.ndarray:
     """Return the thresholds for sums -limit ... limit, uint16 (2 limit + 1,): a spin is up if its 16-bit uniform is below.
 
     Args:
@@ -68,53 +120,98 @@ def threshold_table(probability_up, limit):
 
     P(up | -sum) = 1 - P(up | sum) exactly: the spin-flip symmetry survives the rounding. No probability is 0 or 1.
     """
-    positive = np.clip(np.round(probability_up(np.arange(limit + 1)) * 2.0**16), 1, 2**16 - 1).astype(np.int64)
+    positive = np.clip(np.round(probability_up(np.arange(int(limit) + 1)) * 2.0**16), 1, 2**16 - 1).astype(np.int64)
     return np.concatenate([2**16 - positive[:0:-1], positive]).astype(np.uint16)
 
 
-def probabilities(thresholds):
+def probabilities(thresholds: np.ndarray) -> np.ndarray:
     """Return P(up) for sums -limit ... limit, float64 (2 limit + 1,)."""
     return thresholds / 2.0**16
 
 
-def program(weights, order, thresholds):
-    """Return the Program of integer weights.
+def program(
+    variants: list[list[Step]],
+    order: np.ndarray | list[np.ndarray],
+    thresholds: np.ndarray,
+    parity: np.ndarray | list[int] | None = None,
+    clamp: tuple[int, int] = (1, 0),
+) -> Program:
+    """Return the Program of Steps with integer weights.
 
     Args:
-        weights: int (variants, 9, inputs, k, k), k odd: for the p-th drawn, of input c at block offset (dy - k//2, dx - k//2).
+        variants: for each variant, the list of its Steps, alike but for the places of their taps.
         order: int (variants, 9): sub-pixel 3 y + x that is drawn p-th.
-        thresholds: from `threshold_table`, for sums up to `largest_sum(weights)`.
+        thresholds: from `threshold_table`, for sums up to `largest_sum`.
+        parity, clamp: as in `Program`; parity 0 if not given.
 
     Raises:
-        ValueError: sums that the table or 16 bits do not hold; a weight on an input that is drawn later.
+        ValueError: sums that the table or 16 bits do not hold; a tap on a plane that is filled later.
     """
-    limit = thresholds.size // 2
-    if largest_sum(weights) > min(limit, _LARGEST_SUM):
-        raise ValueError(f"weights: found sums up to {largest_sum(weights)}, needed at most {min(limit, _LARGEST_SUM)}")
-    variants, _, _, size, _ = weights.shape
-    # All variants keep the taps that any has: turning a symmetric mask changes nothing, and zeros cost little.
-    per_variant = [[np.argwhere(weights[v, p]) for p in range(9)] for v in range(variants)]
-    counts = [max(len(per_variant[v][p]) for v in range(variants)) for p in range(9)]
-    padded = [-(-max(count, 1) // sampling_cpu.GROUP) * sampling_cpu.GROUP for count in counts]
-    first = np.concatenate([[0], np.cumsum(padded)])
-    taps, tap_weights = np.zeros((variants, first[-1], 3), np.int32), np.zeros((variants, first[-1]), np.int16)
-    for v in range(variants):
-        for p in range(9):
-            places = per_variant[v][p]
-            if len(places) and places[:, 0].max() > p:
-                raise ValueError(f"weights: found input {places[:, 0].max()} for the sub-lattice drawn as number {p}")
-            rows = slice(first[p], first[p] + len(places))
-            taps[v, rows] = places - [0, size // 2, size // 2]
-            tap_weights[v, rows] = weights[v, p][tuple(places.T)]
-    margins, reach = np.zeros(10, np.int64), np.abs(taps[..., 1:]).max(-1)
-    for p in range(8, -1, -1):
-        used = slice(first[p], first[p + 1])
-        np.maximum.at(margins, taps[:, used, 0], margins[p + 1] + reach[:, used])
-    margins[0] = margins.max()
-    return Program(taps, tap_weights, first, margins, np.ascontiguousarray(order, np.int64), thresholds)
+    most, largest = min(thresholds.size // 2, _LARGEST_SUM), largest_sum(variants[0], clamp[0])
+    if largest > most:
+        raise ValueError(f"weights: found sums up to {largest:.0f}, needed at most {most}")
+    filled = {0}
+    for k, step in enumerate(variants[0]):
+        seen = {*step.taps[:, 0].tolist(), *step.products[..., 0].flatten().tolist()}
+        if not seen <= filled:
+            raise ValueError(f"taps: found plane {max(seen - filled)} in step {k}, needed planes filled before")
+        filled.add(int(sampling_cpu.plane(step.kind, step.p)))
+    steps = np.array([step[:2] for step in variants[0]], np.int64)
+    taps, weights, first = _padded(variants, "taps", "weights", sampling_cpu.GROUP)
+    products, product_weights, first_product = _padded(variants, "products", "product_weights", 1)
+    return Program(
+        steps,
+        taps,
+        weights,
+        products,
+        product_weights,
+        first,
+        first_product,
+        _margins(steps, ((taps[:, :, None], first), (products, first_product))),
+        np.ascontiguousarray(order, np.int64),
+        np.zeros(len(variants), np.int64) if parity is None else np.ascontiguousarray(parity, np.int64),
+        np.array(clamp, np.int64),
+        thresholds,
+    )
 
 
-def draw(coarse, program, variants, key, first_configuration=0, tile=None):
+def _padded(variants, places, weights, group):
+    """Return (places of all steps and variants, their weights, where each step's begin), each step padded to whole groups."""
+    counts = [-(-len(getattr(step, weights)) // group) * group for step in variants[0]]
+    first = np.concatenate([[0], np.cumsum(counts)])
+    shape = (len(variants), first[-1], *getattr(variants[0][0], places).shape[1:])
+    all_places, all_weights = np.zeros(shape, np.int32), np.zeros(shape[:2], np.int16)
+    for v, steps in enumerate(variants):
+        for k, step in enumerate(steps):
+            rows = slice(first[k], first[k] + len(getattr(step, weights)))
+            all_places[v, rows], all_weights[v, rows] = getattr(step, places), getattr(step, weights)
+    return all_places, all_weights, first
+
+
+def _margins(steps, lists):
+    """Return `Program.margins`: from the last step backwards, since planes are filled more than once."""
+    margins, needed = np.zeros(len(steps) + 1, np.int64), np.zeros(N_PLANES, np.int64)
+    for k in range(len(steps) - 1, -1, -1):
+        kind, p = steps[k]
+        plane = sampling_cpu.plane(kind, p)
+        margins[k + 1], needed[plane] = needed[plane], 0
+        for places, first in lists:
+            used = places[:, first[k] : first[k + 1]]
+            np.maximum.at(needed, used[..., 0], margins[k + 1] + np.abs(used[..., 1:]).max(-1))
+        if kind == DRAW_ODD:
+            needed[HALF] = max(needed[HALF], margins[k + 1])
+    margins[0] = max(needed[0], margins.max())
+    return margins
+
+
+def draw(
+    coarse: np.ndarray,
+    program: Program,
+    variants: np.ndarray | list[int],
+    key: tuple[np.uint64, np.uint64],
+    first_configuration: int = 0,
+    tile: tuple[int, int] | None = None,
+) -> np.ndarray:
     """Return fine spins, int8 (B, 3h, 3w), drawn from coarse ones, int8 (B, h, w) of +1 and -1, any h and w.
 
     Args:
@@ -147,7 +244,14 @@ def draw(coarse, program, variants, key, first_configuration=0, tile=None):
     return fine
 
 
-def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None):
+def draw_packed(
+    coarse: PackedLattice,
+    program: Program,
+    variants: np.ndarray | list[int],
+    key: tuple[np.uint64, np.uint64],
+    first_configuration: int = 0,
+    tile: tuple[int, int] | None = None,
+) -> PackedLattice:
     """Return the fine `lattice.PackedLattice` drawn from a coarse one, where that is; arguments as `draw`.
 
     Of a window, `program.margins[0]` blocks at either end are drawn from neighbours that are not theirs.

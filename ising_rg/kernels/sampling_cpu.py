@@ -2,7 +2,7 @@
 
 A tile of blocks is drawn with a margin around it: what its last sub-lattices see of the first ones beyond its edge is drawn again
 with the same random numbers, so that every tiling gives the same spins. In the tile a spin is an int16, so that 32 of them fill a
-vector; 64 taps or so a spin are all the work there is.
+vector; some 100 taps a spin are most of the work there is.
 """
 
 import numpy as np
@@ -15,6 +15,9 @@ LANES = 32  # int16 in a 512-bit vector: rows are computed in whole vectors
 GROUP = 8  # taps added in one pass over a row
 CHUNK = 64  # blocks of a row served by eight Philox calls
 WORD_BLOCKS = 128  # blocks whose fine sites fill whole words of both colours: 3 x 128 sites are 3 words of each
+
+DRAW, DRAW_EVEN, DRAW_ODD, CLAMP = range(4)  # what a step does (`sampling`)
+HALF, CLAMPED, N_PLANES = 10, 11, 12  # planes beside the coarse one and nine sub-lattices
 
 _U = np.uint64
 _philox = njit(inline="always")(random_numbers.philox4x32)
@@ -58,20 +61,20 @@ def draw(
     n_tiles, margin = n_configurations * tiles_y * tiles_x, program.margins[0]
     for worker in prange(n_workers):
         # Memory that stays in the cache: allocated for every tile, its pages would be mapped anew each time.
-        buffer = np.empty(10 * (tile[0] + 2 * margin) * (tile[1] + 2 * margin + LANES), np.int16)
+        buffer = np.empty(N_PLANES * (tile[0] + 2 * margin) * (tile[1] + 2 * margin + LANES), np.int16)
         for index in range(worker * n_tiles // n_workers, (worker + 1) * n_tiles // n_workers):
             configuration, at = index // (tiles_y * tiles_x), index % (tiles_y * tiles_x)
             y0, x0 = at // tiles_x * tile[0], at % tiles_x * tile[1]
             n_rows, n_columns = min(tile[0], height - y0), min(tile[1], width - x0)
             plane_rows, stride = n_rows + 2 * margin, n_columns + 2 * margin + LANES
-            planes = buffer[: 10 * plane_rows * stride].reshape(10, plane_rows, stride)
+            planes = buffer[: N_PLANES * plane_rows * stride].reshape(N_PLANES, plane_rows, stride)
             if spins.size:
                 _load_spins(planes[0], margin, spins[configuration], y0, x0, n_rows, n_columns)
             else:
                 _load_words(planes[0], margin, words[configuration], height, width, y0, x0, n_rows, n_columns)
             number, variant = np.uint64(first_configuration + configuration), variants[configuration]
-            for p in range(9):
-                _draw_plane(planes, p, program, variant, key, number, height, width, place, y0, x0, n_rows, n_columns)
+            for k in range(program.steps.shape[0]):
+                _fill_plane(planes, k, program, variant, key, number, height, width, place, y0, x0, n_rows, n_columns)
             order = program.order[variant]
             if fine_spins.size:
                 _store_spins(planes, margin, order, fine_spins[configuration], y0, x0, n_rows, n_columns)
@@ -101,40 +104,91 @@ def _load_words(plane, margin, words, height, width, y0, x0, n_rows, n_columns):
             x = x + 1 if x + 1 < width else 0
 
 
+@njit(inline="always")
+def plane(kind, p):
+    """Return which plane a step fills."""
+    return HALF if kind == DRAW_EVEN else CLAMPED if kind == CLAMP else p + 1
+
+
 @njit(cache=True)
-def _draw_plane(planes, p, program, variant, key, configuration, height, width, place, y0, x0, n_rows, n_columns):
-    """Draw the p-th sub-lattice into planes[p + 1], with the margin that later ones need.
+def _fill_plane(planes, k, program, variant, key, configuration, height, width, place, y0, x0, n_rows, n_columns):
+    """Do step k of the program, with the margin that later ones need.
 
     Where the tile is as wide (high) as the lattice, the margin is copied from the other side.
     """
     _, plane_rows, stride = planes.shape
     flat = planes.reshape(-1)
+    kind, p = program.steps[k, 0], program.steps[k, 1]
+    filled, half = planes[plane(kind, p)], planes[HALF]
     m = program.margins[0]
-    around, across = program.margins[p + 1], n_columns == width
+    around, across = program.margins[k + 1], n_columns == width
     around_y, around_x = (0 if n_rows == height else around), (0 if across else around)
     n = n_columns + 2 * around_x
     padded = (n + LANES - 1) // LANES * LANES
-    sums = np.empty(padded, np.int16)
+    sums, odd = np.empty(padded, np.int16), np.empty(padded, np.int16)
+    for i in range(n):
+        odd[i] = (x0 - around_x + i) % width & 1
     uniforms = np.empty(n + 2 * CHUNK, np.uint16)
-    first, last = program.first[p], program.first[p + 1]
+    offsets, weights, factors, product_weights = places_in_memory(program, k, variant, plane_rows, stride)
+    for y in range(-around_y, n_rows + around_y):
+        start = (y + m) * stride + m - around_x
+        _weighted_sums(flat, start, offsets, weights, sums)
+        _add_products(flat, start, factors, product_weights, sums)
+        row = filled[y + m]
+        out = row[m - around_x :]
+        if kind == CLAMP:
+            _clamp(sums, program.clamp, n, out)
+        else:
+            torus_row = (place[0] + (y0 + y) % height) % place[1]
+            _row_of_uniforms(uniforms, x0 - around_x, n, torus_row, p, configuration, key, width)
+            _compare(sums, uniforms, program.thresholds, n, out)
+            if kind != DRAW:
+                drawn = np.int16((torus_row + program.parity[variant] + (kind == DRAW_ODD)) & 1)
+                _keep_one_colour(out, odd, drawn, half[y + m, m - around_x :], kind == DRAW_ODD, n)
+        if across:
+            _copy_around(row, m, n_columns, around)
+    if n_rows == height:
+        for y in range(around):
+            filled[m - 1 - y] = filled[m - 1 - y + n_rows]
+            filled[m + n_rows + y] = filled[m + y]
+
+
+@njit(cache=True)
+def places_in_memory(program, k, variant, plane_rows, stride):
+    """Return (offsets, weights, factors, product weights) of step k: where taps and products stand, seen from a block."""
+    first, last = program.first[k], program.first[k + 1]
     offsets = np.empty(last - first, np.int64)
     for t in range(first, last):
         tap = program.taps[variant, t]
         offsets[t - first] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
     weights = program.weights[variant, first:last]
-    for y in range(-around_y, n_rows + around_y):
-        start = (y + m) * stride + m - around_x
-        _weighted_sums(flat, start, offsets, weights, sums)
-        torus_row = (place[0] + (y0 + y) % height) % place[1]
-        _row_of_uniforms(uniforms, x0 - around_x, n, torus_row, p, configuration, key, width)
-        row = planes[p + 1, y + m]
-        _compare(sums, uniforms, program.thresholds, n, row[m - around_x :])
-        if across:
-            _copy_around(row, m, n_columns, around)
-    if n_rows == height:
-        for y in range(around):
-            planes[p + 1, m - 1 - y] = planes[p + 1, m - 1 - y + n_rows]
-            planes[p + 1, m + n_rows + y] = planes[p + 1, m + y]
+    first, last = program.first_product[k], program.first_product[k + 1]
+    factors = np.empty((last - first, 3), np.int64)
+    for t in range(first, last):
+        for i in range(3):
+            tap = program.products[variant, t, i]
+            factors[t - first, i] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
+    return offsets, weights, factors, program.product_weights[variant, first:last]
+
+
+@njit(cache=True)
+def _clamp(sums, clamp, n, out):
+    limit, shift = np.int16(clamp[0]), np.int16(clamp[1])
+    below = np.int16((1 << clamp[1]) - 1)
+    for i in range(n):
+        x = _U(i)
+        # Rounded toward 0, so that a flip of all spins only turns the sign.
+        kept = np.int16(sums[x] + (below if sums[x] < 0 else np.int16(0))) >> shift
+        out[x] = min(max(kept, np.int16(-limit)), limit)
+
+
+@njit(cache=True)
+def _keep_one_colour(out, odd, drawn, half, fill, n):
+    """Set out[x] where odd[x] is not `drawn` to half[x], or to 0."""
+    for i in range(n):
+        x = _U(i)
+        other = half[x] if fill else np.int16(0)
+        out[x] = out[x] if odd[x] == drawn else other
 
 
 @njit(cache=True)
@@ -179,6 +233,16 @@ def _weighted_sums(flat, start, offsets, weights, sums):
                 + w6 * flat[o6 + x]
                 + w7 * flat[o7 + x]
             )
+
+
+@njit(cache=True)
+def _add_products(flat, start, factors, weights, sums):
+    """Add to sums[x] the sum over products of weight times the three numbers of flat at start + factor + x."""
+    for t in range(weights.size):
+        w, o0, o1, o2 = weights[t], _U(start + factors[t, 0]), _U(start + factors[t, 1]), _U(start + factors[t, 2])
+        for i in range(sums.size):
+            x = _U(i)
+            sums[x] += w * flat[o0 + x] * flat[o1 + x] * flat[o2 + x]
 
 
 @njit(cache=True)

@@ -1,18 +1,22 @@
 """The sampler on NVIDIA GPUs: the sums, tables and random numbers of `sampling_cpu`, hence the same spins.
 
 A band of rows of blocks is drawn at a time, in planes of one byte a spin, so that the working memory is the same for every
-lattice: one launch loads the coarse spins, nine draw a sub-lattice each, one collects the bits. One thread draws the eight blocks
-whose uniforms one Philox call holds. Bands overlap by the margin that `sampling.Program` gives; rows close on themselves.
+lattice: one launch loads the coarse spins, one does each step of the program, one collects the bits. One thread draws the
+eight blocks whose uniforms one Philox call holds. Bands overlap by the margin that `sampling.Program` gives; rows close on
+themselves.
 """
+
+from __future__ import annotations
 
 import numpy as np
 from numba import cuda
 
 from ising_rg import random_numbers
+from ising_rg.kernels.sampling_cpu import CLAMP, DRAW, DRAW_ODD, HALF, N_PLANES, plane
 from ising_rg.random_numbers import ROUNDS
 from ising_rg.spins import lattice_cuda
 from ising_rg.spins.device_memory import empty_on_gpu, kernel_view
-from ising_rg.spins.lattice import ONE
+from ising_rg.spins.lattice import ONE, PackedLattice
 
 BAND_BYTES = 2**27  # of planes: two bands of which fit the budget of a stage
 THREADS = 128
@@ -32,46 +36,10 @@ def _load_kernel(words, first, height, y0, margin, planes):
         planes[b, 0, i, x] = 1 if (word >> np.uint64((x >> 1) & 63)) & ONE else -1
 
 
-@cuda.jit
-def _draw_kernel(
-    planes,
-    flat,
-    p,
-    rows,
-    columns,
-    weights,
-    first_tap,
-    thresholds,
-    variants,
-    margin,
-    around,
-    y0,
-    height,
-    torus_row,
-    torus_height,
-    key0,
-    key1,
-    numbers,
-):
-    """Draw the p-th sub-lattice of a band into planes[:, p + 1]: thread (Philox call, row, configuration).
-
-    torus_row, torus_height: row of the torus that row 0 is, rows of the torus. flat: the same memory as planes. rows, columns,
-    weights: of the taps of all variants, one after the other; rows as distances in flat. numbers: uint64, of the configurations.
-    """
-    thread, i, b = cuda.grid(1), cuda.blockIdx.y + margin - around, cuda.blockIdx.z
-    width, variant, limit = planes.shape[3], variants[b], thresholds.shape[0] // 2
-    chunk, lane = thread // 8, thread % 8
-    if 64 * chunk >= width:
-        return
-    y = ((y0 + i - margin + height) % height + torus_row) % torus_height
-    u0, u1, u2, u3 = _philox(np.uint64(thread), np.uint64(y), np.uint64(p), numbers[b], key0, key1, ROUNDS)
-    x = 64 * chunk + lane
-    inside = x >= margin and x + 64 + margin <= width
-    totals = cuda.local.array(8, np.int32)
-    for part in range(8):
-        totals[part] = 0
-    here, skip = (b * 10 * planes.shape[2] + i) * width, variant * first_tap[9]
-    for t in range(skip + first_tap[p], skip + first_tap[p + 1]):
+@cuda.jit(device=True)
+def _add_taps(flat, here, x, width, inside, taps, rows, columns, weights, totals):
+    """Add to the sums of blocks x, x + 8, ... of a row what taps taps[0] ... taps[1] - 1 give."""
+    for t in range(taps[0], taps[1]):
         # Unsigned, from flat arrays: signed indices cost a test for negative ones at every access.
         tap = np.uint64(t)
         weight, row = np.int32(weights[tap]), here + rows[tap]
@@ -83,11 +51,92 @@ def _draw_kernel(
             for part in range(8):
                 place = ((x + columns[tap] + 8 * part) % width + width) % width
                 totals[part] = np.int32(totals[part] + weight * flat[np.uint64(row + place)])
+
+
+@cuda.jit(device=True)
+def _add_products(flat, here, x, width, terms, rows, columns, weights, totals):
+    """Add to the sums of blocks x, x + 8, ... of a row what products terms[0] ... terms[1] - 1 of three give."""
+    for t in range(terms[0], terms[1]):
+        weight = np.int32(weights[t])
+        for part in range(8):
+            product = weight
+            for factor in range(3):
+                place = ((x + columns[t, factor] + 8 * part) % width + width) % width
+                product = np.int32(product * flat[here + rows[t, factor] + place])
+            totals[part] = np.int32(totals[part] + product)
+
+
+@cuda.jit
+def _step_kernel(
+    planes,
+    flat,
+    step,
+    kind,
+    p,
+    filled,
+    rows,
+    columns,
+    weights,
+    first_tap,
+    factor_rows,
+    factor_columns,
+    product_weights,
+    first_product,
+    limit,
+    shift,
+    thresholds,
+    variants,
+    parity,
+    margin,
+    around,
+    y0,
+    height,
+    torus_row,
+    torus_height,
+    key0,
+    key1,
+    numbers,
+):
+    """Do a step for a band, into planes[:, filled]: thread (Philox call, row, configuration).
+
+    torus_row, torus_height: row of the torus that row 0 is, rows of the torus. flat: the same memory as planes. rows, columns,
+    weights: of the taps of all variants, one after the other; rows as distances in flat. numbers: uint64, of the configurations.
+    """
+    thread, i, b = cuda.grid(1), cuda.blockIdx.y + margin - around, cuda.blockIdx.z
+    width, variant, most = planes.shape[3], variants[b], thresholds.shape[0] // 2
+    chunk, lane = thread // 8, thread % 8
+    if 64 * chunk >= width:
+        return
+    x = 64 * chunk + lane
+    inside = x >= margin and x + 64 + margin <= width
+    totals = cuda.local.array(8, np.int32)
+    for part in range(8):
+        totals[part] = 0
+    n_steps = first_tap.shape[0] - 1
+    here, skip = (b * N_PLANES * planes.shape[2] + i) * width, variant * first_tap[n_steps]
+    taps = skip + first_tap[step], skip + first_tap[step + 1]
+    _add_taps(flat, here, x, width, inside, taps, rows, columns, weights, totals)
+    skip = variant * first_product[n_steps]
+    terms = skip + first_product[step], skip + first_product[step + 1]
+    _add_products(flat, here, x, width, terms, factor_rows, factor_columns, product_weights, totals)
+    if kind == CLAMP:
+        for part in range(8):
+            if x + 8 * part < width:
+                kept = (totals[part] + (((1 << shift) - 1) if totals[part] < 0 else 0)) >> shift
+                planes[b, filled, i, x + 8 * part] = min(max(kept, -limit), limit)
+        return
+    y = ((y0 + i - margin + height) % height + torus_row) % torus_height
+    u0, u1, u2, u3 = _philox(np.uint64(thread), np.uint64(y), np.uint64(p), numbers[b], key0, key1, ROUNDS)
+    if kind != DRAW and (x + y + parity[variant] + (kind == DRAW_ODD)) & 1:  # x + 8, x + 16, ... are of the same colour
+        for part in range(8):
+            if x + 8 * part < width:
+                planes[b, filled, i, x + 8 * part] = planes[b, HALF, i, x + 8 * part] if kind == DRAW_ODD else 0
+        return
     for part in range(8):
         if x + 8 * part < width:
             word = u0 if part < 2 else u1 if part < 4 else u2 if part < 6 else u3
             uniform = (word >> np.uint64(16 * (part & 1))) & _MASK16
-            planes[b, p + 1, i, x + 8 * part] = 1 if uniform < np.uint64(thresholds[totals[part] + limit]) else -1
+            planes[b, filled, i, x + 8 * part] = 1 if uniform < np.uint64(thresholds[totals[part] + most]) else -1
 
 
 @cuda.jit
@@ -106,28 +155,41 @@ def _store_kernel(planes, order, variants, margin, first, y0, half_width, words)
     words[first + b, colour, y + 1, w] = word
 
 
-def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None):
+def draw_packed(
+    coarse: PackedLattice,
+    program: tuple,
+    variants: np.ndarray | list[int],
+    key: tuple[np.uint64, np.uint64],
+    first_configuration: int = 0,
+    tile: tuple[int, int] | None = None,
+) -> PackedLattice:
     """Return the fine PackedLattice on the device; arguments as `sampling.draw_packed`. Of a tile only the rows count."""
     height, width, n = coarse.height, coarse.width, coarse.n_configurations
     fine = empty_on_gpu(n, 3 * height, 3 * width, 3 * coarse.first_row, 3 * coarse.torus_height)
     (words, stream), (fine_words, _) = kernel_view(coarse.words), kernel_view(fine.words)
     margin = int(program.margins[0])
-    band = tile[0] if tile is not None else max(1, BAND_BYTES // (10 * width) - 2 * margin)
+    band = tile[0] if tile is not None else max(1, BAND_BYTES // (N_PLANES * width) - 2 * margin)
     band = min(int(band), height, _MAX_GRID // 3)
-    together = max(1, min(n, BAND_BYTES // (10 * (band + 2 * margin) * width), _MAX_GRID // 2))
-    planes = cuda.device_array((together, 10, band + 2 * margin, width), np.int8, stream=stream)
+    together = max(1, min(n, BAND_BYTES // (N_PLANES * (band + 2 * margin) * width), _MAX_GRID // 2))
+    planes = cuda.device_array((together, N_PLANES, band + 2 * margin, width), np.int8, stream=stream)
     flat = planes.reshape(planes.size)
     inputs, dy, columns = program.taps.reshape(-1, 3).astype(np.int64).T
+    factors = program.products.reshape(-1, 3, 3).astype(np.int64)
     tables = (
         (inputs * planes.shape[2] + dy) * width,
         columns,
         program.weights.reshape(-1),
         program.first,
+        (factors[..., 0] * planes.shape[2] + factors[..., 1]) * width,
+        factors[..., 2],
+        program.product_weights.reshape(-1),
+        program.first_product,
         program.thresholds,
+        program.parity,
         np.argsort(program.order, 1),  # where in the drawing order each sub-pixel stands
         np.asarray(variants, np.int64),
     )
-    rows, columns, weights, first_tap, thresholds, place, variants = (
+    *program_tables, thresholds, parity, place, variants = (
         cuda.to_device(np.ascontiguousarray(table), stream=stream) for table in tables
     )
     for first in range(0, n, together):
@@ -139,19 +201,21 @@ def draw_packed(coarse, program, variants, key, first_configuration=0, tile=None
             n_rows = min(band, height - y0)
             grid = -(-width // THREADS), n_rows + 2 * margin, count
             _load_kernel[grid, THREADS, stream](words, first, height, y0, margin, planes)
-            for p in range(9):
-                around = int(program.margins[p + 1])
+            for step, (kind, p) in enumerate(program.steps.tolist()):
+                around = int(program.margins[step + 1])
                 grid = -(-8 * -(-width // 64) // THREADS), n_rows + 2 * around, count
-                _draw_kernel[grid, THREADS, stream](
+                _step_kernel[grid, THREADS, stream](
                     planes,
                     flat,
+                    step,
+                    kind,
                     p,
-                    rows,
-                    columns,
-                    weights,
-                    first_tap,
+                    plane(kind, p),
+                    *program_tables,
+                    *program.clamp.tolist(),
                     thresholds,
                     mine,
+                    parity,
                     margin,
                     around,
                     y0,

@@ -1,5 +1,7 @@
 """Weight files (.pt): found, read and checked before a kernel takes them, with messages that say what is wrong and what to run."""
 
+from __future__ import annotations
+
 import os
 import re
 
@@ -14,23 +16,23 @@ TRAIN_COMMAND = "run kernel_training_pixel_shuffle.py"
 HOW_TO_SAVE = "torch.save(model.state_dict(), path) writes them"
 
 
-def find(path):
+def find(path: str) -> str:
     """Return the path, or that of a shipped file of this name, for scripts run from another folder."""
     beside = os.path.join(environment.HERE.parent, path)
     return beside if not os.path.exists(path) and os.path.isfile(beside) else path
 
 
-def refusal(path, found, needed):
+def refusal(path: str, found: str, needed: str) -> UserError:
     """Return the UserError for a weight file, to be raised."""
     return UserError(f"{path}: found {found}, needed {needed}; {TRAIN_COMMAND}")
 
 
-def keys(content):
+def keys(content: dict) -> str:
     """Return the first names in a file, for messages."""
     return f"keys {sorted(content)[:5]}"
 
 
-def read(path):
+def read(path: str) -> tuple[dict, str]:
     """Return (content of a weight file, a dict whose names have lost the prefixes of wrappers; its SHA-256)."""
     try:
         digest = storage.sha256(path)
@@ -45,15 +47,15 @@ def read(path):
         raise UserError(f"{error}; to make one, {TRAIN_COMMAND}") from None
     if not isinstance(content, dict):
         raise refusal(path, type(content).__name__, f"a kernel's weights; {HOW_TO_SAVE}")
-    return _without_prefixes(content), digest
+    return without_prefixes(content), digest
 
 
-def _without_prefixes(state):
+def without_prefixes(state):
     """Return a dict without what DataParallel and torch.compile put before the names of weights."""
     return {re.sub(r"^(module\.|_orig_mod\.)+", "", str(name)): value for name, value in state.items()}
 
 
-def kernel_size(path, name, state, n_channels):
+def kernel_size(path: str, name: str, state: dict, n_channels: int) -> int:
     """Return k of the weight of this name, which must be (n_channels, 1, k, k) with an odd k."""
     shape = tuple(getattr(state.get(name), "shape", ()))
     if shape not in {(n_channels, 1, k, k) for k in range(3, LARGEST_SIZE + 1, 2)}:
@@ -61,11 +63,11 @@ def kernel_size(path, name, state, n_channels):
     return shape[-1]
 
 
-def fill(path, module, state, digest):
+def fill(path: str, module: torch.nn.Module, state: dict, digest: str) -> torch.nn.Module:
     """Return the module with the weights of a state_dict, checked, and with the `digest` of their file."""
     if not isinstance(state, dict):
         raise refusal(path, f"state_dict {type(state).__name__}", f"a dict of tensors; {HOW_TO_SAVE}")
-    state, expected = _without_prefixes(state), module.state_dict()
+    state, expected = without_prefixes(state), module.state_dict()
     if state.keys() != expected.keys():
         missing, extra = (
             sorted(names)[:5] for names in (expected.keys() - state.keys(), state.keys() - expected.keys())
@@ -77,13 +79,17 @@ def fill(path, module, state, digest):
         )
     for name, tensor in state.items():
         shape = tuple(expected[name].shape)
-        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.layout is not torch.strided:
-            raise refusal(path, f"{name} of {getattr(tensor, 'dtype', type(tensor).__name__)}", "floats")
+        floats, found = expected[name].is_floating_point(), getattr(tensor, "dtype", type(tensor).__name__)
+        if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
+            raise refusal(path, f"{name} of {found}", "a dense tensor")
+        if tensor.is_floating_point() != floats or not floats and tensor.dtype != expected[name].dtype:
+            raise refusal(path, f"{name} of {found}", "floats" if floats else str(expected[name].dtype))
         if tuple(tensor.shape) != shape:
             raise refusal(path, f"weights that do not fit: {name} of shape {tuple(tensor.shape)}", str(shape))
         if not torch.isfinite(tensor).all():
             raise refusal(path, f"{name} with values that are not finite", "finite weights")
-        if tensor.abs().max() > _LARGEST_WEIGHT:
+        # Integers are in units of their own, which clamps bound.
+        if floats and tensor.numel() and tensor.abs().max() > _LARGEST_WEIGHT:
             raise refusal(path, f"{name} up to {tensor.abs().max():.3g}", f"weights up to {_LARGEST_WEIGHT}")
     if not any(tensor.any() for name, tensor in state.items() if name.split(".")[0] in ("weights", "weight", "proj")):
         raise refusal(path, "weights that are all zero", "those of a trained kernel")

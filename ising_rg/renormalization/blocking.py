@@ -1,4 +1,4 @@
-"""A block-spin rule applied to a configuration: S drawn from P(S = +1 | s) = sigma(2 w*s), the same bits on every machine.
+"""A block-spin rule applied to a configuration: S drawn from P(S = +1 | s) = sigma(2 f(s)), the same bits on every machine.
 
 As in `sampling`, weights are fixed-point integers, a probability is a table of 16-bit thresholds, and every coarse spin has its own
 random number: no floating point decides a spin. A lattice is read in bands of rows, so that it may be a `bitfile.BitFile`.
@@ -6,6 +6,8 @@ random number: no floating point decides a spin. A lattice is read in bands of r
 Counter layout (docs/kernels.md): word 0 = 8 (X // 64) + X % 8, word 1 = Y, word 2 = level, word 3 = configuration; the 16 bits
 number X // 8 % 8 of the output are the uniform of the coarse spin (X, Y).
 """
+
+from __future__ import annotations
 
 from typing import NamedTuple
 
@@ -21,6 +23,8 @@ from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import symmetrized
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import bitmaps
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 
 MAJORITY = "majority"  # of the nine spins of a block: a rule that does not keep the model nearest-neighbour
 _CERTAIN = 8.0  # weight of a majority's spins: sigma(2 * 8) is 1 to the last threshold
@@ -34,45 +38,60 @@ class Program(NamedTuple):
     Attributes:
         taps: int64 (n, 2): (dy, dx) of fine sites, counted from the block's first site.
         weights: int16 (n,), padded with zeros to whole groups.
+        products: int64 (m, 3, 2): taps of which the product is taken; product_weights: int16 (m,).
         thresholds: uint16 (2 limit + 1,): a coarse spin is up if its 16-bit uniform is below thresholds[limit + sum].
         margin: fine sites that a window reaches beyond its block.
     """
 
     taps: np.ndarray
     weights: np.ndarray
+    products: np.ndarray
+    product_weights: np.ndarray
     thresholds: np.ndarray
     margin: int
 
 
-def load(name):
+def load(name: str) -> BlockSpinRule:
     """Return the BlockSpinRule of a weight file, or MAJORITY; raises UserError as `kernels.load_rule`."""
     if name != MAJORITY:
         return models.load_rule(name)
     rule = BlockSpinRule(SCALE)
     with torch.no_grad():
         rule.weight.fill_(_CERTAIN)
+        rule.triple.zero_()
     return rule
 
 
-def program(rule):
+def program(rule: BlockSpinRule) -> Program:
     """Return the Program of a BlockSpinRule."""
-    weights = symmetrized(rule.weight).detach().double().cpu().numpy()
-    bits = sampling.fraction_bits(weights)
-    integers = np.round(weights * 2**bits).astype(np.int64)
-    thresholds = sampling.threshold_table(
-        lambda a: 1 / (1 + np.exp(-2.0 * a / 2**bits)), sampling.largest_sum(integers)
+    weights = symmetrized(rule.weight).detach().double().cpu().numpy()[0, 0]
+    terms = [(term, c) for term, c in zip(rule.products(), rule.triple.tolist(), strict=False) if c]
+    products = (
+        np.array([sites for term, _ in terms for sites in term], np.int64).reshape(-1, 3, 2) + 1
+    )  # of the block's first site
+    places = np.argwhere(weights)
+    step = sampling.Step(
+        sampling.DRAW,
+        0,
+        np.pad(places - rule.margin, ((0, 0), (1, 0))),
+        weights[tuple(places.T)],
+        products,
+        np.array([c for term, c in terms for _ in term]),
     )
-    places = np.argwhere(integers[0, 0])
+    unit = 2 ** sampling.fraction_bits([step])
+    step = step._replace(weights=np.round(step.weights * unit), product_weights=np.round(step.product_weights * unit))
     padding = -len(places) % sampling_cpu.GROUP
     return Program(
-        np.pad(places - rule.margin, ((0, padding), (0, 0))),
-        np.pad(integers[0, 0][tuple(places.T)], (0, padding)).astype(np.int16),
-        thresholds,
+        np.pad(step.taps[:, 1:], ((0, padding), (0, 0))),
+        np.pad(step.weights, (0, padding)).astype(np.int16),
+        products,
+        step.product_weights.astype(np.int16),
+        sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / unit)), int(sampling.largest_sum([step]))),
         rule.margin,
     )
 
 
-def check_size(L, levels, smallest, what):
+def check_size(L: int, levels: int, smallest: int, what: str) -> None:
     """Raise UserError unless a lattice of L x L can be blocked so many times down to `smallest` or more."""
     if L % SCALE**levels or L // SCALE**levels < smallest:
         possible = 0
@@ -87,7 +106,7 @@ def check_size(L, levels, smallest, what):
         )
 
 
-def block(lattice, program, seed, level=1, configuration=0):
+def block(lattice: Bitmap | Rows, program: Program, seed: int, level: int = 1, configuration: int = 0) -> Bitmap:
     """Return the coarse `bitmap.Bitmap` of a fine lattice, a third of its size.
 
     Args:
@@ -114,7 +133,9 @@ def block(lattice, program, seed, level=1, configuration=0):
     return coarse
 
 
-def block_batch(spins, program, seed, level=1, first_configuration=0):
+def block_batch(
+    spins: np.ndarray, program: Program, seed: int, level: int = 1, first_configuration: int = 0
+) -> np.ndarray:
     """Return what `block` makes of each of int8 spins (B, 3h, 3w), numbered from first_configuration: int8 (B, h, w)."""
     batch, height, width = spins.shape
     coarse, key = np.empty((batch, height // SCALE, width // SCALE), np.int8), random_numbers.key(seed, Purpose.BLOCK)
@@ -127,7 +148,7 @@ def block_batch(spins, program, seed, level=1, first_configuration=0):
 def _draw(fine, program, key, first_row, level, first_configuration, coarse):
     """Draw rows first_row ... of coarse lattices, int8 (B, n, w), from their fine rows with the margin above and below."""
     batch, n_rows, width = coarse.shape
-    taps, weights, thresholds, margin = program
+    taps, weights, products, product_weights, thresholds, margin = program
     side = (margin + 2) // 3  # blocks
     stride, n_strips = width + 2 * side, (n_rows + _STRIP - 1) // _STRIP
     for index in prange(batch * n_strips):
@@ -145,11 +166,21 @@ def _draw(fine, program, key, first_row, level, first_configuration, coarse):
                     plane[3 * y + phase, side + width + i] = plane[3 * y + phase, side + i]
         flat, offsets = plane.reshape(-1), np.empty(weights.size, np.int64)
         for t in range(weights.size):
-            dy, dx = taps[t, 0] + margin, taps[t, 1] + 3 * side
-            offsets[t] = (3 * dy + dx % 3) * stride + dx // 3
+            offsets[t] = _offset(taps[t, 0] + margin, taps[t, 1] + 3 * side, stride)
+        factors = np.empty((product_weights.size, 3), np.int64)
+        for t in range(product_weights.size):
+            for i in range(3):
+                factors[t, i] = _offset(products[t, i, 0] + margin, products[t, i, 1] + 3 * side, stride)
         sums, uniforms = np.empty(width, np.int16), np.empty(width + 2 * sampling_cpu.CHUNK, np.uint16)
         number = np.uint64(first_configuration + np.uint64(configuration))
         for y in range(first, last):
-            sampling_cpu._weighted_sums(flat, 9 * (y - first) * stride, offsets, weights, sums)
+            start = 9 * (y - first) * stride
+            sampling_cpu._weighted_sums(flat, start, offsets, weights, sums)
+            sampling_cpu._add_products(flat, start, factors, product_weights, sums)
             sampling_cpu._row_of_uniforms(uniforms, 0, width, first_row + y, level, number, key, width)
             sampling_cpu._compare(sums, uniforms, thresholds, width, coarse[configuration, y])
+
+
+@njit(inline="always")
+def _offset(dy, dx, stride):
+    return (3 * dy + dx % 3) * stride + dx // 3

@@ -10,12 +10,17 @@ and y_h = 15/8 (odd), once the Hamiltonian is near the fixed point and the opera
 Source: Swendsen, Phys. Rev. Lett. 42, 859 (1979).
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.renormalization import blocking, operators
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.updates import swendsen_wang
 
 EVEN = ("(1,0)", "(1,1)", "plaquette", "(2,0)", "tee", "(2,1)", "zigzag", "(2,2)", "(3,0)")  # in the order they join
@@ -26,48 +31,58 @@ SWEEPS_BETWEEN = 6  # looks at a chain: about one autocorrelation time of the en
 _TABLE = operators.terms((*EVEN, *ODD))
 
 
-def operator_sums(spins):
+def operator_sums(spins: np.ndarray) -> dict[str, np.ndarray]:
     """Return the sums of EVEN and of ODD over each of int8 spins (B, L, L), a dict of float64 (B, operators)."""
     values = operators.sums_of_batch(spins, _TABLE)
     return {"even": values[:, : len(EVEN)], "odd": values[:, len(EVEN) :]}
 
 
-def sums_of(lattices):
+def sums_of(lattices: Iterable[Bitmap | Rows]) -> dict[str, np.ndarray]:
     """Return `operator_sums` of `bitmap.Bitmap`s or `bitfile.BitFile`s of one size."""
     values = np.array([operators.sums(lattice, _TABLE) for lattice in lattices])
     return {"even": values[:, : len(EVEN)], "odd": values[:, len(EVEN) :]}
 
 
-def equilibrated(L, beta, program, levels, n_chains, n_samples, seed, progress=None):
-    """Return (sums, groups) of Swendsen-Wang lattices made for it and blocked `levels` times.
+def chains(L: int, beta: float, n_chains: int, n_samples: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (int8 (n_chains, L, L), numbers of the chains) n_samples times: Swendsen-Wang lattices.
 
     Every chain starts from a random lattice of its own, is equilibrated, and is looked at every SWEEPS_BETWEEN sweeps.
+    """
+    spins, done = swendsen_wang.sample(L, beta, n_chains, seed), swendsen_wang.thermalization_sweeps(L)
+    for _ in range(n_samples):
+        swendsen_wang.sweep(spins, beta, SWEEPS_BETWEEN, seed, done)
+        done += SWEEPS_BETWEEN
+        yield spins, np.arange(n_chains)
+
+
+def blocked_sums(
+    batches: Iterable[tuple[np.ndarray, np.ndarray]], program: blocking.Program, levels: int, seed: int
+) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
+    """Return (sums, groups) of lattices and of what they become when blocked `levels` times.
 
     Args:
+        batches: yields (int8 (B, L, L), int (B,)): lattices, and groups within which they are correlated.
         program: of `blocking`.
-        progress: called with the number of configurations done since the last call.
 
     Returns:
-        list of dicts of `operator_sums`, one a level, of n_chains * n_samples configurations; and the chain of each.
+        list of dicts of `operator_sums`, one a level, of all lattices; and the group of each.
     """
-    sums = [{sector: [] for sector in SECTORS} for _ in range(levels + 1)]
-    fine, done = swendsen_wang.sample(L, beta, n_chains, seed), swendsen_wang.thermalization_sweeps(L)
-    for index in range(n_samples):
-        swendsen_wang.sweep(fine, beta, SWEEPS_BETWEEN, seed, done)
-        done += SWEEPS_BETWEEN
-        spins = fine
+    sums, groups, n = [{sector: [] for sector in SECTORS} for _ in range(levels + 1)], [], 0
+    for spins, members in batches:
+        groups.append(members)
         for level in range(levels + 1):
             if level:
-                spins = blocking.block_batch(spins, program, seed, level, index * n_chains)
+                spins = blocking.block_batch(spins, program, seed, level, n)
             for sector, values in operator_sums(spins).items():
                 sums[level][sector].append(values)
-        if progress is not None:
-            progress(n_chains)
+        n += len(members)
     joined = [{sector: np.concatenate(values) for sector, values in of_level.items()} for of_level in sums]
-    return joined, np.tile(np.arange(n_chains), n_samples)
+    return joined, np.concatenate(groups)
 
 
-def measure(fine, coarse, groups, sector, n_operators=None):
+def measure(
+    fine: np.ndarray, coarse: np.ndarray, groups: np.ndarray, sector: str, n_operators: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return (y, errors), float64 (k,): the exponents of one step, largest first, with jackknife errors.
 
     Args:
@@ -89,7 +104,7 @@ def measure(fine, coarse, groups, sector, n_operators=None):
     totals = [sum(column) for column in zip(*parts, strict=True)]
     b_total, a_total = (sum(column) for column in zip(*squares, strict=True))
 
-    def of(n, mean, mean_coarse, b, a):
+    def of(n: float, mean: np.ndarray, mean_coarse: np.ndarray, b: np.ndarray, a: np.ndarray) -> np.ndarray:
         if sector == "even":
             b, a = b - np.outer(mean_coarse, mean_coarse) / n, a - np.outer(mean_coarse, mean) / n
         return _exponents(np.linalg.solve(b, a))

@@ -4,13 +4,18 @@ A transformation by 3 that keeps the model nearest-neighbour takes K to K' with 
 all other couplings zero and, at the critical point, takes m to m / 3^(-1/8).
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.renormalization import couplings
 from ising_rg.spins import bitmaps, statistics
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import exact, fluctuations
 
 TOLERANCE = 0.003  # couplings closer to those of the nearest-neighbour model are called its own
@@ -19,7 +24,7 @@ _JACKKNIFE = 8  # configurations from which on the gain has an error of its own
 _NOISE_MODES = 2  # of each direction, from which the error of fewer is taken
 
 
-def row(name, measured, expected, error):
+def row(name: str, measured: float, expected: float, error: float) -> dict:
     """Return a row of a table: measured beside exact, with z."""
     return {
         "name": name,
@@ -30,7 +35,7 @@ def row(name, measured, expected, error):
     }
 
 
-def coupling_rows(lattices, beta):
+def coupling_rows(lattices: Sequence[Bitmap | Rows], beta: float) -> tuple[list[dict], list[dict]]:
     """Return (rows, rows of left-out terms): couplings of the lattices beside those of the nearest-neighbour model at beta.
 
     Raises:
@@ -44,7 +49,7 @@ def coupling_rows(lattices, beta):
     return rows, [row(name, value, 0, error) for name, (value, error) in fit.left_out.items()]
 
 
-def correlation_rows(lattices, beta, critical):
+def correlation_rows(lattices: Sequence[Bitmap | Rows], beta: float, critical: bool) -> list[dict]:
     """Return rows of c10, c11, c20 of lattices of one size beside exact values; off the critical point of c10 alone."""
     L, n = lattices[0].width, len(lattices)
     places = ((1, 0), (1, 1), (2, 0))
@@ -57,14 +62,16 @@ def correlation_rows(lattices, beta, critical):
     return rows
 
 
-def correlations(lattice, places):
+def correlations(lattice: Bitmap | Rows, places: Sequence[tuple[int, int]]) -> np.ndarray:
     """Return C(x, y) of one lattice, averaged over the images (x, y), (y, x) and their mirror images, float64 (places,)."""
     images = [sorted({(x, y), (y, x), (x, -y), (y, -x)}) for x, y in places]
     values = bitmaps.correlations(lattice, [image for several in images for image in several])
     return np.array([part.mean() for part in np.split(values, np.cumsum([len(several) for several in images])[:-1])])
 
 
-def gain_row(fine, coarse, expected=exact.STAGE_GAIN):
+def gain_row(
+    fine: Sequence[Bitmap | Rows], coarse: Sequence[Bitmap | Rows], expected: float = exact.STAGE_GAIN
+) -> dict:
     """Return the row of the stage gain <m_fine m_coarse> / <m_coarse^2> of lattices and what they were blocked to.
 
     The error of a few configurations comes from their modes of longest waves other than m itself: what these are off the gain is
@@ -90,7 +97,7 @@ def _modes(lattice, scale):
     return np.delete((np.fft.fft2(field) / field.size)[np.ix_(few, few)].reshape(-1), len(few) ** 2 // 2)
 
 
-def verdict(rows):
+def verdict(rows: list[dict]) -> tuple[bool, str]:
     """Return (is it the nearest-neighbour model, words) for the coupling rows of one level."""
     off = [
         one
@@ -111,7 +118,7 @@ def _digits(error):
     return max(1, round(error * 1e4))
 
 
-def comparison_rows(lattices, others, beta):
+def comparison_rows(lattices: Sequence[Bitmap | Rows], others: Sequence[Bitmap | Rows], beta: float) -> list[dict]:
     """Return rows of couplings and C(r) of lattices ("measured") beside those of other lattices of the same size ("exact").
 
     z is of the difference. Where both are as many, C(r) is compared in pairs: what a run grew, beside what it was grown from.

@@ -7,12 +7,17 @@ s_0; u_a = s_0 f_a is what everything here is made of, since sum_x u_a(x) = (sit
 Four-spin shapes are ordered by the sum of their squared distances: plaquette 8, tee 11, zigzag 12, ell 14, diamond 16.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit, prange
 
 from ising_rg.spins import bitmaps
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 
 EVEN = {
     "(1,0)": ((0, 0), (1, 0)),
@@ -61,11 +66,11 @@ class Terms(NamedTuple):
     counts: np.ndarray
 
     @property
-    def reach(self):
+    def reach(self) -> int:
         return int(np.abs(self.offsets).max(initial=0))
 
 
-def terms(names):
+def terms(names: Sequence[str]) -> Terms:
     """Return the Terms of named operators of EVEN and ODD."""
     shapes = [(EVEN | ODD)[name] for name in names]
     images = [_images(shape) for shape in shapes]
@@ -93,7 +98,7 @@ def _images(shape):
     return sorted(found)
 
 
-def bands(lattice, n_strips=1):
+def bands(lattice: Bitmap | Rows, n_strips: int = 1) -> Iterator[tuple[int, int, int]]:
     """Yield (strip, first row, rows) of bands of rows small enough for `fields`, none of which crosses a strip's edge."""
     n_rows = max(1, _BAND_SITES // lattice.width)
     edges = np.linspace(0, lattice.height, n_strips + 1).astype(int)
@@ -102,7 +107,7 @@ def bands(lattice, n_strips=1):
             yield strip, first, min(n_rows, edges[strip + 1] - first)
 
 
-def fields(lattice, table, first_row, n_rows):
+def fields(lattice: Bitmap | Rows, table: Terms, first_row: int, n_rows: int) -> np.ndarray:
     """Return u_a = s_0 f_a at the sites of some rows, int8 (operators, n_rows, L).
 
     Args:
@@ -124,7 +129,7 @@ def _of_rows(spins, table):
     return result
 
 
-def sums(lattice, table):
+def sums(lattice: Bitmap | Rows, table: Terms) -> np.ndarray:
     """Return S_a of one configuration, float64 (operators,); arguments as `fields`."""
     total = np.zeros(len(table.names), np.int64)
     for _, first, n in bands(lattice):
@@ -132,7 +137,7 @@ def sums(lattice, table):
     return total / table.sites
 
 
-def sums_of_batch(spins, table):
+def sums_of_batch(spins: np.ndarray, table: Terms) -> np.ndarray:
     """Return S_a of each configuration of int8 spins (B, L, L), float64 (B, operators); for many small lattices."""
     spins = np.pad(spins, ((0, 0), (table.reach, table.reach), (0, 0)), mode="wrap")
     return _of_rows(spins, table).sum((2, 3), dtype=np.int64) / table.sites

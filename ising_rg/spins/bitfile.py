@@ -5,6 +5,8 @@ Rows have what the functions of `bitmap` need of a Bitmap: height, width, n_site
 pages of a map would count as this process's memory.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
@@ -15,11 +17,12 @@ import numpy as np
 from ising_rg import foreign
 from ising_rg.errors import UserError
 from ising_rg.spins import bitmaps
+from ising_rg.spins.bitmaps import Bitmap
 
 _PIECE = 2**26  # spins read, written or summed at a time
 
 
-def is_packed(array):
+def is_packed(array: np.ndarray) -> bool:
     """Tell whether an array is a bit-packed configuration, uint8 (L, ceil(L / 8))."""
     return array.ndim == 2 and array.dtype == np.uint8 and array.shape[1] == (array.shape[0] + 7) // 8
 
@@ -27,15 +30,15 @@ def is_packed(array):
 class Rows:
     """One configuration of L x L spins, of which some rows are read at a time by `_read`."""
 
-    def __init__(self, name, L):
+    def __init__(self, name: str, L: int):
         self.name = name
         self.height = self.width = L
 
     @property
-    def n_sites(self):
+    def n_sites(self) -> int:
         return self.height * self.width
 
-    def rows(self, first, n):
+    def rows(self, first: int, n: int) -> np.ndarray:
         """Return rows first ... first + n - 1, modulo the height, uint64 (n, ceil(L / 64)) as in a Bitmap.
 
         Raises:
@@ -69,7 +72,7 @@ class BitFile(Rows):
         UserError: no such file, not a bit-packed configuration, or shorter than its header says.
     """
 
-    def __init__(self, path, writable=False):
+    def __init__(self, path: str, writable: bool = False):
         try:
             self._file = open(path, "r+b" if writable else "rb", buffering=0)  # noqa: SIM115 - closed by close()
         except FileNotFoundError:
@@ -87,7 +90,7 @@ class BitFile(Rows):
         self._row_bytes, self._start = array.shape[1], array.offset
 
     @classmethod
-    def create(cls, path, L):
+    def create(cls, path: str, L: int) -> BitFile:
         """Return a writable BitFile of L x L spins, all down, whose bytes on disk are reserved.
 
         Raises:
@@ -107,7 +110,7 @@ class BitFile(Rows):
             raise _unwritable(path, error) from None
         return cls(path, writable=True)
 
-    def write(self, first, bitmap):
+    def write(self, first: int, bitmap: Bitmap) -> None:
         """Write the rows of a Bitmap at first ..., within the lattice; they are on disk after `sync`.
 
         Raises:
@@ -122,21 +125,21 @@ class BitFile(Rows):
         except OSError as error:
             raise _unwritable(self.name, error) from None
 
-    def sync(self):
+    def sync(self) -> None:
         """Wait until what was written is on disk."""
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise _unwritable(self.name, error) from None
 
-    def checksum(self, first, n):
+    def checksum(self, first: int, n: int) -> int:
         """Return the CRC-32 of the bytes of rows first ... first + n - 1, within the lattice."""
         crc = 0
         for part in range(0, n, self._piece_rows):
             crc = zlib.crc32(self._read(first + part, min(self._piece_rows, n - part)), crc)
         return crc
 
-    def close(self):
+    def close(self) -> None:
         self._file.close()
 
     def __enter__(self):

@@ -7,6 +7,9 @@ are interleaved, so that a pair at any distance is a shift away.)
 What is measured is measured in bands of rows, so that a lattice may be a `storage.BitFile` as well, which reads its rows from disk.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +17,7 @@ from numba import njit, prange
 
 from ising_rg.spins import lattice
 from ising_rg.spins.counting import popcount
+from ising_rg.spins.lattice import PackedLattice
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
@@ -29,14 +33,14 @@ class Bitmap:
     width: int
 
     @property
-    def height(self):
+    def height(self) -> int:
         return len(self.words)
 
     @property
-    def n_sites(self):
+    def n_sites(self) -> int:
         return self.height * self.width
 
-    def rows(self, first, n):
+    def rows(self, first: int, n: int) -> np.ndarray:
         """Return rows first ... first + n - 1, modulo the height, uint64 (n, W); a view if they do not cross the last row."""
         first %= self.height
         if first + n <= self.height:
@@ -44,19 +48,19 @@ class Bitmap:
         return np.take(self.words, np.arange(first, first + n), 0, mode="wrap")
 
 
-def bands(bitmap, multiple=1):
+def bands(bitmap: object, multiple: int = 1) -> Iterator[tuple[int, int]]:
     """Yield (first row, number of rows) of bands of some 64 MiB, starting at multiples of `multiple`."""
     n_rows = max(1, BAND_BYTES // (8 * ((bitmap.width + 63) // 64)) // multiple) * multiple
     for first in range(0, bitmap.height, n_rows):
         yield first, min(n_rows, bitmap.height - first)
 
 
-def empty(height, width):
+def empty(height: int, width: int) -> Bitmap:
     """Return a Bitmap of `height` x `width` spins, all down."""
     return Bitmap(np.zeros((height, (width + 63) // 64), np.uint64), width)
 
 
-def from_spins(spins):
+def from_spins(spins: np.ndarray) -> Bitmap:
     """Return the Bitmap of int8 spins (H, L).
 
     Raises:
@@ -67,7 +71,7 @@ def from_spins(spins):
     return bitmap
 
 
-def from_packed(packed, configuration=0, first_row=0, n_rows=None):
+def from_packed(packed: PackedLattice, configuration: int = 0, first_row: int = 0, n_rows: int | None = None) -> Bitmap:
     """Return the Bitmap of rows (all, or some) of one configuration of a `lattice.PackedLattice`."""
     bitmap = empty(packed.height - first_row if n_rows is None else n_rows, packed.width)
     _interleave_rows(packed.words[configuration], first_row, bitmap.words)
@@ -75,7 +79,7 @@ def from_packed(packed, configuration=0, first_row=0, n_rows=None):
     return bitmap
 
 
-def to_packed(bitmap, first_row=0, torus_height=None):
+def to_packed(bitmap: Bitmap, first_row: int = 0, torus_height: int | None = None) -> PackedLattice:
     """Return the PackedLattice of one Bitmap of even sizes, a window from first_row on (even) of a torus if that is given."""
     packed = lattice.empty(1, bitmap.height, bitmap.width, first_row, torus_height)
     _part_rows(bitmap.words, packed.words[0])
@@ -83,7 +87,7 @@ def to_packed(bitmap, first_row=0, torus_height=None):
     return packed
 
 
-def set_rows(bitmap, first_row, rows):
+def set_rows(bitmap: Bitmap, first_row: int, rows: np.ndarray) -> None:
     """Fill the rows from first_row on with int8 spins (n, L), or bit-packed ones, uint8 (n, ceil(L / 8)), highest bit first.
 
     Raises:
@@ -99,7 +103,7 @@ def set_rows(bitmap, first_row, rows):
     target[:, -1] &= _last_mask(bitmap.width)
 
 
-def to_spins(bitmap, first_row=0, n_rows=None):
+def to_spins(bitmap: object, first_row: int = 0, n_rows: int | None = None) -> np.ndarray:
     """Return rows of the bitmap as int8 spins (n_rows, L)."""
     rows = bitmap.rows(first_row, bitmap.height - first_row if n_rows is None else n_rows)
     spins = np.empty((len(rows), bitmap.width), np.int8)
@@ -107,7 +111,7 @@ def to_spins(bitmap, first_row=0, n_rows=None):
     return spins
 
 
-def to_bytes(bitmap, first_row=0, n_rows=None):
+def to_bytes(bitmap: object, first_row: int = 0, n_rows: int | None = None) -> np.ndarray:
     """Return rows of the bitmap bit-packed as in files, uint8 (n_rows, ceil(L / 8)), highest bit first."""
     rows = bitmap.rows(first_row, bitmap.height - first_row if n_rows is None else n_rows)
     words = rows.copy()
@@ -115,13 +119,13 @@ def to_bytes(bitmap, first_row=0, n_rows=None):
     return np.ascontiguousarray(words.view(np.uint8)[:, : (bitmap.width + 7) // 8])
 
 
-def magnetization(bitmap):
+def magnetization(bitmap: object) -> float:
     """Return the mean spin of the configuration."""
     up = sum(int(_count_up(bitmap.rows(first, n))) for first, n in bands(bitmap))
     return 2 * up / bitmap.n_sites - 1
 
 
-def correlations(bitmap, displacements):
+def correlations(bitmap: object, displacements: Iterable[tuple[int, int]]) -> np.ndarray:
     """Return the mean of s(x, y) s(x + dx, y + dy) over all sites for each displacement (dx, dy), periodic, float64 (n,).
 
     Exact: counted from the bits. No average over the square's group is taken.
@@ -150,7 +154,7 @@ def correlations(bitmap, displacements):
     return 1 - 2 * unlike / bitmap.n_sites
 
 
-def block_averages(bitmap, block):
+def block_averages(bitmap: object, block: int) -> np.ndarray:
     """Return the mean spin of blocks of block x block sites, float32 (H // block, L // block); edges that fill no block are cut."""
     m = bitmap.width // block
     sums = [_block_sums(bitmap.rows(first, n), block, n // block, m) for first, n in bands(bitmap, block)]

@@ -4,14 +4,19 @@ A configuration is `.npy` int8 (L, L) of +1 and -1, or bit-packed `.npy` uint8 (
 with a JSON of the same name beside it; `spin_files` reads these and what other programs write.
 """
 
+from __future__ import annotations
+
 import glob
 import os
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from ising_rg import foreign, storage
 from ising_rg.errors import UserError
 from ising_rg.spins import bitmaps, spin_files
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
 
 PIECE_BYTES = 2**26  # written at a time
 
@@ -19,7 +24,7 @@ PIECE_BYTES = 2**26  # written at a time
 IN_MEMORY_BYTES = 2**30  # of one configuration's bits, when it is opened to be measured
 
 
-def save_bitmap(path, bitmap, description, file_format="int8"):
+def save_bitmap(path: str, bitmap: Bitmap | Rows, description: dict, file_format: str = "int8") -> None:
     """Write one `bitmap.Bitmap` as a configuration file, 64 MiB at a time, and its description as JSON beside it, last.
 
     Args:
@@ -37,7 +42,7 @@ def save_bitmap(path, bitmap, description, file_format="int8"):
     storage.save_json(storage.sidecar(path), description)
 
 
-def load_spins(path):
+def load_spins(path: str) -> np.ndarray:
     """Return the one configuration of a file, int8 (L, L) of +1 and -1; of a stack the first, and say so.
 
     Raises:
@@ -46,7 +51,7 @@ def load_spins(path):
     return bitmaps.to_spins(_first_configuration(path))
 
 
-def open_packed_rows(path):
+def open_packed_rows(path: str) -> tuple[int, Callable[[int, int], np.ndarray]]:
     """Return (L, rows) of the configuration that `load_spins` reads; no lattice is in memory.
 
     rows(first, n) reads some rows and returns uint8 (n, ceil(L / 8)) as in bit-packed files.
@@ -58,7 +63,7 @@ def open_packed_rows(path):
     return configuration.width, lambda first, n: bitmaps.to_bytes(configuration, first, n)
 
 
-def open_configurations(path):
+def open_configurations(path: str) -> Iterator[tuple[str, Bitmap | Rows]]:
     """Yield (name, Bitmap) of each configuration of a file.
 
     One of more than 1 GiB of bits stays on disk: a `bitfile.Rows` is yielded, which serves wherever a Bitmap does.
@@ -80,7 +85,7 @@ def _first_configuration(path):
     return file.configuration()
 
 
-def is_configuration(path):
+def is_configuration(path: str) -> bool:
     """Tell whether a whole file holds configurations; a damaged one raises UserError."""
     array = foreign.read(path)
     try:
@@ -90,7 +95,7 @@ def is_configuration(path):
         return False
 
 
-def find(pattern):
+def find(pattern: str) -> list[str]:
     """Return the files of a file name, folder or quoted pattern; in a folder, only .npy that hold configurations, and where a
     report.json lists the files of the run that wrote there, only those.
 

@@ -1,15 +1,18 @@
 """What is counted of packed lattices: up spins, broken bonds, diagonal neighbours that differ; and the observables they give."""
 
+from __future__ import annotations
+
 import numpy as np
 from numba import njit, prange
 
 from ising_rg.spins import lattice
+from ising_rg.spins.lattice import PackedLattice
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _row_neighbour = njit(inline="always")(lattice.row_neighbour)
 
 
-def packed_counts(packed, first_row=0, n_rows=None):
+def packed_counts(packed: PackedLattice, first_row: int = 0, n_rows: int | None = None) -> np.ndarray:
     """Return the counts of `observables_of_counts` of each configuration of a `lattice.PackedLattice`, int64 (batch, 3).
 
     Of rows first_row ... and their neighbours, counted where the lattice is; a window's last row has none below.
@@ -22,7 +25,7 @@ def packed_counts(packed, first_row=0, n_rows=None):
     return _count_bits(packed.words, packed.width // 2, first_row, last)
 
 
-def observables_of_counts(counts, n_sites):
+def observables_of_counts(counts: np.ndarray, n_sites: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (m, c10, c11), float64 (batch,) each, of int (batch, 3): up spins, broken bonds, diagonal neighbours that differ."""
     up, antialigned, diagonal = counts.T
     return 2 * up / n_sites - 1, 1 - antialigned / n_sites, 1 - diagonal / n_sites
@@ -72,6 +75,6 @@ def _count_bits(words, half_width, first_row, last_row):
     return counts.sum(1)
 
 
-def packed_observables(packed):
+def packed_observables(packed: PackedLattice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (m, c10, c11) of each configuration of a `lattice.PackedLattice`, float64 (batch,) each, counted from its bits."""
     return observables_of_counts(packed_counts(packed), packed.n_sites)

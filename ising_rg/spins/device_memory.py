@@ -58,7 +58,7 @@ def empty_on_gpu(
     return PackedLattice(words, height, width, first_row, torus_height)
 
 
-def kernel_view(words):
+def kernel_view(words: object) -> tuple:
     """Return (uint64 device array that shares memory with `words` on the GPU, stream to launch on)."""
     if simulated():
         return words, 0
@@ -66,6 +66,14 @@ def kernel_view(words):
     from numba import cuda
 
     return cuda.as_cuda_array(words).view(np.uint64), cuda.external_stream(torch.cuda.current_stream().cuda_stream)
+
+
+def wait(device: str) -> None:
+    """Return once everything launched on "cuda" is done, at once on "cpu": a launch returns before its kernel has run."""
+    if device == "cuda" and not simulated():
+        import torch
+
+        torch.cuda.synchronize()
 
 
 def simulated() -> bool:

@@ -12,6 +12,8 @@ With those two ghost bits the horizontal neighbours of any word are its own bits
 before or after it in memory. No word is a special case, for any even L, and a whole sublattice is one flat loop.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,11 +46,11 @@ class PackedLattice:
             self.torus_height = self.height
 
     @property
-    def n_configurations(self):
+    def n_configurations(self) -> int:
         return self.words.shape[0]
 
     @property
-    def n_sites(self):
+    def n_sites(self) -> int:
         return self.height * self.width
 
     @property
@@ -57,18 +59,20 @@ class PackedLattice:
         return "cpu" if isinstance(self.words, np.ndarray) else "cuda"
 
 
-def words_per_row(width):
+def words_per_row(width: int) -> int:
     """Return W for a lattice of `width` sites a row: room for width / 2 spins and two ghost bits."""
     return (width // 2 + 2 + 63) // 64
 
 
-def empty(n_configurations, height, width, first_row=0, torus_height=None):
+def empty(
+    n_configurations: int, height: int, width: int, first_row: int = 0, torus_height: int | None = None
+) -> PackedLattice:
     """Return a PackedLattice of zero bits, even sizes of at least 4: all spins down."""
     words = np.zeros((n_configurations, 2, height + 2, words_per_row(width)), np.uint64)
     return PackedLattice(words, height, width, first_row, torus_height)
 
 
-def check_spins(spins, name="spins"):
+def check_spins(spins: np.ndarray, name: str = "spins") -> np.ndarray:
     """Check that `spins` is int8, C-contiguous, (H, L) or (batch, H, L) with even H and L >= 4, and return it with a batch axis.
 
     Raises:
@@ -90,7 +94,7 @@ def check_spins(spins, name="spins"):
     return spins.reshape((-1, height, width))
 
 
-def pack(spins):
+def pack(spins: np.ndarray) -> PackedLattice:
     """Return the PackedLattice of int8 `spins`, (H, L) or (batch, H, L); any positive value counts as up."""
     batch = check_spins(spins)
     packed = empty(*batch.shape)
@@ -99,7 +103,7 @@ def pack(spins):
     return packed
 
 
-def unpack(packed, out=None):
+def unpack(packed: PackedLattice, out: np.ndarray | None = None) -> np.ndarray:
     """Return the spins of `packed`, int8 (batch, H, L), written into `out` if it is given."""
     shape = (packed.n_configurations, packed.height, packed.width)
     if out is None:
@@ -108,7 +112,7 @@ def unpack(packed, out=None):
     return out
 
 
-def row_neighbour(here, previous, following, odd_row):
+def row_neighbour(here: np.uint64, previous: np.uint64, following: np.uint64, odd_row: np.uint64) -> np.uint64:
     """Return the word of horizontal neighbours that is not `here`, of the other sublattice: for every compiler.
 
     A site's two horizontal neighbours have index j and j - 1 in the other sublattice's row or, where `odd_row` is all
@@ -119,7 +123,7 @@ def row_neighbour(here, previous, following, odd_row):
     return (at_right & odd_row) | (at_left & ~odd_row)
 
 
-def close(packed):
+def close(packed: PackedLattice) -> None:
     """Write ghosts and halo rows of a PackedLattice whose rows were just written, in place."""
     _close(packed.words, packed.width // 2)
 

@@ -4,19 +4,21 @@ Per-configuration functions take int8 spins (H, L) or (batch, H, L), C order, an
 susceptibility and stage gain are ensemble quantities: they take the series of configuration magnetizations.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numba import njit, prange
 
 from ising_rg.theory import exact
 
 
-def magnetization(spins):
+def magnetization(spins: np.ndarray) -> np.ndarray:
     """Return the mean spin m of each configuration, float64 (batch,)."""
     batch = _batch(spins)
     return _row_sums(batch) / batch[0].size
 
 
-def correlation(spins, x, y):
+def correlation(spins: np.ndarray, x: int, y: int) -> np.ndarray:
     """Return the two-point function C(x, y) of each configuration, float64 (batch,).
 
     Averaged over all sites and over the images of (x, y) under the square's group, periodic boundaries.
@@ -30,12 +32,12 @@ def correlation(spins, x, y):
     )
 
 
-def c10(spins):
+def c10(spins: np.ndarray) -> np.ndarray:
     """Return the nearest-neighbour correlation of each configuration, float64 (batch,); energy per site is -2 c10."""
     return correlation(spins, 1, 0)
 
 
-def c10_z_score(value, L, beta=exact.BETA_CRITICAL):
+def c10_z_score(value: float | np.ndarray, L: int, beta: float = exact.BETA_CRITICAL) -> float | np.ndarray:
     """Return how many standard deviations one configuration's c10 lies from its exact mean on the L x L torus."""
     return (value - exact.torus_c10(L, beta)) / exact.c10_noise(L, beta)
 

@@ -5,6 +5,8 @@ numbers, floats or bool, also (L, L, 1), as `foreign` finds them, with the value
 the larger is up. So all 1 is all up; all 0 is refused, since every array that nobody has filled is that.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from ising_rg import foreign
@@ -27,7 +29,7 @@ class SpinFile:
         UserError: another shape or dtype than spins have. Values that are no spins are told by `Rows.rows`, once it meets them.
     """
 
-    def __init__(self, path, array):
+    def __init__(self, path: str, array: np.ndarray):
         self.path, self._dtype, shape = path, array.dtype, array.shape
         if len(shape) == 3 and shape[2] == 1:
             array = array[:, :, 0]
@@ -46,11 +48,11 @@ class SpinFile:
     def __len__(self):
         return len(self._array)
 
-    def configuration(self, index=0):
+    def configuration(self, index: int = 0) -> Rows:
         """Return the Rows of one configuration."""
         return _FileRows(self, index)
 
-    def part(self, index, first, n):
+    def part(self, index: int, first: int, n: int) -> np.ndarray:
         """Return some rows of one configuration as they are, (n, L) or bit-packed uint8 (n, ceil(L / 8)), C-contiguous."""
         array, width = self._array, self._array.shape[2]
         if isinstance(array, np.memmap) and array.flags.c_contiguous:
@@ -59,7 +61,7 @@ class SpinFile:
             return np.memmap(array.filename, array.dtype, "r", offset, (n, width))
         return np.ascontiguousarray(array[index, first : first + n])
 
-    def convention(self):
+    def convention(self) -> tuple[int, int]:
         """Return the values that mean (down, up), after a look at all of them.
 
         Raises:
@@ -79,7 +81,7 @@ class SpinFile:
             raise UserError(f"{self.path}: found values other than +1 and -1 ({shown}), needed spins, {_SAVE}")
         return fitting[0]
 
-    def understand(self):
+    def understand(self) -> None:
         """Take the spins as `convention` tells, and say so."""
         down, up = self.convention()
         self.is_own = False
@@ -94,7 +96,7 @@ class _FileRows(Rows):
         self._file, self._index = file, index
         self._understood = file.is_own
 
-    def rows(self, first, n):
+    def rows(self, first: int, n: int) -> np.ndarray:
         if not self._understood:
             self._understand()
         try:
@@ -112,6 +114,6 @@ class _FileRows(Rows):
         return part if self._file.is_own else np.where(part > 0, np.int8(1), np.int8(-1))
 
 
-def open_file(path):
+def open_file(path: str) -> SpinFile:
     """Return the SpinFile of a path; raise UserError if there is none that can be read."""
     return SpinFile(path, foreign.read(path))

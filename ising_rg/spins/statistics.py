@@ -3,7 +3,10 @@
 Binder cumulant, susceptibility and stage gain are ensemble quantities: they take the series of configuration magnetizations.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,13 +14,13 @@ from ising_rg.spins import observables
 from ising_rg.theory import exact
 
 
-def binder_cumulant(m):
+def binder_cumulant(m: Sequence[float] | np.ndarray) -> float:
     """Return U4 = 1 - <m^4> / (3 <m^2>^2) of a series of configuration magnetizations."""
     m = np.asarray(m, float)
     return 1 - np.mean(m**4) / (3 * np.mean(m**2) ** 2)
 
 
-def stage_gain(m_fine, m_coarse):
+def stage_gain(m_fine: Sequence[float] | np.ndarray, m_coarse: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """Return (g, standard error) of the stage gain g = <m_fine m_coarse> / <m_coarse^2>; the error of one pair is nan."""
     m_fine, m_coarse = np.asarray(m_fine, float), np.asarray(m_coarse, float)
     norm = np.mean(m_coarse**2)
@@ -30,7 +33,7 @@ def stage_gain(m_fine, m_coarse):
     return float(gain), float(np.std(residual, ddof=1) / (norm * math.sqrt(m_fine.size)))
 
 
-def mean_at_exact_m2(values, m, L):
+def mean_at_exact_m2(values: np.ndarray, m: np.ndarray, L: int) -> tuple[np.ndarray, np.ndarray] | tuple[float, float]:
     """Return (mean, standard error) of a per-configuration observable, corrected for the ensemble's own <m^2>.
 
     m^2 fluctuates by 41 % from one critical configuration to the next, and every correlation follows it. Its exact mean
@@ -49,7 +52,7 @@ def mean_at_exact_m2(values, m, L):
     return mean, np.sqrt((residual**2).sum(0) / (len(m) - 2) / len(m))
 
 
-def mean_at_seeds_exact(values, seeds):
+def mean_at_seeds_exact(values: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (mean, standard error) of observables of grown configurations, corrected for the seeds' own m^2 and c10.
 
     Both have exact means and serve as control variates, as in `mean_at_exact_m2`.
@@ -65,7 +68,7 @@ def mean_at_seeds_exact(values, seeds):
     return fit[0], (values - controls @ fit).std(0, ddof=3) / math.sqrt(n)
 
 
-def mean_of_series(series):
+def mean_of_series(series: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """Return (mean, standard error, autocorrelation time in samples) of one Markov-chain time series, float64 (n,).
 
     The error is sqrt(var tau / n) with tau the integrated autocorrelation time (emcee: Sokal's automatic window). A
@@ -80,7 +83,7 @@ def mean_of_series(series):
     return float(series.mean()), float(series.std(ddof=1) * math.sqrt(tau / series.size)), tau
 
 
-def blocking_error(series):
+def blocking_error(series: Sequence[float] | np.ndarray) -> float:
     """Return the standard error of the mean of a correlated series, float64 (n,), n >= 64, by blocking.
 
     Neighbours are averaged pairwise until 32 blocks or so are left; the largest of the estimates on the way, each
@@ -97,7 +100,9 @@ def blocking_error(series):
     return error
 
 
-def jackknife(function, *series, n_blocks=100):
+def jackknife(
+    function: Callable[..., float], *series: Sequence[float] | np.ndarray, n_blocks: int = 100
+) -> tuple[float, float]:
     """Return (value, standard error) of function(*series), independent configurations, leaving out one of n_blocks at a time."""
     columns = np.stack([np.asarray(values, float) for values in series])
     n = columns.shape[1]
@@ -108,16 +113,18 @@ def jackknife(function, *series, n_blocks=100):
     return float(function(*columns)), float(np.sqrt((len(parts) - 1) * without.var()))
 
 
-def susceptibility(m, L):
+def susceptibility(m: Sequence[float] | np.ndarray, L: int) -> float:
     """Return L^2 <m^2> of a series of magnetizations: beta^-1 times the susceptibility at and above the critical temperature."""
     return L * L * float(np.mean(np.square(m)))
 
 
-def energy_variance(c10_series, L):
+def energy_variance(c10_series: Sequence[float] | np.ndarray, L: int) -> float:
     """Return var(E) / L^2 of a series of configurations' c10; E = -2 L^2 c10. beta^2 times it is the specific heat per site."""
     return 4 * L * L * float(np.var(c10_series, ddof=1))
 
 
-def second_moment_correlation_length(s_0, s_1, L):
+def second_moment_correlation_length(
+    s_0: Sequence[float] | np.ndarray, s_1: Sequence[float] | np.ndarray, L: int
+) -> float:
     """Return xi = sqrt(<S(0)> / <S(k_1)> - 1) / (2 sin(pi / L)), k_1 = 2 pi / L, of series of S(0) = L^2 m^2 and S(k_1)."""
     return math.sqrt(max(np.mean(s_0) / np.mean(s_1) - 1, 0.0)) / (2 * math.sin(math.pi / L))

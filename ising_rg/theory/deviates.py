@@ -3,6 +3,8 @@
 A row is a dict: name, measured, exact, error (one standard deviation of what is measured), z, and whatever says where.
 """
 
+from __future__ import annotations
+
 import math
 from statistics import NormalDist
 
@@ -11,7 +13,7 @@ import numpy as np
 LEAST_EXTREME = -3.0
 
 
-def row(name, measured, expected, error, z=None, **more):
+def row(name: str, measured: float, expected: float, error: float, z: float | None = None, **more: object) -> dict:
     """Return a row; z is (measured - exact) / error unless given, 0 where nothing scatters and nothing deviates."""
     if z is None:
         z = (measured - expected) / max(error, 1e-300) if measured != expected else 0.0
@@ -19,7 +21,7 @@ def row(name, measured, expected, error, z=None, **more):
     return {"name": name, **numbers, **more}
 
 
-def skewed(deviation, variance, largest):
+def skewed(deviation: float | np.ndarray, variance: float | np.ndarray, largest: float) -> float | np.ndarray:
     """Return the normal deviate whose tail e^(-z^2 / 2) is Bennett's bound, with the sign of the deviation; arrays or numbers.
 
     For a sum x of independent terms of mean 0, none larger than a = `largest`, and variance V:
@@ -35,7 +37,7 @@ def skewed(deviation, variance, largest):
     return np.sign(deviation) * np.sqrt(2 * variance * exponent) / largest
 
 
-def extreme_z(z, n_tests):
+def extreme_z(z: float, n_tests: int) -> float:
     """Return the standard normal deviate as likely to be exceeded as the largest of n_tests |z| of exceeding the one given.
 
     At least LEAST_EXTREME: an extreme is tested upward only, and its likelihood is an upper bound, which at 1 says nothing.
@@ -50,14 +52,14 @@ def _extreme_z(z, n_tests):
     return deviate(math.log(-math.expm1(n_tests * math.log1p(-min(math.exp(both_tails), 1 - 1e-16)))))
 
 
-def log_tail(z):
+def log_tail(z: float) -> float:
     """Return ln P(N(0, 1) > z)."""
     if z < 30:
         return math.log(math.erfc(z / math.sqrt(2)) / 2)
     return -z * z / 2 - math.log(z * math.sqrt(2 * math.pi))
 
 
-def deviate(log_p):
+def deviate(log_p: float) -> float:
     """Return z with ln P(N(0, 1) > z) = log_p."""
     if log_p > -3:
         return NormalDist().inv_cdf(1 - min(max(math.exp(log_p), 1e-16), 1 - 1e-16))

@@ -13,6 +13,8 @@ Sources:
     Salas, Sokal, J. Stat. Phys. 98, 551 (2000): universal amplitudes of the critical torus.
 """
 
+from __future__ import annotations
+
 import math
 from functools import lru_cache
 
@@ -42,7 +44,7 @@ STRUCTURE_AMPLITUDE = (  # S(k) -> STRUCTURE_AMPLITUDE k^(-7/4), the Fourier tra
 MAX_BULK_DISTANCE = 64  # beyond it the lattice corrections to BULK_AMPLITUDE r^(-1/4) are below 3e-6
 
 
-def is_critical(beta):
+def is_critical(beta: float) -> bool:
     """Tell whether beta is the critical one, to the six digits that a user may type."""
     return abs(beta - BETA_CRITICAL) < 1e-6
 
@@ -57,13 +59,13 @@ def _onsager(beta):
         return 2 * mpmath.tanh(two_k) ** 2 - 1, mpmath.ellipk(parameter), mpmath.ellipe(parameter), mpmath.tanh(two_k)
 
 
-def onsager_c10(beta):
+def onsager_c10(beta: float) -> float:
     """Return c10 of the infinite lattice at inverse temperature beta > 0; the energy per site is -2 c10 (Onsager 1944)."""
     factor, k, _, tanh = _onsager(beta)
     return float((1 + 2 / math.pi * factor * k) / tanh / 2)
 
 
-def onsager_specific_heat(beta):
+def onsager_specific_heat(beta: float) -> float:
     """Return the specific heat per site of the infinite lattice, units k_B (Onsager 1944); inf within 1e-15 of criticality.
 
     C = (2/pi) (K coth 2K)^2 [2 K(k) - 2 E(k) - (1 - k'') (pi/2 + k'' K(k))], k'' = 2 tanh^2 2K - 1; C = beta^2 var(E) / n_sites.
@@ -74,7 +76,7 @@ def onsager_specific_heat(beta):
     return float(2 / math.pi * (beta / tanh) ** 2 * (2 * k - 2 * e - (1 - factor) * (math.pi / 2 + factor * k)))
 
 
-def spontaneous_magnetization(beta):
+def spontaneous_magnetization(beta: float) -> float:
     """Return |m| of the infinite lattice, (1 - sinh(2 beta)^-4)^(1/8) below the critical temperature, else 0 (Yang 1952)."""
     return (1 - math.sinh(2 * beta) ** -4) ** 0.125 if beta > BETA_CRITICAL else 0.0
 
@@ -90,14 +92,14 @@ def _kaufman(L, beta):
     # cosh(gamma_r) = s + 1/s - cos(pi r / L), and its derivatives.
     d1, d2 = 2 * c * (1 - 1 / s**2), 4 * s - 4 / s + 8 * c * c / s**3
 
-    def gammas(r):
+    def gammas(r: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         half = (1 - s) ** 2 / (2 * s) + np.sin(np.pi * r / (2 * L)) ** 2  # sinh^2(gamma / 2), without cancellation
         gamma = 2 * np.arcsinh(np.sqrt(half))
         sinh, cosh = 2 * np.sqrt(half * (1 + half)), 1 + 2 * half
         g1 = d1 / sinh
         return gamma, g1, (d2 - cosh * g1**2) / sinh
 
-    def log_product(r, sign):
+    def log_product(r: np.ndarray, sign: int) -> tuple[float, float, float]:
         """Return sum of ln(2 cosh) (sign = +1) or ln(2 sinh) (sign = -1) of L gamma_r / 2, and two derivatives."""
         gamma, g1, g2 = gammas(r)
         x = L * gamma / 2
@@ -134,19 +136,19 @@ def _kaufman(L, beta):
     return log_z, n_sites * c / s + mean, -2 * n_sites / s**2 + curvature
 
 
-def log_partition(L, beta):
+def log_partition(L: int, beta: float) -> float:
     """Return ln Z of the L x L torus (Kaufman 1949)."""
     return float(_kaufman(L, beta)[0])
 
 
 @lru_cache(maxsize=256)
-def torus_c10(L, beta=BETA_CRITICAL):
+def torus_c10(L: int, beta: float = BETA_CRITICAL) -> float:
     """Return the exact c10 of the L x L torus, -energy / (2 L^2), from d ln Z / d beta."""
     return float(_kaufman(L, beta)[1] / (2 * L * L))
 
 
 @lru_cache(maxsize=256)
-def energy_variance(L, beta=BETA_CRITICAL):
+def energy_variance(L: int, beta: float = BETA_CRITICAL) -> float:
     """Return the exact var(E) / L^2 of the L x L torus, d^2 ln Z / d beta^2 / L^2.
 
     Above beta = 2.5, where Kaufman's terms cancel to the last digit, by the low-temperature series: one reversed spin a
@@ -157,12 +159,12 @@ def energy_variance(L, beta=BETA_CRITICAL):
     return float(_kaufman(L, beta)[2] / (L * L))
 
 
-def c10_noise(L, beta=BETA_CRITICAL):
+def c10_noise(L: int, beta: float = BETA_CRITICAL) -> float:
     """Return the standard deviation of one configuration's c10 on the L x L torus."""
     return math.sqrt(energy_variance(L, beta)) / (2 * L)
 
 
-def energy_step(L, beta):
+def energy_step(L: int, beta: float) -> float:
     """Return the ratio of the third to the second cumulant of the torus' energy, -d ln var(E) / d beta, to 1e-4.
 
     Were all fluctuations reversals of single spins that cost the same energy, it would be that cost: 8 at low temperature.
@@ -195,7 +197,7 @@ def _bulk_table():
         return np.array([[float(c[max(i, j)][min(i, j)]) for j in range(n + 1)] for i in range(n + 1)])
 
 
-def bulk_correlation(x, y=0):
+def bulk_correlation(x: int | np.ndarray, y: int | np.ndarray = 0) -> float | np.ndarray:
     """Return C(x, y) of the infinite critical lattice for |x|, |y| <= MAX_BULK_DISTANCE, exact to float64."""
     return _bulk_table()[np.abs(x), np.abs(y)]
 
@@ -212,7 +214,7 @@ def _theta(nu, u):
     return 1 + 2 * np.sum(sign * _NOME ** ((n + 1) ** 2) * np.cos(2 * (n + 1) * u), axis=0)
 
 
-def torus_correlation(x, y, L):
+def torus_correlation(x: int | np.ndarray, y: int | np.ndarray, L: float) -> float | np.ndarray:
     """Return C(x, y) on the critical L x L torus.
 
     The scaling form of Di Francesco, Saleur and Zuber times the infinite lattice's exact correction to its own scaling
@@ -237,7 +239,7 @@ def torus_correlation(x, y, L):
 
 
 @lru_cache(maxsize=4)
-def enumerated_states(L=4):
+def enumerated_states(L: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """Return (energies, magnetizations) of all 2^(L^2) states of the L x L torus, L = 2 or 4: two int arrays.
 
     Bit y L + x of a state's index is the spin at (x, y), 1 = up.
@@ -251,7 +253,7 @@ def enumerated_states(L=4):
 
 
 @lru_cache(maxsize=16)
-def magnetization_distribution(L, beta=BETA_CRITICAL):
+def magnetization_distribution(L: int, beta: float = BETA_CRITICAL) -> tuple[np.ndarray, np.ndarray]:
     """Return (m, P(m)) of the L x L torus, 2 <= L <= 8, float64 (L^2 + 1,) each, by the transfer matrix of its rows.
 
     The partial sums are kept apart by their number of up spins; all terms are positive, so the error is rounding's.
@@ -276,7 +278,7 @@ def magnetization_distribution(L, beta=BETA_CRITICAL):
     return 2 * np.arange(L * L + 1) / (L * L) - 1, counts / counts.sum()
 
 
-def torus_moments(L, beta=BETA_CRITICAL):
+def torus_moments(L: int, beta: float = BETA_CRITICAL) -> dict[str, float]:
     """Return dict abs_m, m2, m4, binder of the L x L torus, 2 <= L <= 8: exact <|m|>, <m^2>, <m^4>, 1 - <m^4> / (3 <m^2>^2)."""
     m, p = magnetization_distribution(L, beta)
     abs_m, m2, m4 = (float(p @ np.abs(m) ** power) for power in (1, 2, 4))

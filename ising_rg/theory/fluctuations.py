@@ -10,6 +10,8 @@ measures it again; its result is in docs/log.md. Away from criticality c10 and m
 is how far their law is from the normal one.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -27,7 +29,7 @@ _ANISOTROPY = {1: 0.535, 2: 0.345, 3: 0.305, 4: 0.28, 6: 0.27}
 _ANISOTROPY_FAR = 0.25
 
 
-def correlation_noise(x, y, L):
+def correlation_noise(x: int, y: int, L: int) -> float:
     """Return the standard deviation of one configuration's C(x, y) on the critical L x L torus; exact at (1, 0), else to 3 %."""
     if sorted((abs(x), abs(y))) == [0, 1]:
         return exact.c10_noise(L)
@@ -37,12 +39,12 @@ def correlation_noise(x, y, L):
     return math.sqrt(g * r**1.5) / L
 
 
-def anisotropy_noise(r, L):
+def anisotropy_noise(r: int, L: int) -> float:
     """Return the standard deviation of one critical configuration's C(r, 0) - C(0, r), to 5 %."""
     return math.sqrt(_ANISOTROPY.get(r, _ANISOTROPY_FAR) * r**1.5) / L
 
 
-def m2_noise(L):
+def m2_noise(L: int) -> float:
     """Return the standard deviation of one critical configuration's m^2: <m^4> = 3 (1 - U4) <m^2>^2, L -> infinity."""
     return exact.M2_AMPLITUDE * L**-0.25 * math.sqrt(3 * (1 - exact.BINDER_CRITICAL) - 1)
 
@@ -57,7 +59,7 @@ _SPIN_STEPS = 6.0, 200.0  # spins: three reversed ones, and what is to be multip
 LENGTHS_BELOW, LENGTHS_ABOVE = 20, 8
 
 
-def c10_z(c10, L, beta):
+def c10_z(c10: float, L: int, beta: float) -> float:
     """Return the deviate of one configuration's c10 at a beta that is not critical, from exact mean, variance and skewness."""
     deviation, noise = c10 - exact.torus_c10(L, beta), exact.c10_noise(L, beta)
     step = -exact.energy_step(L, beta) / (2 * L * L)
@@ -66,7 +68,7 @@ def c10_z(c10, L, beta):
     return float(deviates.skewed(deviation, noise**2, _STEPS * abs(step)))
 
 
-def magnetization_row(m, L, beta):
+def magnetization_row(m: float, L: int, beta: float) -> dict | None:
     """Return the row of one configuration's magnetization off criticality: |m| below the critical temperature, m above.
 
     Exact for L many correlation lengths (Yang's magnetization, the exact susceptibility); None where L is too few.

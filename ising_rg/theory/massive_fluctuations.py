@@ -8,6 +8,8 @@ more below. In between Wick's theorem is of no use: at r = xi / 4 it is 8 times 
 `python -m benchmarks.measure_massive_fluctuations` measures it again.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -22,7 +24,7 @@ _BELOW = np.array([0.0840, 0.170, 0.263, 0.345, 0.482, 0.586, 0.720, 0.793, 0.86
 _SLOPE = math.pi / 2 * exact.BULK_AMPLITUDE**2
 
 
-def correlation_noise(r, beta, L):
+def correlation_noise(r: int, beta: float, L: int) -> float:
     """Return the standard deviation of one configuration's C(r), averaged over both axes; exact at r = 1, else to 4 %.
 
     Args:

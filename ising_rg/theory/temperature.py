@@ -14,6 +14,8 @@ Sources:
     Yang, Phys. Rev. 85, 808 (1952): magnetization.
 """
 
+from __future__ import annotations
+
 import math
 
 from ising_rg.theory.exact import BETA_CRITICAL, SCALE_FACTOR, STAGE_GAIN
@@ -22,7 +24,7 @@ CRITICAL = "critical"
 _FAR = 50.0  # |mu| beyond it: the next term of K(mu) is below 1e-21 of the first
 
 
-def mass(beta):
+def mass(beta: float) -> float:
     """Return mu(K) = ln coth K - 2K at K = beta > 0; 0 exactly at BETA_CRITICAL."""
     _check_beta(beta)
     if beta > 1:
@@ -32,7 +34,7 @@ def mass(beta):
     return 2 * math.asinh(shortfall / math.sqrt(2 * math.sinh(2 * beta)))
 
 
-def beta_of_mass(mu):
+def beta_of_mass(mu: float) -> float:
     """Return the inverse temperature of mass mu, the inverse of `mass`; BETA_CRITICAL exactly at 0."""
     if mu == 0:
         return BETA_CRITICAL
@@ -41,18 +43,18 @@ def beta_of_mass(mu):
     return math.asinh(math.exp(-2 * _half_log(mu))) / 2
 
 
-def coarser(beta, n_stages=1):
+def coarser(beta: float, n_stages: int = 1) -> float:
     """Return the inverse temperature of the lattice that n_stages stages coarser has: mu(K') = 3^n mu(K). Negative n: finer."""
     return beta_of_mass(SCALE_FACTOR**n_stages * mass(beta))
 
 
-def stage_betas(beta, n_stages):
+def stage_betas(beta: float, n_stages: int) -> list[float]:
     """Return the inverse temperatures of the lattices on the way to `beta`, the seed's first: a list of n_stages + 1."""
     mu = mass(beta)
     return [beta_of_mass(SCALE_FACTOR**n * mu) for n in range(n_stages, 0, -1)] + [beta]
 
 
-def correlation_length(beta, diagonal=False):
+def correlation_length(beta: float, diagonal: bool = False) -> float:
     """Return the exact correlation length in sites, along an axis or a diagonal; inf at BETA_CRITICAL.
 
     Above the critical temperature that of C(r), below it that of C(r) - M^2. The diagonal's, 1 / (sqrt 2 |ln sinh 2K|) above,
@@ -63,12 +65,12 @@ def correlation_length(beta, diagonal=False):
     return math.inf if rate == 0 else 1 / (rate if mu > 0 else 2 * rate)
 
 
-def diagonal_mass(mu):
+def diagonal_mass(mu: float) -> float:
     """Return 4 |v| = 2 |ln sinh 2K| at mass mu: what |mu| is along an axis, for one step (1, 1)."""
     return 4 * abs(_half_log(mu))
 
 
-def mass_of_xi(xi):
+def mass_of_xi(xi: float | str) -> float:
     """Return the mass of a correlation length along an axis.
 
     Args:
@@ -88,12 +90,12 @@ def mass_of_xi(xi):
     return 1 / length if length > 0 else 1 / (2 * length)
 
 
-def beta_of_xi(xi):
+def beta_of_xi(xi: float | str) -> float:
     """Return the inverse temperature of the signed correlation length xi: see `mass_of_xi`."""
     return beta_of_mass(mass_of_xi(xi))
 
 
-def stage_gain(beta):
+def stage_gain(beta: float) -> float:
     """Return the exact gain g of the stage that ends at inverse temperature beta, from K' = coarser(beta).
 
     g^2 is the limit of C_fine(3r) / C_coarse(r), r -> infinity along an axis. Below the critical temperature C -> M^2 and
@@ -103,7 +105,7 @@ def stage_gain(beta):
     return gain_of_mass(mass(beta))
 
 
-def gain_of_mass(mu):
+def gain_of_mass(mu: float) -> float:
     """Return `stage_gain` at mass mu of the fine lattice."""
     coarse = SCALE_FACTOR * mu
     if mu == 0:
@@ -113,12 +115,12 @@ def gain_of_mass(mu):
     return math.exp((_log_amplitude(mu) - _log_amplitude(coarse) - math.log(SCALE_FACTOR) / 2) / 2)
 
 
-def magnetization_of_mass(mu):
+def magnetization_of_mass(mu: float) -> float:
     """Return the spontaneous magnetization (1 - s^-4)^(1/8) at mass mu (Yang 1952), 0 at mu >= 0."""
     return (-math.expm1(8 * _half_log(mu))) ** 0.125 if mu < 0 else 0.0
 
 
-def axis_amplitude(mu):
+def axis_amplitude(mu: float) -> float:
     """Return A in C(r, 0) -> A e^(-mu r) / sqrt(r), r -> infinity, at mass mu > 0: (1 - s^4)^(1/4) / (s sqrt(2 pi sinh mu)).
 
     From the one-particle part of the correlation function, exact on the lattice (Wu, McCoy, Tracy, Barouch 1976; the rest decays

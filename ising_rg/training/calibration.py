@@ -1,8 +1,7 @@
 """Calibration of a trained kernel: raw lattices and those after sweeps right at once, at the least cost in KL.
 
 A kernel fitted by maximum likelihood lacks some multi-spin correlations. They relax in the first sweeps, and with them gain and
-short-distance correlations rise by some 0.2 to 0.5 %: scaling the rule (`bound.sharper`) moves raw and refined lattices
-together, so that one or the other can be right. The kernel's own weights move them differently: sweeps undo 35 to 75 % of a
+short-distance correlations change. The kernel's weights move raw and refined lattices differently: sweeps undo 35 to 75 % of a
 change of the raw gain, depending on which weights make it (docs/physics.md). So the weights are shifted by x, one number for each
 class of taps (`tap_classes`), so that
 
@@ -14,6 +13,8 @@ All is measured on the second stage, whose coarse lattices are themselves grown,
 that the coarse lattice has already adds to the kernel's own (by slopes of the first stage raw c30 overshoots twofold).
 """
 
+from __future__ import annotations
+
 import copy
 
 import numpy as np
@@ -21,7 +22,10 @@ import torch
 
 from ising_rg import random_numbers
 from ising_rg.growth import upsampling
-from ising_rg.kernels.models import DRAWING_ORDER, SCALE
+from ising_rg.kernels.conditional import ConditionalKernel
+from ising_rg.kernels.form import DRAWING_ORDER
+from ising_rg.kernels.kernel import Kernel
+from ising_rg.kernels.sampling import CLAMPED, SCALE
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact
@@ -42,29 +46,26 @@ _MEASUREMENTS = 5  # of the whole shift, the first without one; the third meets 
 _CHUNK_SITES = 2**25  # fine sites measured at a time
 
 
-def tap_classes(kernel):
-    """Return {name: nine masks shaped like `kernel.weights`}, 1 at the taps of the class; every tap belongs to one class.
+def tap_classes(kernel: ConditionalKernel) -> dict[str, list[torch.Tensor]]:
+    """Return {name: masks shaped like `kernel.weights`}, 1 at the taps of the class; every tap on a spin belongs to one class.
 
     Classes tell apart what is drawn (centre, corners or edges of blocks), coarse from fine spins, and distances.
     """
-    drawn = ["centre" if p == 4 else "edge" if p % 2 else "corner" for p in DRAWING_ORDER]
-    offset, classes = SCALE * (np.arange(kernel.kernel_size) - kernel.kernel_size // 2), {}
-    for p, (y, x) in enumerate(divmod(sub_pixel, SCALE) for sub_pixel in DRAWING_ORDER):
-        taps = kernel.taps(p).cpu()
-        for i in range(1 + p):
-            from_y, from_x = divmod(DRAWING_ORDER[i - 1], SCALE) if i else (1, 1)
-            square = (offset + from_y - y)[:, None] ** 2 + (offset + from_x - x) ** 2
-            edges = _FINE_EDGES if i else _COARSE_EDGES
-            for number, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
-                mask = torch.from_numpy((square >= low) & (square < high)) * taps[0, i]
-                if mask.any():
-                    name = f"{drawn[p]}, {'fine' if i else 'coarse'} {number}"
-                    empty = [torch.zeros_like(weight, device="cpu") for weight in kernel.weights]
-                    classes.setdefault(name, empty)[p][0, i] += mask
+    classes = {}
+    for step, (k, _, p) in enumerate(kernel.draws):
+        drawn = "centre" if DRAWING_ORDER[p] == 4 else "edge" if DRAWING_ORDER[p] % 2 else "corner"
+        for i, (plane, distance) in enumerate(zip(kernel.taps[k][:, 0], kernel.distances(k), strict=True)):
+            if plane == CLAMPED:
+                continue
+            number = np.searchsorted(_FINE_EDGES if plane else _COARSE_EDGES, distance**2, side="right") - 1
+            empty = [torch.zeros_like(weight, device="cpu") for weight in kernel.weights]
+            classes.setdefault(f"{drawn}, {'fine' if plane else 'coarse'} {number}", empty)[step][i] = 1
     return classes
 
 
-def shifted(kernel, classes, x):
+def shifted(
+    kernel: ConditionalKernel, classes: dict[str, list[torch.Tensor]], x: np.ndarray | list[float]
+) -> ConditionalKernel:
     """Return a copy of the kernel whose weights in each class are larger by x (one number a class)."""
     result = copy.deepcopy(kernel)
     with torch.no_grad():
@@ -74,33 +75,35 @@ def shifted(kernel, classes, x):
     return result
 
 
-def on_grid(kernel):
+def on_grid(kernel: ConditionalKernel) -> ConditionalKernel:
     """Return a copy whose weights are multiples of the sampler's unit, their running sums rounded instead of each by itself.
 
     The gain follows the sum of a site's weights: 61 roundings to 2^-11, each by itself, move it by some 0.05 %, these far less.
     """
-    result, unit = copy.deepcopy(kernel), 2.0 ** -kernel.fixed_point()[1]
-    with torch.no_grad():
-        for weight in result.weights:
-            sums = torch.round(weight.double().flatten().cumsum(0) / unit)
-            weight.copy_(torch.diff(sums, prepend=sums.new_zeros(1)).reshape(weight.shape) * unit)
+    result, bits = copy.deepcopy(kernel), kernel.fixed_point()[1]
+    for (k, _, _), weight in zip(kernel.draws, result.weights, strict=True):
+        units = kernel.units(k, bits)
+        for unit in np.unique(units):
+            chosen = torch.from_numpy(units == unit)
+            sums = torch.round(weight.data[chosen].double().cumsum(0) / unit)
+            weight.data[chosen] = (torch.diff(sums, prepend=sums.new_zeros(1)) * unit).to(weight)
     return result
 
 
-def fisher(kernel, classes, coarse, fine):
-    """Return F, float64 (classes, classes): shifting by x costs x F x / 2 nats a site; arguments as `kernel.fields`."""
+def fisher(
+    kernel: ConditionalKernel, classes: dict[str, list[torch.Tensor]], coarse: torch.Tensor, fine: torch.Tensor
+) -> np.ndarray:
+    """Return F, float64 (classes, classes): shifting by x costs x F x / 2 nats a site; arguments as `kernel.features`."""
+    total, sites = 0, 0
     with torch.no_grad():
-        spread = 1 / torch.cosh(kernel.fields(coarse, fine))  # sqrt of the variance of each spin
-        probe, effects = copy.deepcopy(kernel), []
-        for masks in classes.values():
-            for weight, mask in zip(probe.weights, masks, strict=True):
-                weight.copy_(mask)
-            effects.append((probe.fields(coarse, fine) * spread).double().flatten())
-        effects = torch.stack(effects)
-        return (effects @ effects.T / effects.shape[1]).cpu().numpy()
+        for step, (x, spins) in enumerate(kernel.features(coarse, fine)):
+            spread = 1 / torch.cosh(kernel.weights[step] @ x)  # sqrt of the variance of each spin
+            effects = ((torch.stack([masks[step] for masks in classes.values()]).to(x) @ x) * spread).double()
+            total, sites = total + effects @ effects.T, sites + len(spins)
+    return (total / sites).cpu().numpy()
 
 
-def deviations(kernel, seeds, seed):
+def deviations(kernel: Kernel, seeds: np.ndarray, seed: int) -> np.ndarray:
     """Return relative deviations from exact values at the second stage: gain and C, raw, then after REFINE_SWEEPS; float64 (10,).
 
     Raw lattices are grown from raw ones, refined from refined ones.
@@ -136,7 +139,7 @@ class Calibration:
         history: list of dicts, one a Gauss-Newton step: shift x, its deviations, its cost in KL, what was to be made small.
     """
 
-    def __init__(self, kernel, batches, seeds, seed):
+    def __init__(self, kernel: ConditionalKernel, batches: list[np.ndarray], seeds: np.ndarray, seed: int):
         self.kernel, self.seeds = kernel, seeds
         self.seed = random_numbers.derived_seed(seed, Purpose.CALIBRATION, 1)
         few = random_numbers.derived_seed(self.seed, Purpose.SEED_LATTICE)
@@ -153,7 +156,7 @@ class Calibration:
         self.fisher = fisher(kernel, self.classes, *pairs)
         self.probes = np.sqrt(2 * _PROBE_KL / np.diag(self.fisher))
 
-    def advance(self, stop=False):
+    def advance(self, stop: bool = False) -> bool:
         """Do one evaluation; return whether to stop after it."""
         if self.step <= len(self.classes):
             one = np.arange(1, len(self.classes) + 1) == self.step
@@ -186,16 +189,16 @@ class Calibration:
             self.fisher / KL_SCALE + weighted.T @ weighted, weighted.T @ (weighted @ x - found / TOLERANCE)
         )
 
-    def result(self):
+    def result(self) -> ConditionalKernel:
         """Return the kernel with the best shift measured."""
         best = min(self.history, key=lambda row: row["objective"])
         return on_grid(shifted(self.kernel, self.classes, best["x"]))
 
-    def state(self):
+    def state(self) -> dict:
         """Return everything needed to go on, for `storage.save_pt`."""
         return {"step": self.step, "history": self.history, "measured": [values.tolist() for values in self.measured]}
 
-    def restore(self, state):
+    def restore(self, state: dict) -> None:
         """Take up a state from `state`."""
         self.step, self.history = state["step"], list(state["history"])
         self.measured = [np.array(values) for values in state["measured"]]

@@ -47,7 +47,7 @@ class Checkpoint:
         settings.refuse_others(found, content["settings"], self.deciding, "remove it, or set CHECKPOINT_DIR")
         return content["phases"]
 
-    def run(self, phase: str, procedure, n_steps: int, after_step: Callable[[], None]) -> None:
+    def run(self, phase: str, procedure: object, n_steps: int, after_step: Callable[[], None]) -> None:
         """Do one phase or go on with it; `after_step()` is called after each step, and first after those already done.
 
         Raises:

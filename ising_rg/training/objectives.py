@@ -1,44 +1,39 @@
-"""Objectives and the optimization loop for the block-spin rule and the kernels that invert it.
+"""What every training shares: windows, coarse spins, sums over shards; and the optimization loop for the independent kernel.
 
 Training data are windows of large equilibrated critical configurations. Windows are open: only blocks whose whole
 neighbourhood lies inside count, so nothing is assumed about the size of the lattice they come from.
 
-* The block-spin rule is fitted so that the coarse correlations are those of the nearest-neighbour model on the torus of
-  L / 3. With coarse spins independent given s, <S S'> = <t t'> for t = tanh(w*s): exact and differentiable. The target is
-      C_target(r) = C_exact(r; L / 3) C_measured(3r) / C_exact(3r; L),
-  so that the sample's own fluctuation (m^2 varies by 41 % between configurations) cancels between the two sides. No
-  rule of this form meets all targets (c11 comes out 1 % high); TARGET_EXCESS places the compromise.
-* Kernels are fitted by maximum likelihood of s given +-1 coarse spins S drawn from that rule.
-
-These are the two steps of the plain way, and what the independent kernel needs; `bound` trains rule and kernel together.
-
 Shard j of step i draws its windows from random numbers of (seed, i, j) alone, so an interrupted optimization goes on as if it
-never was. The gradient of each shard is computed by one thread of one process, and the shards are summed in order: the
+never was. Each shard is computed by one thread of one process, and the shards are summed in order: the
 weights do not depend on how many threads or processes there are.
 """
 
+from __future__ import annotations
+
 import copy
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
 from ising_rg import random_numbers
-from ising_rg.kernels.models import SCALE
+from ising_rg.kernels.block_spin import BlockSpinRule
+from ising_rg.kernels.conditional import ConditionalKernel
+from ising_rg.kernels.independent import IndependentKernel
+from ising_rg.kernels.kernel import Kernel
+from ising_rg.kernels.sampling import SCALE
+from ising_rg.processes import Processes
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 
-# Coarse distances at which the rule is fitted: short ones for the model, long ones for the stage gain.
-DISTANCES = ((1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (3, 0), (3, 1), (4, 0), (6, 0), (8, 0), (12, 0))
-# The fit aims this much above the nearest-neighbour model. At 0 the kernel's stage gain on nearest-neighbour lattices came
-# out 0.08(2) % high raw and 0.19(5) % after 5 sweeps; at 0.005 it is 0.10(1) % low raw and 0.09(4) % high after 5 sweeps.
-TARGET_EXCESS = 0.005
 
-
-def random_windows(batches, n, size, seed, step):
+def random_windows(
+    batches: list[np.ndarray], n: int, size: int, seed: int, step: int
+) -> tuple[torch.Tensor, torch.Generator]:
     """Return n square windows of random samples, randomly turned, as floats (n, 1, size, size), and the torch generator used.
 
     Args:
@@ -47,7 +42,7 @@ def random_windows(batches, n, size, seed, step):
     """
     generator = torch.Generator().manual_seed(random_numbers.derived_seed(seed, Purpose.TRAINING, step))
 
-    def integer(high):
+    def integer(high: int) -> int:
         return int(torch.randint(high, (1,), generator=generator))
 
     windows = np.empty((n, 1, size, size), np.float32)
@@ -61,7 +56,9 @@ def random_windows(batches, n, size, seed, step):
     return torch.from_numpy(windows), generator
 
 
-def draw_coarse(rule, fine, generator):
+def draw_coarse(
+    rule: BlockSpinRule, fine: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (S, s): coarse spins drawn from the rule and the fine sites of exactly their blocks, for windows of fine spins."""
     with torch.no_grad():
         up = torch.sigmoid(2 * rule.field(fine))
@@ -69,40 +66,20 @@ def draw_coarse(rule, fine, generator):
     return coarse, fine[..., rule.margin : -rule.margin, rule.margin : -rule.margin]
 
 
-class RuleObjective:
-    """Loss of a BlockSpinRule: squared relative deviations of the coarse correlations from their targets."""
-
-    n_shards = 1  # not a mean over windows: the deviations are those of all of them together
-
-    def __init__(self, batches, seed, device, n_windows=8, window_blocks=256):
-        self.batches, self.seed, self.device = batches, seed, device
-        self.L, self.n_windows, self.window_blocks = batches[0].shape[-1], n_windows, window_blocks
-        self.exact_coarse = torch.tensor([float(exact.torus_correlation(*r, self.L / SCALE)) for r in DISTANCES])
-        self.exact_fine = torch.tensor(
-            [float(exact.torus_correlation(SCALE * x, SCALE * y, self.L)) for x, y in DISTANCES]
-        )
-
-    def __call__(self, rule, step, shard=0):
-        """Return (loss, dict of what is shown) for the windows of one step."""
-        size = SCALE * self.window_blocks + 2 * rule.margin
-        fine, _ = random_windows(self.batches, self.n_windows, size, self.seed, step)
-        fine = fine.to(self.device)
-        t = torch.tanh(rule.field(fine))
-        coarse = torch.stack([open_correlation(t, x, y) for x, y in DISTANCES])
-        with torch.no_grad():
-            measured = torch.stack([open_correlation(fine, SCALE * x, SCALE * y) for x, y in DISTANCES]).cpu()
-        model = (self.exact_coarse * measured / self.exact_fine).to(self.device)
-        loss = (coarse / model - 1 - TARGET_EXCESS).square().sum()
-        # Long distances: C_fine(3r) = g^2 C_coarse(r).
-        shown = (coarse.detach() / model).cpu()
-        c10, c11 = (float(shown[i] * self.exact_coarse[i]) for i in (0, 1))
-        return loss, {"c10": c10, "r21": c11 / c10, "gain": exact.STAGE_GAIN / math.sqrt(float(shown[-1]))}
-
-
 class KernelObjective:
     """Loss of a kernel: -ln q(s | S) per site for coarse spins drawn from the rule; a window a shard."""
 
-    def __init__(self, batches, rule, seed, device, n_windows=4, window_blocks=64, seed_size=64, n_seeds=64):
+    def __init__(
+        self,
+        batches: list[np.ndarray],
+        rule: BlockSpinRule,
+        seed: int,
+        device: str,
+        n_windows: int = 4,
+        window_blocks: int = 64,
+        seed_size: int = 64,
+        n_seeds: int = 64,
+    ):
         self.batches, self.rule, self.seed, self.device = batches, rule.to(device), seed, device
         self.n_shards, self.window_blocks = n_windows, window_blocks
         # Equilibrated lattices from which the kernel generates as it is trained: the only honest look at c10 and the gain.
@@ -110,24 +87,59 @@ class KernelObjective:
             seed_size, exact.BETA_CRITICAL, n_seeds, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE)
         )
 
-    def __call__(self, kernel, step, shard):
+    def __call__(
+        self, kernel: ConditionalKernel | IndependentKernel, step: int, shard: int
+    ) -> tuple[torch.Tensor, dict]:
         """Return (loss, {}) for one window of one step."""
         size = SCALE * self.window_blocks + 2 * self.rule.margin
         fine, generator = random_windows(self.batches, 1, size, self.seed, step * self.n_shards + shard)
         coarse, fine = draw_coarse(self.rule, fine.to(self.device), generator)
         return kernel.negative_log_likelihood(coarse, fine), {}
 
-    def look(self, kernel):
+    def look(self, kernel: Kernel) -> dict[str, float]:
         """Return c10, r21 and the stage gain of raw lattices generated from equilibrated seeds."""
         return look(kernel, self.seeds, self.seed)
 
 
-def look(kernel, seeds, seed):
+def look(kernel: Kernel, seeds: np.ndarray, seed: int) -> dict[str, float]:
     """Return c10, r21 and the stage gain of raw lattices generated from equilibrated seeds, int8 (n, L, L)."""
     fine = kernel.sample(seeds, seed)
     c10, c11 = (observables.correlation(fine, *r).mean() for r in ((1, 0), (1, 1)))
     gain, _ = statistics.stage_gain(observables.magnetization(fine), observables.magnetization(seeds))
     return {"c10": float(c10), "r21": float(c11 / c10), "gain": gain}
+
+
+class ShardSum:
+    """Sums of what is computed shard by shard: the same to the last bit for any number of threads and processes.
+
+    Each shard is computed by one thread of one process (two threads in one convolution would sum its gradient in an order that
+    depends on their number), and shards are summed in order.
+    """
+
+    def __init__(self, processes: Processes | None = None, on_cpu: bool = True):
+        self.processes = processes
+        self.rank, self.size = (processes.rank, processes.size) if processes else (0, 1)
+        n_threads = processes.n_threads if processes else 1
+        self._pool = ThreadPoolExecutor(n_threads if on_cpu else 1)
+        torch.set_num_threads(1)
+        torch.backends.cudnn.deterministic = True
+
+    def __call__(
+        self, compute: Callable[[int], np.ndarray], n_shards: int, stop: bool = False
+    ) -> tuple[np.ndarray, bool]:
+        """Return (sum over shards of the flat float32 arrays compute(shard), float64; whether any process gave `stop`)."""
+        own = range(self.rank, n_shards, self.size)
+        found = list(self._pool.map(compute, own))
+        if self.size == 1:
+            return sum(row.astype(np.float64) for row in found), stop
+        length = self.processes.gather(np.array([len(found[0]) if found else 0], np.float32)).max()
+        results = np.zeros((-(-n_shards // self.size), int(length) + 1), np.float32)
+        for row, values in zip(results, found, strict=False):
+            row[:-1] = values
+        results[:, -1] = stop
+        # Shard j is row j // size of process j % size.
+        everybody = self.processes.gather(results).swapaxes(0, 1).reshape(-1, int(length) + 1)
+        return sum(row.astype(np.float64) for row in everybody[:n_shards, :-1]), bool(everybody[:, -1].any())
 
 
 class Optimization:
@@ -144,44 +156,35 @@ class Optimization:
         history: list of dicts, one a report: step, loss (mean since the last report), lr and what the objective shows.
     """
 
-    def __init__(self, module, objective, n_steps, learning_rate, processes=None):
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        objective: Callable,
+        n_steps: int,
+        learning_rate: float,
+        processes: Processes | None = None,
+    ):
         self.module, self.objective, self.n_steps, self.learning_rate = module, objective, n_steps, learning_rate
-        self.processes = processes
         self._trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(self._trained, lr=learning_rate)
         self.step, self.history, self._losses, self._shown = 0, [], [], {}
-        rank, size = (processes.rank, processes.size) if processes else (0, 1)
-        self._own, self._most = range(rank, objective.n_shards, size), -(-objective.n_shards // size)
-        # Two threads in one convolution would sum its gradient in an order that depends on their number.
-        n_threads = processes.n_threads if processes else 1
-        on_cpu = self._trained[0].device.type == "cpu"
-        self._pool = ThreadPoolExecutor(max(1, min(n_threads, len(self._own))) if on_cpu else 1)
-        torch.set_num_threads(1)
-        torch.backends.cudnn.deterministic = True
+        self.sum = ShardSum(processes, self._trained[0].device.type == "cpu")
 
-    def advance(self, stop=False):
+    def advance(self, stop: bool = False) -> bool:
         """Do one step; return whether any process wants to stop after it."""
         lr = self.learning_rate * (1 + math.cos(math.pi * self.step / self.n_steps)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        n_parameters = sum(parameter.numel() for parameter in self._trained)
-        results = np.zeros((self._most, n_parameters + 2), np.float32)
-        for row, result in zip(results, self._pool.map(self._shard, self._own), strict=False):
-            row[:-1] = result
-        results[:, -1] = stop
-        everybody = self.processes.gather(results) if self.processes else results[None]
-        # Shard j is row j // size of process j % size.
-        mean = sum(everybody.swapaxes(0, 1).reshape(-1, n_parameters + 2)[: self.objective.n_shards, :-1])
-        mean /= self.objective.n_shards
-        at = 0
+        total, stop = self.sum(self._shard, self.objective.n_shards, stop)
+        mean, at = total / self.objective.n_shards, 0
         for parameter in self._trained:
             part = torch.from_numpy(mean[at : at + parameter.numel()]).reshape(parameter.shape)
-            parameter.grad = part.to(parameter.device)
+            parameter.grad = part.to(parameter)
             at += parameter.numel()
         self.optimizer.step()
         self.step += 1
         self._losses.append(float(mean[-1]))
-        return bool(everybody[..., -1].any())
+        return stop
 
     def _shard(self, shard):
         """Return gradient and loss of one shard, float32 (n_parameters + 1,)."""
@@ -191,7 +194,7 @@ class Optimization:
         gradients = torch.autograd.grad(loss, self._trained, materialize_grads=True)
         return torch.cat([part.reshape(-1) for part in (*gradients, loss.detach())]).cpu().numpy()
 
-    def report(self):
+    def report(self) -> dict:
         """Append a row to `history` and return it."""
         shown = self.objective.look(self.module) if hasattr(self.objective, "look") else self._shown
         row = {
@@ -204,7 +207,7 @@ class Optimization:
         self._losses = []
         return row
 
-    def state(self):
+    def state(self) -> dict:
         """Return everything needed to go on, for `storage.save_pt`: copies, since later phases go on with the same module."""
         state = {
             "step": self.step,
@@ -215,19 +218,8 @@ class Optimization:
         }
         return copy.deepcopy(state)
 
-    def restore(self, state):
+    def restore(self, state: dict) -> None:
         """Take up a state from `state`."""
         self.step, self.history, self._losses = state["step"], list(state["history"]), list(state["losses"])
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def open_correlation(field, x, y):
-    """Return the mean of field(r) field(r + (x, y)) over an open window and the images of (x, y), a scalar; field (B, 1, n, n)."""
-    images = {max((a, b), (-a, -b)) for a, b in ((x, y), (y, x), (x, -y), (y, -x))}
-    total = 0
-    for a, b in images:
-        n_y, n_x = field.shape[-2] - abs(b), field.shape[-1] - abs(a)
-        y0, y1, x0, x1 = max(0, -b), max(0, b), max(0, -a), max(0, a)
-        total = total + (field[..., y0 : y0 + n_y, x0 : x0 + n_x] * field[..., y1 : y1 + n_y, x1 : x1 + n_x]).mean()
-    return total / len(images)

@@ -11,6 +11,8 @@ word 3 = 64 configuration + call; call c gives digits 2c and 2c + 1.
 Source: Fortuin, Kasteleyn, Physica 57, 536 (1972).
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numba import njit
 
@@ -25,7 +27,7 @@ RIGHT, DOWN = 0, 1
 _ZERO = np.uint64(0)
 
 
-def threshold_digits(beta):
+def threshold_digits(beta: float) -> np.ndarray:
     """Return the digits of exp(-2 beta) as masks, uint64 (64,), the highest first; u <= it breaks a bond."""
     return update_rule.thresholds(beta / 2)[0]
 

@@ -10,7 +10,10 @@ signs by their first runs (`cluster_signs`): the result is the same for any numb
 Source: Swendsen, Wang, Phys. Rev. Lett. 58, 86 (1987).
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
 
 import numba
 import numpy as np
@@ -28,7 +31,7 @@ _MIN_STRIP_SITES = 2**15  # smaller strips cost more in waking a thread than the
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
 
 
-def thermalization_sweeps(L):
+def thermalization_sweeps(L: int) -> int:
     """Return how many sweeps take an L x L critical lattice from a random start to equilibrium: 20 autocorrelation times.
 
     The time is taken as 2.03 L^0.222 sweeps (4.4, 6.0, 8.1, 11 at L = 32, 128, 512, 2048); half the integrated time
@@ -37,7 +40,15 @@ def thermalization_sweeps(L):
     return math.ceil(20 * 2.03 * L**0.222)
 
 
-def sample(L, beta, n, seed, n_thermalization=None, first_configuration=0, progress=None):
+def sample(
+    L: int,
+    beta: float,
+    n: int,
+    seed: int,
+    n_thermalization: int | None = None,
+    first_configuration: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> np.ndarray:
     """Return n independent equilibrated configurations, each from a random start of its own.
 
     Args:
@@ -66,7 +77,7 @@ def sample(L, beta, n, seed, n_thermalization=None, first_configuration=0, progr
     return spins
 
 
-def hot_start(shape, seed, first_configuration=0):
+def hot_start(shape: tuple[int, int, int], seed: int, first_configuration: int = 0) -> np.ndarray:
     """Return independent random spins, int8 `shape` = (batch, H, L); configuration c depends on (seed, its number) alone."""
     spins = np.empty(shape, np.int8)
     key = random_numbers.key(seed, Purpose.HOT_START)
@@ -74,7 +85,9 @@ def hot_start(shape, seed, first_configuration=0):
     return spins
 
 
-def sweep(spins, beta, n_sweeps, seed, first_sweep=0, first_configuration=0):
+def sweep(
+    spins: np.ndarray, beta: float, n_sweeps: int, seed: int, first_sweep: int = 0, first_configuration: int = 0
+) -> None:
     """Run Swendsen-Wang sweeps on `spins`, in place.
 
     Args:
@@ -99,7 +112,16 @@ def sweep(spins, beta, n_sweeps, seed, first_sweep=0, first_configuration=0):
     bitmaps.unpack_rows(rows.words, batch.reshape(-1, width))
 
 
-def sweep_words(words, width, beta, n_sweeps, seed, first_sweep=0, first_configuration=0, n_strips=None):
+def sweep_words(
+    words: np.ndarray,
+    width: int,
+    beta: float,
+    n_sweeps: int,
+    seed: int,
+    first_sweep: int = 0,
+    first_configuration: int = 0,
+    n_strips: int | None = None,
+) -> None:
     """Run sweeps on packed spins, uint64 (batch, H, ceil(L / 64)) as in `bitmap`, in place; arguments as `sweep`'s, not checked.
 
     n_strips: strips that a lattice is cut into; by default one a thread if that pays. It changes no result.
@@ -121,7 +143,9 @@ def sweep_words(words, width, beta, n_sweeps, seed, first_sweep=0, first_configu
         )
 
 
-def cluster_labels(spins, beta, seed, sweep_number=0, configuration=0):
+def cluster_labels(
+    spins: np.ndarray, beta: float, seed: int, sweep_number: int = 0, configuration: int = 0
+) -> np.ndarray:
     """Return the cluster of every site, int32 (H, L): the smallest site index of its cluster, periodic boundaries.
 
     Args:

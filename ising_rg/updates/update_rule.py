@@ -15,6 +15,8 @@ vector instructions, `metropolis_cuda` into one thread per word.
 Source: Metropolis et al., J. Chem. Phys. 21, 1087 (1953); the layout is drawn in docs/kernels.md.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -38,17 +40,19 @@ def thresholds(beta: float) -> np.ndarray:
     return np.where(digits, ALL, np.uint64(0))
 
 
-def less_than_from_the_low_end(random, threshold, less):
+def less_than_from_the_low_end(random: np.uint64, threshold: np.uint64, less: np.uint64) -> np.uint64:
     """Return, per bit, `random, carry < threshold, carry` where `less` holds the comparison of all lower digits."""
     return (~random & (less | threshold)) | (less & threshold)
 
 
-def still_equal(random, threshold, equal):
+def still_equal(random: np.uint64, threshold: np.uint64, equal: np.uint64) -> np.uint64:
     """Return, per bit, whether the digits compared so far (`equal`) and this one are those of the threshold."""
     return equal & ~(random ^ threshold)
 
 
-def count_antialigned(spins, up, down, here, beside):
+def count_antialigned(
+    spins: np.uint64, up: np.uint64, down: np.uint64, here: np.uint64, beside: np.uint64
+) -> tuple[np.uint64, np.uint64]:
     """Return (n is odd, n >= 2), each one bit per site, for n the number of neighbours that differ from `spins`."""
     a, b, c, d = spins ^ up, spins ^ down, spins ^ here, spins ^ beside
     odd_vertical, odd_horizontal = a ^ b, c ^ d

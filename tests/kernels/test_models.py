@@ -9,9 +9,13 @@ import torch.nn.functional as F
 from ising_rg import storage
 from ising_rg.errors import UserError
 from ising_rg.growth import upsampling
-from ising_rg.kernels import models
+from ising_rg.kernels import models, sampling
+from ising_rg.kernels.conditional import CLAMP_LIMIT, CLAMP_SHIFT
+from ising_rg.kernels.form import DRAWING_ORDER
+from ising_rg.kernels.symmetry import SYMMETRIES, symmetrized, transformed
 from ising_rg.spins import observables
 from ising_rg.theory import exact
+from ising_rg.training import regression
 from ising_rg.updates import metropolis, swendsen_wang
 from tests.distributions import chi_square_sigma
 
@@ -25,11 +29,17 @@ def random_spins(shape, seed=0):
     return (2 * np.random.default_rng(seed).integers(0, 2, shape) - 1).astype(np.int8)
 
 
-def random_conditional(size, scale=0.3, seed=0):
-    kernel = models.ConditionalKernel(size)
+def random_conditional(size, scale=0.3, seed=0, **form):
+    """Return a kernel of random weights; with products of the nearest spins unless `form` says otherwise."""
+    kernel = models.ConditionalKernel(size, **form)
+    if not form:
+        taps, products = regression.with_candidates(kernel)
+        kernel = kernel.reformed(taps, [places[:4] for places in products])
     generator = torch.Generator().manual_seed(seed)
     for weight in kernel.weights:
         weight.data = scale * torch.randn(weight.shape, generator=generator)
+    for weight in kernel.clamp_weights:
+        weight.data = torch.randint(-9, 10, weight.shape, generator=generator, dtype=torch.int32)
     return kernel
 
 
@@ -48,9 +58,10 @@ def test_sample_is_a_function_of_seed_number_and_coarse_spins(make):
 
 
 @pytest.mark.parametrize("coarse_spin", [1, -1])
-def test_sampler_draws_from_log_prob(coarse_spin):
+@pytest.mark.parametrize("form", [{}, {"two_pass": (), "clamped": False}, {"two_pass": (0, 1), "clamped": False}])
+def test_sampler_draws_from_log_prob(coarse_spin, form):
     """One block on its own torus (k = 3): q(s | S) sums to 1 over all 512 states, and 60,000 samples follow it (4.5 sigma)."""
-    kernel = random_conditional(3, 0.15)
+    kernel = random_conditional(3, 0.15, **form)
     bits = (np.arange(512)[:, None] >> np.arange(9)) & 1
     states = (2 * bits - 1).astype(np.int8).reshape(-1, 3, 3)
     log_q = kernel.log_prob(states, np.full((512, 1, 1), coarse_spin, np.int8))
@@ -60,11 +71,53 @@ def test_sampler_draws_from_log_prob(coarse_spin):
     assert abs(chi_square_sigma(np.bincount(index, minlength=512), np.exp(log_q))) < 4.5
 
 
+def log_prob_by_torch(kernel, fine, coarse):
+    """Return `kernel.log_prob` as the mixture over turned lattices, with the sums that training makes, in float64."""
+    steps, bits = kernel.fixed_point()
+    log_table = torch.from_numpy(np.log(sampling.probabilities(kernel._thresholds(steps, bits))))
+    weights = [
+        torch.from_numpy(np.append(step.weights, step.product_weights) * kernel.units(k, bits))
+        for k, step in enumerate(steps)
+    ]
+    logs, r = [], kernel.reach
+    colour = (torch.arange(coarse.shape[-2])[:, None] + torch.arange(coarse.shape[-1])) % 2
+    for parity in range(2 if kernel.two_pass else 1):
+        for symmetry in SYMMETRIES:
+            s, S, c = (transformed(x, symmetry) for x in (fine, coarse, colour.numpy()))
+            s, S = (torch.from_numpy(x.copy()).double()[:, None] for x in (s, S))
+            c, known = torch.from_numpy(c.copy()) ^ parity, kernel.known(S, s)
+            around = F.pad(known, (r,) * 4, mode="circular")
+            colours = F.pad(c[None, None].double(), (r,) * 4, mode="circular")[0, 0]
+            total = 0
+            for planes, k, kind, p in kernel._planes(around, colours):
+                sums = torch.round(torch.tensordot(weights[k], kernel._seen(planes, k), 1) * 2**bits)
+                log_q = log_table[(sums * known[:, 1 + p].flatten(1)).long() + len(log_table) // 2]
+                drawn = {sampling.DRAW_EVEN: c == 0, sampling.DRAW_ODD: c == 1}.get(kind, c >= 0).flatten()
+                total = total + (log_q * drawn).sum(1)
+            logs.append(total)
+    return (torch.logsumexp(torch.stack(logs), 0) - np.log(len(logs))).numpy()
+
+
+@pytest.mark.parametrize("make", [lambda: random_conditional(5, 0.1), lambda: models.load(CONDITIONAL)])
+def test_log_prob_is_that_of_the_sums_of_training(make):
+    kernel, coarse, fine = make(), random_spins((2, 6, 8)), random_spins((2, 18, 24), 1)
+    assert kernel.log_prob(fine, coarse) == pytest.approx(log_prob_by_torch(kernel, fine, coarse), rel=1e-12)
+
+
+def test_log_prob_of_the_independent_kernel():
+    """The mean of each spin is clamp(w1 conv, -A, A), but for the sampler's rounding: 61 weights to 2^-11, P to 2^-16."""
+    kernel, coarse, fine = models.load(INDEPENDENT), random_spins((2, 9, 12)), random_spins((2, 27, 36), 1)
+    means = kernel.means(F.pad(torch.from_numpy(coarse).float()[:, None], (4,) * 4, mode="circular")).detach()
+    spins = F.pixel_unshuffle(torch.from_numpy(fine).float()[:, None], 3)
+    expected = torch.log((1 + means * spins) / 2).flatten(1).double().sum(1).numpy()
+    assert kernel.log_prob(fine, coarse) == pytest.approx(expected, rel=5e-3)
+
+
 def test_conditional_law_has_the_symmetry_of_the_square_and_of_spin_flip():
     kernel, coarse, fine = random_conditional(5), random_spins((2, 6, 6)), random_spins((2, 18, 18), 1)
     log_q = kernel.log_prob(fine, coarse)
-    for symmetry in models.SYMMETRIES:
-        turned = [np.ascontiguousarray(models.transformed(spins, symmetry)) for spins in (fine, coarse)]
+    for symmetry in SYMMETRIES:
+        turned = [np.ascontiguousarray(transformed(spins, symmetry)) for spins in (fine, coarse)]
         assert kernel.log_prob(*turned) == pytest.approx(log_q, rel=1e-12)
     assert kernel.log_prob(-fine, -coarse) == pytest.approx(log_q, rel=1e-12)
 
@@ -76,33 +129,65 @@ def test_independent_kernel_is_symmetric_with_its_subpixels():
     kernel.symmetrize()
     coarse = torch.from_numpy(random_spins((1, 1, 15, 15))).float()
     means = F.pixel_shuffle(kernel.means(coarse), 3)
-    for symmetry in models.SYMMETRIES:
-        turned = F.pixel_shuffle(kernel.means(models.transformed(coarse, symmetry).contiguous()), 3)
-        assert torch.allclose(turned, models.transformed(means, symmetry), atol=1e-6)
+    for symmetry in SYMMETRIES:
+        turned = F.pixel_shuffle(kernel.means(transformed(coarse, symmetry).contiguous()), 3)
+        assert torch.allclose(turned, transformed(means, symmetry), atol=1e-6)
 
 
 def test_fields_of_a_window_are_those_of_the_sampler():
     """`fields` on an open window (training) and the integer sums (sampling) agree up to the rounding of the weights."""
     kernel = random_conditional(5)
     coarse, fine = random_spins((1, 9, 9)), random_spins((1, 27, 27), 1)
-    h = kernel.fields(*(torch.from_numpy(spins).float()[:, None] for spins in (coarse, fine)))[0].detach().numpy()
-    weights, bits = kernel.fixed_point()
-    drawn = [fine[0, pixel // 3 :: 3, pixel % 3 :: 3] for pixel in models.DRAWING_ORDER]
-    for p in range(9):
-        inputs = np.stack([coarse[0], *drawn[:p]])
-        sums = (weights[p, : p + 1] * inputs[:, 2:7, 2:7]).sum() / 2**bits
-        assert h[p, 2, 2] == pytest.approx(sums, abs=25 * 9 * 2.0 ** -(bits + 1))
+    r, (steps, bits) = kernel.reach, kernel.fixed_point()
+    spins = [torch.from_numpy(spins).float()[:, None] for spins in (coarse, fine)]
+    planes = np.zeros((sampling.N_PLANES, 9, 9), int)
+    planes[0] = coarse[0]
+    for p, pixel in enumerate(DRAWING_ORDER):
+        planes[1 + p] = fine[0, pixel // 3 :: 3, pixel % 3 :: 3]
+    colour, fields = np.indices((9, 9)).sum(0) % 2, iter(kernel.fields(*spins))
+    for step in steps:
+
+        def at(tap):
+            return np.roll(planes[tap[0]], (-tap[1], -tap[2]), (0, 1))
+
+        sums = sum(w * at(tap) for w, tap in zip(step.weights, step.taps, strict=True))
+        for w, (a, b, c) in zip(step.product_weights, step.products, strict=True):
+            sums = sums + w * at(a) * at(b) * at(c)
+        if step.kind == sampling.CLAMP:
+            kept = np.sign(sums) * (np.abs(sums) >> CLAMP_SHIFT)
+            planes[sampling.CLAMPED] = np.clip(kept, -CLAMP_LIMIT, CLAMP_LIMIT)
+            continue
+        drawn = {sampling.DRAW_EVEN: colour == 0, sampling.DRAW_ODD: colour == 1}.get(step.kind, colour >= 0)
+        planes[sampling.HALF] = planes[1 + step.p] * (colour == 0)
+        found = next(fields).detach().numpy()
+        expected = sums[r:-r, r:-r][drawn[r:-r, r:-r]] / 2**bits
+        assert found == pytest.approx(expected, abs=len(step.weights) * CLAMP_LIMIT * 2.0 ** -(bits + 1))
 
 
 def test_block_spin_rule_is_symmetric_and_centred_on_its_block():
     rule = models.load_rule(RULE)
-    weight = models.symmetrized(rule.weight).detach()
-    for symmetry in models.SYMMETRIES:
-        assert torch.allclose(weight, models.transformed(weight, symmetry))
+    weight = symmetrized(rule.weight).detach()
+    for symmetry in SYMMETRIES:
+        assert torch.allclose(weight, transformed(weight, symmetry))
     assert torch.equal(weight, rule.weight) or torch.allclose(weight, rule.weight, atol=1e-7)
     fine = torch.zeros(1, 1, 15, 15)
     fine[0, 0, 3:12, 3:12] = weight[0, 0]  # the block in the middle of 3 x 3 blocks has its centre at 7
-    assert rule.field(fine)[0, 0, 1, 1].item() == pytest.approx(float((weight**2).sum()), rel=1e-6)
+    linear = rule.field(fine)[:, 0] - torch.tensordot(rule.triple, rule.triples(fine), 1)
+    assert linear[0, 1, 1].item() == pytest.approx(float((weight**2).sum()), rel=1e-6)
+
+
+def test_products_of_the_rule():
+    """Three of the four sites two away from the block's centre, and sides of the square three away."""
+    rule, spins = models.BlockSpinRule(), random_spins((21, 27))
+    found = rule.triples(torch.from_numpy(spins).float()[None, None])[:, 0].numpy()
+    for y in range(found.shape[1]):
+        for x in range(found.shape[2]):
+            a, b = 3 + 3 * y + 1, 3 + 3 * x + 1  # the window's border is 3 sites wide
+            up, down, left, right = (int(spins[a + dy, b + dx]) for dy, dx in ((-2, 0), (2, 0), (0, -2), (0, 2)))
+            assert found[0, y, x] == up * down * (left + right) + left * right * (up + down)
+            square = spins[a - 3 : a + 4 : 3, b - 3 : b + 4 : 3].astype(int)
+            sides = square[0], square[2], square[:, 0], square[:, 2]
+            assert found[1, y, x] == sum(side.prod() for side in sides)
 
 
 def test_original_weight_file_loads_and_generates(tmp_path):
@@ -127,11 +212,25 @@ def test_independent_sampler_has_the_means_of_the_kernel():
     assert abs((z**2).sum() - z.size) < 4.5 * np.sqrt(2 * z.size)
 
 
-@pytest.mark.parametrize("make", [models.ConditionalKernel, models.IndependentKernel])
+def test_a_file_of_windows_loads_as_lists_of_taps(tmp_path):
+    """Files of the former form hold a window of weights for each sub-lattice: the same weights, tap by tap."""
+    kernel = random_conditional(5, two_pass=(), clamped=False)
+    content = {"kernel": "conditional", "kernel_size": 5, "radius": kernel.radius, "state_dict": {}}
+    content["drawing_order"] = list(DRAWING_ORDER)
+    content["state_dict"]["rule.weight"] = kernel.rule.weight.detach()
+    for p, (taps, weight) in enumerate(zip(kernel.taps, kernel.weights, strict=True)):
+        window = torch.zeros(1, 1 + p, 5, 5)
+        window[(0, *(taps + [0, 2, 2]).T)] = weight.detach()
+        content["state_dict"][f"weights.{p}"] = window
+    torch.save(content, tmp_path / "old.pt")
+    old = models.load(str(tmp_path / "old.pt"))
+    assert old.steps == kernel.steps and not old.rule.triple.any()
+    assert all(torch.equal(a, b) for a, b in zip(old.weights, kernel.weights, strict=True))
+
+
+@pytest.mark.parametrize("make", [lambda: random_conditional(5), models.IndependentKernel])
 def test_save_and_load(tmp_path, make):
     kernel = make()
-    for parameter in kernel.parameters():
-        parameter.data = 0.1 * torch.rand(parameter.shape)
     path = str(tmp_path / "kernel.pt")
     models.save(path, kernel, {"from": "a test"})
     again = models.load(path)
@@ -149,7 +248,7 @@ def test_foreign_weight_files_are_refused(tmp_path):
         "size.pt": {
             "kernel": "conditional",
             "kernel_size": 5,
-            "drawing_order": list(models.DRAWING_ORDER),
+            "drawing_order": list(DRAWING_ORDER),
             "state_dict": {},
         },
     }

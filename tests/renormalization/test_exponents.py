@@ -30,7 +30,7 @@ def test_a_planted_transformation_is_found():
 @pytest.fixture(scope="module")
 def critical():
     program = blocking.program(models.load_rule(RULE))
-    return exponents.equilibrated(108, exact.BETA_CRITICAL, program, 2, 50, 16, seed=8)
+    return exponents.blocked_sums(exponents.chains(108, exact.BETA_CRITICAL, 50, 16, seed=8), program, 2, seed=8)
 
 
 def test_y_t_and_y_h_of_the_critical_model(critical):

@@ -103,7 +103,7 @@ def test_a_kernel_is_measured(tmp_path):
     )
     assert "KL(generated || true)" in output and "KL(true || generated)" in output and "shares" in output
     content = report(tmp_path)
-    assert {"kl_per_site", "kl_per_site_error", "gain", "kl_true_per_site", "kl_rule_per_site"} <= set(content)
+    assert {"kl_per_site", "kl_per_site_error", "gain", "kl_true_per_site", "shares"} <= set(content)
     assert abs(content["kl_per_site"]) < 0.002 and content["rows"][0]["name"] == "gain"
     fail("checking.py", f"--kernel_file={tmp_path}/none.pt", says=("none.pt", "kernel_training_pixel_shuffle.py"))
     fail("checking.py", "--kernel_file=models/conditional_k5_s3.pt", "--start_size=7", says="START_SIZE")

@@ -25,8 +25,7 @@ TRAIN = (
     "kernel_training_pixel_shuffle.py",
     "--block_rule_steps=4",
     "--steps=4",
-    "--gain_steps=2",
-    "--gain_seeds=20",
+    "--windows=2",
     "--calibration_seeds=8",
     "--report_interval=2",
 )
@@ -124,8 +123,8 @@ def test_training_goes_on_after_ctrl_c(pipeline, tmp_path):
         f"--data_dir={pipeline}/batches",
         "--pictures=false",
         "--steps=40",
-        "--gain_steps=4",
-        "--gain_seeds=20",
+        "--windows=4",
+        "--block_rule_steps=3",
         "--calibration_seeds=8",
         "--report_interval=25",
     )
@@ -145,13 +144,13 @@ def test_training_goes_on_after_ctrl_c(pipeline, tmp_path):
     command = [sys.executable, os.path.join(ROOT, TRAIN[0]), *parts]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
-        if line.strip().startswith("25 "):
+        if line.strip().startswith("3 "):
             process.send_signal(signal.SIGINT)
             break
     process.stdout.read()
     process.wait()
     assert process.returncode == 130 and "Traceback" not in process.stderr.read()
-    fail(TRAIN[0], *parts, "--steps=41", says="STEPS = 40 there, 41 now")
+    fail(TRAIN[0], *parts, "--windows=5", says="WINDOWS = 4 there, 5 now")
     assert "going on" in succeed(TRAIN[0], *parts)
     a, b = (torch.load(f"{tmp_path}/{name}.pt", weights_only=True)["state_dict"] for name in ("whole", "parts"))
     assert all(torch.equal(a[key], b[key]) for key in a)

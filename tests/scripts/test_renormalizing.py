@@ -103,10 +103,10 @@ def test_another_temperature_flows_away(folder, tmp_path):
     assert level["couplings"][0]["exact"] == level["beta_exact"] < 0.42
 
 
-def test_exponents_of_lattices_made_for_it(tmp_path):
-    output = succeed(
-        "renormalizing.py", "--num_lattices=200", "--lattice_size=36", "--levels=1", f"--output_dir={tmp_path}"
-    )
+@pytest.mark.parametrize("how", [(), ("--kernel_file=models/conditional_k5_s3.pt",)])
+def test_exponents_of_lattices_made_for_it(tmp_path, how):
+    small = ("--num_lattices=200", "--lattice_size=36", "--levels=1", *how)
+    output = succeed("renormalizing.py", *small, f"--output_dir={tmp_path}")
     assert "subleading" in output
     rows = report(tmp_path)["exponents"]
     assert {row["sector"] for row in rows} == {"even", "odd"} and rows[-1]["exact"] == 15 / 8
@@ -133,3 +133,5 @@ def test_mistakes(folder, tmp_path):
     fail("renormalizing.py", small, "--levels=1", "--save_levels=some", out, says="SAVE_LEVELS")
     fail("renormalizing.py", "--num_lattices=5", out, says="NUM_LATTICES")
     fail("renormalizing.py", "--num_lattices=500", "--lattice_size=64", out, says="divisible by 3")
+    grown = ("--num_lattices=500", "--lattice_size=36", "--levels=1", "--kernel_file=models/conditional_k5_s3.pt")
+    fail("renormalizing.py", *grown, "--beta=0.4", out, says="BETA")

@@ -273,7 +273,26 @@ def changed(name, **values):
 
 def with_weights(change):
     content = changed(CONDITIONAL)
-    return content | {"state_dict": {name: change(tensor) for name, tensor in content["state_dict"].items()}}
+    state = content["state_dict"]
+    changed_state = {name: change(w) if w.is_floating_point() else w for name, w in state.items()}
+    return content | {"state_dict": changed_state}
+
+
+def with_last_tap(change):
+    """Return the content of the conditional kernel's file with the last tap of its last step changed."""
+    content = changed(CONDITIONAL)
+    taps, products = content["form"]
+    return content | {"form": [[*taps[:-1], change(taps[-1].clone())], products]}
+
+
+def moved(tap):
+    tap[-1, 1] = 50
+    return tap
+
+
+def later(tap):
+    tap[-1, 0] = 9  # what it is to draw itself
+    return tap
 
 
 class Module(torch.nn.Linear):
@@ -285,17 +304,20 @@ REFUSED = {
     "order None": (lambda: changed(CONDITIONAL, drawing_order=None), "drawing_order None"),
     "size True": (lambda: changed(CONDITIONAL, kernel_size=True), "kernel_size True"),
     "size huge": (lambda: changed(CONDITIONAL, kernel_size=99999), "kernel_size 99999"),
-    "size other": (lambda: changed(CONDITIONAL, kernel_size=7), "do not fit"),
+    "form short": (lambda: with_last_tap(lambda tap: tap[:-1]), "do not fit"),
+    "form far": (lambda: with_last_tap(moved), "50 blocks away"),
+    "form later": (lambda: with_last_tap(later), "a form that does not fit"),
+    "form no list": (lambda: changed(CONDITIONAL, form=5), "a form that does not fit"),
     "radius nan": (lambda: changed(CONDITIONAL, radius=float("nan")), "radius nan"),
     "radius -1": (lambda: changed(CONDITIONAL, radius=-1.0), "radius -1.0"),
     "no state": (lambda: changed(CONDITIONAL, state_dict=None), "state_dict NoneType"),
     "no tensor": (
         lambda: changed(CONDITIONAL, state_dict=dict.fromkeys(changed(CONDITIONAL)["state_dict"], 1)),
-        "floats",
+        "rule.weight of shape ()",
     ),
     "int8": (lambda: with_weights(lambda w: w.to(torch.int8)), "torch.int8"),
     "complex": (lambda: with_weights(lambda w: w.to(torch.complex64)), "torch.complex64"),
-    "sparse": (lambda: with_weights(lambda w: w.to_sparse()), "floats"),
+    "sparse": (lambda: with_weights(lambda w: w.to_sparse()), "a dense tensor"),
     "zero": (lambda: with_weights(lambda w: 0 * w), "all zero"),
     "huge": (lambda: with_weights(lambda w: 1e6 * w), "weights up to 1000"),
     "infinite": (lambda: with_weights(lambda w: w / 0), "not finite"),

@@ -1,0 +1,84 @@
+"""ln q(s | S) of whole lattices, compiled for Numba threads: the sampler's sums for spins that are known instead of drawn."""
+
+import numpy as np
+from numba import njit, prange
+
+from ising_rg.kernels.sampling_cpu import (
+    CLAMP,
+    CLAMPED,
+    DRAW,
+    DRAW_ODD,
+    HALF,
+    LANES,
+    N_PLANES,
+    _add_products,
+    _clamp,
+    _copy_around,
+    _load_spins,
+    _weighted_sums,
+    places_in_memory,
+)
+
+
+@njit(parallel=True, cache=True)
+def log_likelihoods(coarse, fine, program, log_table, result):
+    """Set result[b, v] to ln q_v(fine[b] | coarse[b]) of each variant of the program, on periodic lattices.
+
+    Args:
+        coarse, fine: int8 (B, h, w) and (B, 3h, 3w).
+        program: `sampling.Program`.
+        log_table: float64 (2 n + 1,), ln P(s = +1) for sums -n ... n; that of s = -1 stands at the opposite place.
+        result: float64 (B, variants).
+    """
+    n_configurations, height, width = coarse.shape
+    # All spins are known, so the border need be no wider than a tap is far.
+    n_variants, m = program.order.shape[0], max(np.abs(program.taps[..., 1:]).max(), _farthest(program.products))
+    for index in prange(n_configurations * n_variants):
+        b, variant = index // n_variants, index % n_variants
+        planes = np.zeros((N_PLANES, height + 2 * m, width + 2 * m + LANES), np.int16)
+        _load_spins(planes[0], m, coarse[b], 0, 0, height, width)
+        for p in range(9):
+            pixel = program.order[variant, p]
+            _load_spins(planes[p + 1], m, fine[b, pixel // 3 :: 3, pixel % 3 :: 3], 0, 0, height, width)
+        total = 0.0
+        for k in range(program.steps.shape[0]):
+            total += _step(planes, k, program, variant, height, width, m, log_table)
+        result[b, variant] = total
+
+
+@njit(cache=True)
+def _step(planes, k, program, variant, height, width, m, log_table):
+    """Return the sum of ln P(spin | sum) over the spins that step k draws, or fill the plane of clamped sums and return 0."""
+    flat = planes.reshape(-1)
+    kind, p = program.steps[k, 0], program.steps[k, 1]
+    stride, limit, total = planes.shape[2], log_table.size // 2, 0.0
+    offsets, weights, factors, product_weights = places_in_memory(program, k, variant, planes.shape[1], stride)
+    sums = np.empty((width + LANES - 1) // LANES * LANES, np.int16)
+    parity = program.parity[variant]
+    if kind == DRAW_ODD:
+        for y in range(-m, height + m):
+            for x in range(-m, width + m):
+                even = (y % height + x % width + parity) & 1 == 0
+                planes[HALF, y + m, x + m] = planes[p + 1, y + m, x + m] if even else 0
+    for y in range(height):
+        start = (y + m) * stride + m
+        _weighted_sums(flat, start, offsets, weights, sums)
+        _add_products(flat, start, factors, product_weights, sums)
+        if kind == CLAMP:
+            row = planes[CLAMPED, y + m]
+            _clamp(sums, program.clamp, width, row[m:])
+            _copy_around(row, m, width, m)
+            continue
+        for x in range(width):
+            if kind == DRAW or (y + x + parity + (kind == DRAW_ODD)) & 1 == 0:
+                total += log_table[limit + np.int64(sums[x]) * np.int64(planes[p + 1, y + m, x + m])]
+    if kind == CLAMP:
+        for y in range(m):
+            planes[CLAMPED, m - 1 - y] = planes[CLAMPED, m - 1 - y + height]
+            planes[CLAMPED, m + height + y] = planes[CLAMPED, m + y]
+    return total
+
+
+@njit(cache=True)
+def _farthest(products):
+    return np.abs(products[..., 1:]).max() if products.size else 0
