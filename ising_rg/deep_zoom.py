@@ -82,7 +82,9 @@ def write(
         UserError: no pyvips, a name that libvips does not take, the files cannot be written, or what `rows` raises.
     """
     pyvips = import_pyvips()
-    if any("\udc80" <= character <= "\udcff" for character in f"{folder}{name}"):  # bytes of a file name that are no text
+    if any(
+        "\udc80" <= character <= "\udcff" for character in f"{folder}{name}"
+    ):  # bytes of a file name that are no text
         raise UserError(
             f"{os.path.join(folder, name)}: found a name that is not UTF-8, needed one: libvips takes no other"
         )
