@@ -3,6 +3,8 @@
 import signal
 import threading
 
+import ising_rg  # noqa: F401, first: it sets what OpenMP reads when torch or numba load it
+
 # Started in the background by a shell, pytest is deaf to SIGINT, and so would be the scripts that tests interrupt.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
