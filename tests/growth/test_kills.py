@@ -26,6 +26,10 @@ GROW = (
 COLLECT = ("--lattice_size=132", "--num_samples=9", "--chains=2", "--warmup_sweeps=100", "--interval_sweeps=60")
 
 
+def kills(here, at_length):
+    return pytest.mark.parametrize("kills", [here, pytest.param(at_length, marks=pytest.mark.slow)])
+
+
 def grow(folder):
     """Return the arguments of a run from file to file, in bands of 16 of the last stage's 288 coarse rows."""
     rows = 2 * streaming.margin(models.load("models/conditional_k5_s3.pt"), 5) + 16
@@ -86,8 +90,9 @@ def kill_at_random(script, arguments, folder, seconds, expected, n, log, at_kill
     assert children.files(folder) == expected
 
 
-def test_growth_killed_at_random_moments(undisturbed, tmp_path):
-    """20 kills, in the middle of stages and between them."""
+@kills(10, 40)
+def test_growth_killed_at_random_moments(undisturbed, tmp_path, kills):
+    """In the middle of stages and between them."""
     expected, seconds = undisturbed
     folder, seen = tmp_path / "out", []
     kill_at_random(
@@ -96,7 +101,7 @@ def test_growth_killed_at_random_moments(undisturbed, tmp_path):
         folder,
         seconds,
         expected,
-        20,
+        kills,
         tmp_path / "log",
         lambda: seen.append(manifest_kinds(folder)),
     )
@@ -105,23 +110,25 @@ def test_growth_killed_at_random_moments(undisturbed, tmp_path):
     assert any("configuration" in kinds for kinds in seen), seen
 
 
-def test_collecting_killed_at_random_moments(tmp_path):
-    """20 kills of two chains; torchrun's two processes, and one that was not disturbed, make the same samples."""
+@kills(6, 40)
+def test_collecting_killed_at_random_moments(tmp_path, kills):
+    """Two chains; torchrun's two processes, and one that was not disturbed, make the same samples."""
     for name in "0a":  # the first may compile
         start = time.monotonic()
         end("data_collecting", [*COLLECT, f"--save_dir={tmp_path}/{name}"], tmp_path / "log")
     seconds, expected = time.monotonic() - start, children.files(tmp_path / "a")
     assert len(expected) == 9 * 2 + 1
     arguments = [*COLLECT, f"--save_dir={tmp_path}/b"]
-    kill_at_random("data_collecting", arguments, tmp_path / "b", seconds, expected, 20, tmp_path / "log")
+    kill_at_random("data_collecting", arguments, tmp_path / "b", seconds, expected, kills, tmp_path / "log")
     launcher = children.torchrun(2, "data_collecting.py", *COLLECT, f"--save_dir={tmp_path}/c")
     output, _ = launcher.communicate(timeout=400)
     assert launcher.returncode == 0, output
     assert children.files(tmp_path / "c") == expected
 
 
-def test_training_killed_at_random_moments(tmp_path):
-    """10 kills; two processes of one thread each train the weights that one of all threads does, byte for byte."""
+@kills(3, 20)
+def test_training_killed_at_random_moments(tmp_path, kills):
+    """Two processes of one thread each train the weights that one of all threads does, byte for byte."""
     log = tmp_path / "log"
     end(
         "data_collecting", ["--lattice_size=132", "--num_samples=4", f"--save_dir={tmp_path}/samples"], tmp_path / "log"
@@ -158,7 +165,7 @@ def test_training_killed_at_random_moments(tmp_path):
         end("kernel_training_pixel_shuffle", arguments(name), log)
     seconds, rng, killed = time.monotonic() - start, random.Random(1), 0
     going_on = 0
-    while killed < 10:
+    while killed < kills:
         process = children.start("kernel_training_pixel_shuffle", arguments("b"), log)
         process.join(rng.uniform(0, seconds))
         if process.is_alive():
