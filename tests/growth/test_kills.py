@@ -90,7 +90,7 @@ def kill_at_random(script, arguments, folder, seconds, expected, n, log, at_kill
     assert children.files(folder) == expected
 
 
-@kills(10, 40)
+@kills(20, 60)
 def test_growth_killed_at_random_moments(undisturbed, tmp_path, kills):
     """In the middle of stages and between them."""
     expected, seconds = undisturbed
@@ -126,7 +126,7 @@ def test_collecting_killed_at_random_moments(tmp_path, kills):
     assert children.files(tmp_path / "c") == expected
 
 
-@kills(3, 20)
+@kills(2, 20)
 def test_training_killed_at_random_moments(tmp_path, kills):
     """Two processes of one thread each train the weights that one of all threads does, byte for byte."""
     log = tmp_path / "log"

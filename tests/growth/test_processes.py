@@ -162,15 +162,18 @@ def test_threads_of_each_process(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert launching.n_threads(4) == (1, "OMP_NUM_THREADS is set")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    parent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={"PATH": ""})
-    monkeypatch.setattr(os, "getppid", lambda: parent.pid)
-    assert launching.n_threads(4) == (8, "32 cores shared; OMP_NUM_THREADS=1 is torchrun's, not yours")
-    parent.communicate(b"\n")
-    parent = subprocess.Popen(
-        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={"PATH": "", "OMP_NUM_THREADS": "1"}
-    )
-    assert launching.n_threads(4) == (1, "OMP_NUM_THREADS is set")
-    parent.communicate(b"\n")
+    for environment, expected in (
+        ({}, (8, "32 cores shared; OMP_NUM_THREADS=1 is torchrun's, not yours")),
+        ({"OMP_NUM_THREADS": "1"}, (1, "OMP_NUM_THREADS is set")),
+    ):
+        command = [sys.executable, "-c", "print(flush=True); input()"]
+        parent = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PATH": ""} | environment
+        )
+        parent.stdout.readline()  # /proc shows the variables of a process that runs
+        monkeypatch.setattr(os, "getppid", lambda pid=parent.pid: pid)
+        assert launching.n_threads(4) == expected
+        parent.communicate(b"\n")
     monkeypatch.setenv("OMP_NUM_THREADS", "5,3")
     assert launching.n_threads(4)[0] == 5
     monkeypatch.setenv("NUMBA_NUM_THREADS", "3")

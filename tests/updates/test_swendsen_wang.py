@@ -84,7 +84,7 @@ def test_clusters_are_those_of_the_active_bonds():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("beta", [0.2, BETA])
+@pytest.mark.parametrize("beta", [pytest.param(0.2, marks=pytest.mark.slow), BETA])
 def test_exact_distribution_at_L4(beta):
     """60 cluster sweeps from random starts: chi^2 over all 65,536 states within 4.5 standard deviations."""
     spins = swendsen_wang.sample(4, beta, 400_000, seed=1, n_thermalization=60)
