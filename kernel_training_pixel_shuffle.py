@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ising_rg import devices, folders, pictures, processes, random_numbers, settings, storage
 from ising_rg.errors import UserError
+from ising_rg.growth import added
 from ising_rg.kernels import form, models, symmetry
 from ising_rg.random_numbers import Purpose
 from ising_rg.theory import exact
@@ -37,7 +38,7 @@ BLOCK_RULE = "fit"                   # the block-spin rule: "fit" it, or "load" 
 BLOCK_RULE_FILE = "models/block_spin_rule_k9_s3.pt"
 BLOCK_RULE_STEPS = 8                 # trials of the rule's fit
 WINDOWS = 400                        # windows of 128 x 128 blocks that the conditional kernel's last step sees
-CALIBRATION_SEEDS = 1000             # equilibrated seeds that calibrate the conditional kernel at the end; 0: no calibration
+CALIBRATION_SEEDS = 6000             # equilibrated seeds of 192 x 192 for the calibration at the end; 0: none
 STEPS = 2000                         # Adam steps for the independent kernel
 LEARNING_RATE = 0.01                 # at the start; falls to 0 along a cosine
 REPORT_INTERVAL = 50                 # Adam steps between rows of the table
@@ -133,7 +134,7 @@ def train_conditional(s, checkpoint, rule, batches, device):
     kernel, rows = fit_kernel(s, checkpoint, "kernel", kernel, batches, s.WINDOWS)
     phases = {"kernel": rows}
     if s.CALIBRATION_SEEDS:
-        seeds = seed_lattices(s, s.CALIBRATION_SEEDS)
+        seeds = seed_lattices(s, s.CALIBRATION_SEEDS, 192)
         kernel, phases["calibration"] = calibrate(checkpoint, kernel, batches, seeds, s.SEED)
     return kernel, phases
 
@@ -198,23 +199,24 @@ def run(checkpoint, phase, procedure, show, report=lambda: None):
     checkpoint.run(phase, procedure, procedure.n_steps, after_step)
 
 
-def seed_lattices(s, n):
-    """Return n equilibrated lattices of 64 x 64 from which a kernel is seen to generate."""
-    return swendsen_wang.sample(64, exact.BETA_CRITICAL, n, random_numbers.derived_seed(s.SEED, Purpose.SEED_LATTICE))
+def seed_lattices(s, n, L=64):
+    """Return n equilibrated lattices of L x L from which a kernel is seen to generate."""
+    return swendsen_wang.sample(L, exact.BETA_CRITICAL, n, random_numbers.derived_seed(s.SEED, Purpose.SEED_LATTICE))
 
 
 def calibrate(checkpoint, kernel, batches, seeds, seed):
     """Return (the kernel, its weights shifted so that raw and refined lattices come out right; rows of what was measured)."""
     procedure = calibration.Calibration(kernel, batches, seeds, seed)
-    names = ("gain", "c10", "c11", "c20", "c30")
-    print(
-        f"\ncalibration: deviations from exact in percent at the second stage; {calibration.REFINE_SWEEPS} sweeps a stage"
-    )
-    print(" ".join([f"{'raw ' + name:>9}" for name in names] + [f"{name:>7}" for name in names] + ["KL cost"]))
+    names = ["gain"] + [f"C({x},{y})" for x, y in added.DISTANCES]
+    n_sweeps = calibration.REFINE_SWEEPS
+    print(f"\ncalibration: what the second stage adds, in 10^-5 of exact values, raw and after {n_sweeps} sweeps")
+    print(" ".join([f"{name:>8}" for name in ("", *names)] + [f"{'KL cost':>8}"]))
 
     def show(row):
-        percent = [100 * deviation for deviation in row["deviations"]]
-        print(" ".join([f"{d:9.3f}" for d in percent[:5]] + [f"{d:7.3f}" for d in percent[5:]] + [f"{row['kl']:.1e}"]))
+        for name, part in zip(
+            ("raw", "refined"), (row["deviations"][: len(names)], row["deviations"][len(names) :]), strict=True
+        ):
+            print(" ".join([f"{name:>8}"] + [f"{1e5 * value:8.1f}" for value in part] + [f"{row['kl']:8.1e}"]))
 
     run(checkpoint, "calibration", procedure, show)
     return procedure.result(), [
@@ -238,8 +240,10 @@ def save(group, path, module, description):
 
 
 def check(s):
-    if s.CALIBRATION_SEEDS and s.CALIBRATION_SEEDS < 8:
-        raise UserError(f"CALIBRATION_SEEDS: found {s.CALIBRATION_SEEDS}, needed 0 or at least 8")
+    if s.CALIBRATION_SEEDS and s.CALIBRATION_SEEDS < calibration.FEWEST_SEEDS:
+        raise UserError(
+            f"CALIBRATION_SEEDS: found {s.CALIBRATION_SEEDS}, needed 0 or at least {calibration.FEWEST_SEEDS}"
+        )
     if s.PARAM_FILE == "auto" and s.KERNEL_SIZE not in (0, _KERNEL_SIZES[s.KERNEL]):
         raise UserError(
             f"PARAM_FILE: auto is for KERNEL_SIZE {_KERNEL_SIZES[s.KERNEL]}, found {s.KERNEL_SIZE}; name a file"

@@ -3,14 +3,13 @@
 A kernel fitted by maximum likelihood lacks some multi-spin correlations. They relax in the first sweeps, and with them gain and
 short-distance correlations change. The kernel's weights move raw and refined lattices differently: sweeps undo 35 to 75 % of a
 change of the raw gain, depending on which weights make it (docs/physics.md). So the weights are shifted by x, one number for each
-class of taps (`tap_classes`), so that
+class of taps (`tap_classes`), so that for what a stage adds (`growth.added`)
 
     x F x / (2 KL_SCALE) + sum over observables ((deviation of raw or refined lattices) / tolerance)^2 / 2
 
 is least. F is the Fisher information of the classes per site: x F x / 2 is what x costs in KL. Deviations are linear in x with a
 slope measured by shifting one class at a time with the same seeds and random numbers throughout; Gauss-Newton does the rest.
-All is measured on the second stage, whose coarse lattices are themselves grown, as those of all later stages are: a deviation
-that the coarse lattice has already adds to the kernel's own (by slopes of the first stage raw c30 overshoots twofold).
+All is measured on the second stage, whose coarse lattices are themselves grown, as those of all later stages are.
 """
 
 from __future__ import annotations
@@ -21,29 +20,31 @@ import numpy as np
 import torch
 
 from ising_rg import random_numbers
-from ising_rg.growth import upsampling
+from ising_rg.growth import added
 from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.kernel import Kernel
 from ising_rg.kernels.sampling import CLAMPED, SCALE
 from ising_rg.random_numbers import Purpose
-from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact
 from ising_rg.training import objectives
 from ising_rg.updates import swendsen_wang
 
-REFINE_SWEEPS = 2  # the fewest that are used; five leave what two have set, but for 0.02 %
-_DISTANCES = ((1, 0), (1, 1), (2, 0), (3, 0))
-# Gain, then C at _DISTANCES, raw and refined: about the standard error of 1,000 configurations of 576^2.
-TOLERANCE = np.array([[2e-4, 3e-4, 4e-4, 5e-4, 5e-4], [2e-4, 2e-4, 3e-4, 4e-4, 5e-4]]).ravel()
+REFINE_SWEEPS = 5  # the fewest that REFINE_SWEEPS = "auto" takes
+# Gain, then C at added.DISTANCES, of refined lattices; raw ones are looked at by those who study the kernel alone.
+_REFINED_TOLERANCE = np.array([5e-5, 2e-5, 3e-5, 3e-5, 5e-5, 5e-5, 8e-5, 1e-4, 1e-4, 1e-4])
+TOLERANCE = np.concatenate([10 * _REFINED_TOLERANCE, _REFINED_TOLERANCE])
 KL_SCALE = 1e-5  # nats a site that one tolerance is worth: level with the standard error of the kernel's KL
 _PROBE_KL = 4e-5  # what shifting one class costs: gains and correlations change by 0.2 to 1 %, nearly linear
 # Squared distances, in sites, from the site drawn to the middle of the coarse block, and to the fine site.
 _COARSE_EDGES = (0, 0.5, 2.5, 6, 13.5, 25, 1000)
 _FINE_EDGES = (0, 1.5, 3, 4.5, 6, 9, 12, 17, 1000)
-_SLOPE_SIZE = 32  # seeds for the slopes: with common random numbers, fewer sites do
-_MEASUREMENTS = 5  # of the whole shift, the first without one; the third meets the goal within its errors
-_CHUNK_SITES = 2**25  # fine sites measured at a time
+_SLOPE_SIZE, _SLOPE_SHARE = (
+    64,
+    6,
+)  # seeds for the slopes: with common random numbers a sixth as many, and smaller, will do
+FEWEST_SEEDS = 16  # more than the regression of `added` has coefficients
+_MEASUREMENTS = 3  # of the whole shift, the first without one
 
 
 def tap_classes(kernel: ConditionalKernel) -> dict[str, list[torch.Tensor]]:
@@ -104,31 +105,15 @@ def fisher(
 
 
 def deviations(kernel: Kernel, seeds: np.ndarray, seed: int) -> np.ndarray:
-    """Return relative deviations from exact values at the second stage: gain and C, raw, then after REFINE_SWEEPS; float64 (10,).
-
-    Raw lattices are grown from raw ones, refined from refined ones.
+    """Return what the second stage adds, relative to exact values: gain and C, raw, then after REFINE_SWEEPS; float64 (20,).
 
     Args:
-        seeds: int8 (n, L, L), equilibrated; their own m^2 and c10 serve as control variates.
+        seeds: int8 (n, L, L), equilibrated, n at least FEWEST_SEEDS.
         seed: names the random numbers, the same for every kernel.
     """
-    result, L = [], SCALE**2 * seeds.shape[-1]
-    step = max(1, _CHUNK_SITES // L**2)
-    expected = [exact.torus_c10(L)] + [float(exact.torus_correlation(*r, L)) for r in _DISTANCES[1:]]
-    for n_sweeps in (0, REFINE_SWEEPS):
-        rows = []
-        for first in range(0, len(seeds), step):
-            fine = seeds[first : first + step]
-            for stage in (1, 2):
-                coarse, stage_seed = fine, upsampling.stage_seed(seed, stage)
-                fine = upsampling.upsample(coarse, kernel, exact.BETA_CRITICAL, n_sweeps, stage_seed, first)
-            m = [observables.magnetization(spins) for spins in (coarse, fine)]
-            rows.append(np.stack(m + [observables.correlation(fine, *r) for r in _DISTANCES], 1))
-        rows = np.concatenate(rows)
-        gain, _ = statistics.stage_gain(rows[:, 1], rows[:, 0])
-        means, _ = statistics.mean_at_seeds_exact(rows[:, 2:], seeds)
-        result += [gain / exact.STAGE_GAIN - 1, *(means / expected - 1)]
-    return np.array(result)
+    coarse, fine = added.look(kernel, seeds, seed, 2, (0, REFINE_SWEEPS))
+    found = added.added(coarse, fine, SCALE**2 * seeds.shape[-1])
+    return np.column_stack([found.gain, found.correlations]).ravel()
 
 
 class Calibration:
@@ -143,7 +128,8 @@ class Calibration:
         self.kernel, self.seeds = kernel, seeds
         self.seed = random_numbers.derived_seed(seed, Purpose.CALIBRATION, 1)
         few = random_numbers.derived_seed(self.seed, Purpose.SEED_LATTICE)
-        self.slope_seeds = swendsen_wang.sample(_SLOPE_SIZE, exact.BETA_CRITICAL, len(seeds), few)
+        n_slopes = max(FEWEST_SEEDS, len(seeds) // _SLOPE_SHARE)
+        self.slope_seeds = swendsen_wang.sample(_SLOPE_SIZE, exact.BETA_CRITICAL, n_slopes, few)
         self.classes = tap_classes(kernel)
         self.step, self.history = 0, []
         self.n_steps = 1 + len(self.classes) + _MEASUREMENTS

@@ -142,7 +142,7 @@ def test_training_killed_at_random_moments(tmp_path, kills):
         "--steps=40",
         "--windows=4",
         "--block_rule_steps=3",
-        "--calibration_seeds=8",
+        "--calibration_seeds=16",
         "--report_interval=20",
         "--checkpoint_seconds=0",
     )

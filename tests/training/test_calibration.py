@@ -14,7 +14,7 @@ from ising_rg.updates import swendsen_wang
 
 BETA = exact.BETA_CRITICAL
 CONDITIONAL = "models/conditional_k5_s3.pt"
-N_DEVIATIONS = 10
+N_DEVIATIONS = 20
 
 
 @pytest.fixture(scope="module")
