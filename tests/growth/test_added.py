@@ -45,7 +45,9 @@ def test_inherited_deviations_are_not_added_ones(inherited):
     mean = np.array([float(exact.torus_correlation(*pair, L // 3)) for pair in pairs])
     mean[0] = exact.torus_c10(L // 3)
     scatter = rng.normal(0, 0.05, (n, 7))
-    coarse = np.column_stack([rng.normal(0, exact.M2_AMPLITUDE**0.5 * 576**-0.125, n), mean * (1 + inherited) + scatter])
+    coarse = np.column_stack(
+        [rng.normal(0, exact.M2_AMPLITUDE**0.5 * 576**-0.125, n), mean * (1 + inherited) + scatter]
+    )
     weights = rng.normal(0, 0.3, (7, len(added.DISTANCES)))
     target = np.array([float(exact.torus_correlation(*pair, L)) for pair in added.DISTANCES])
     target[0] = exact.torus_c10(L)
