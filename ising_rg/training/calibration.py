@@ -5,10 +5,11 @@ short-distance correlations change. The kernel's weights move raw and refined la
 change of the raw gain, depending on which weights make it (docs/physics.md). So the weights are shifted by x, one number for each
 class of taps (`tap_classes`), so that for what a stage adds (`growth.added`)
 
-    x F x / (2 KL_SCALE) + sum over observables ((deviation of raw or refined lattices) / tolerance)^2 / 2
+    sum over observables ((deviation of raw or refined lattices) / tolerance)^2 / 2     (and x F x / (2 KL_SCALE))
 
-is least. F is the Fisher information of the classes per site: x F x / 2 is what x costs in KL. Deviations are linear in x with a
-slope measured by shifting one class at a time with the same seeds and random numbers throughout; Gauss-Newton does the rest.
+is least at a cost in KL of KL_LIMIT at most. F is the Fisher information of the classes per site: x F x / 2 is what x costs.
+Deviations are linear in x with a slope measured by shifting one class at a time with the same seeds and random numbers
+throughout; Gauss-Newton does the rest.
 All is measured on the second stage, whose coarse lattices are themselves grown, as those of all later stages are.
 """
 
@@ -34,11 +35,12 @@ REFINE_SWEEPS = 5  # the fewest that REFINE_SWEEPS = "auto" takes
 _REFINED_TOLERANCE = np.array([5e-5, 2e-5, 3e-5, 3e-5, 5e-5, 5e-5, 8e-5, 1e-4, 1e-4, 1e-4])
 TOLERANCE = np.concatenate([30 * _REFINED_TOLERANCE, _REFINED_TOLERANCE])
 KL_SCALE = 1e-5  # nats a site that one tolerance is worth: level with the standard error of the kernel's KL
+KL_LIMIT = 1.2e-5  # nats a site that the shift may cost: a twentieth of the kernel's KL
 _PROBE_KL = 4e-5  # what shifting one class costs: gains and correlations change by 0.2 to 1 %, nearly linear
 # Squared distances, in sites, from the site drawn to the middle of the coarse block, and to the fine site.
 _COARSE_EDGES = (0, 0.5, 2.5, 6, 13.5, 25, 1000)
 _FINE_EDGES = (0, 1.5, 3, 4.5, 6, 9, 12, 17, 1000)
-_SLOPE_SHARE = 25  # of the seeds so many fewer for the slopes: random numbers in common all but cancel the noise
+_SLOPE_SHARE = 16  # of the seeds so many fewer for the slopes: random numbers in common all but cancel the noise
 FEWEST_SEEDS = 16  # more than the regression of `added` has coefficients
 _MEASUREMENTS = 3  # of the whole shift, the first without one
 
@@ -164,10 +166,14 @@ class Calibration:
             if along @ (x1 - x0) > 0:
                 slopes += np.outer(d1 - d0 - slopes @ (x1 - x0), along) / (along @ (x1 - x0))
         x, found = tried[-1]
-        weighted = slopes / TOLERANCE[:, None]
-        return np.linalg.solve(
-            self.fisher / KL_SCALE + weighted.T @ weighted, weighted.T @ (weighted @ x - found / TOLERANCE)
-        )
+        weighted, scale = slopes / TOLERANCE[:, None], KL_SCALE
+        while True:
+            shift = np.linalg.solve(
+                self.fisher / scale + weighted.T @ weighted, weighted.T @ (weighted @ x - found / TOLERANCE)
+            )
+            if shift @ self.fisher @ shift / 2 <= KL_LIMIT:
+                return shift
+            scale /= 1.1  # KL made dearer
 
     def result(self) -> ConditionalKernel:
         """Return the kernel with the best shift measured."""

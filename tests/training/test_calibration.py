@@ -114,6 +114,7 @@ def test_search_meets_a_law_of_known_answer(batches, monkeypatch, bend):
     target = np.random.default_rng(4).normal(size=len(calibration.tap_classes(kernel))) * 5e-4
     monkeypatch.setattr(calibration, "deviations", linear_law(kernel, target, bend))
     monkeypatch.setattr(calibration, "KL_SCALE", 1.0)
+    monkeypatch.setattr(calibration, "KL_LIMIT", 1.0)
     monkeypatch.setattr(calibration, "TOLERANCE", np.full(N_DEVIATIONS, 4e-4))
     monkeypatch.setattr(calibration, "_MEASUREMENTS", 6)
     monkeypatch.setattr(calibration, "on_grid", lambda shifted: shifted)
