@@ -24,6 +24,7 @@ from ising_rg.theory import exact
 
 FEWEST = 5  # sweeps of a stage: c10 needs fewer, but var(E) and products of four spins are right to a percent only then
 LARGEST_SHARE = 1 / 3  # of one lattice's standard deviation of c10 that the bias may be
+_TOLD_APART = 1.1  # bounds nearer than this are the ledger's own errors
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,15 @@ def scatter(L: int) -> float:
 def plan(ledger: Ledger, start_size: int, n_stages: int) -> tuple[int, ...]:
     """Return the sweeps of each stage: the least work whose bias is within LARGEST_SHARE of one lattice's scatter.
 
-    If none is, as many as the ledger goes.
+    If none is, the least work whose bias the ledger cannot tell from that of the most sweeps.
     """
-    limit = LARGEST_SHARE * scatter(start_size * SCALE**n_stages)
-    # A sweep of the stage before costs a ninth, and its bias counts a third: two stages decide, all earlier ones take the most.
-    earlier = (ledger.sweeps[-1],) * max(0, n_stages - 3)
+    most = (ledger.sweeps[-1],) * n_stages
+    limit = max(LARGEST_SHARE * scatter(start_size * SCALE**n_stages), _TOLD_APART * expected_bias(ledger, most))
+    # A sweep of the stage before costs a ninth, and its bias counts a third: three stages decide, earlier ones take the most that pay.
+    enough = next(
+        n for n, bound in zip(ledger.sweeps, ledger.bounds, strict=True) if bound <= _TOLD_APART * ledger.bounds[-1]
+    )
+    earlier = (enough,) * max(0, n_stages - 3)
     ways = itertools.product(ledger.sweeps, repeat=min(3, n_stages))
     within = [way for way in ways if expected_bias(ledger, earlier + way) <= limit]
-    most = (ledger.sweeps[-1],) * min(3, n_stages)
-    return earlier + min(within, key=lambda way: sum(n * SCALE ** (2 * j) for j, n in enumerate(way)), default=most)
+    return earlier + min(within, key=lambda way: sum(n * SCALE ** (2 * j) for j, n in enumerate(way)))

@@ -35,6 +35,13 @@ def test_where_nothing_suffices_the_most_is_done():
     assert "shows from" in words and numbers["lattices_until_it_shows"] < 9
 
 
+def test_no_sweeps_are_spent_on_the_ledgers_own_errors():
+    """Bounds that are all noise from 8 sweeps on: large lattices take 8 a stage, not 35."""
+    ledger = Ledger((5, 8, 12, 20, 35), (8e-5, 3.1e-5, 3.1e-5, 2.9e-5, 2.9e-5))
+    assert refinement.plan(ledger, 512, 5) == (8,) * 5
+    assert refinement.plan(ledger, 512, 1) == (5,)
+
+
 def test_bias_adds_up_over_stages():
     """8e-5 a stage: 8e-5 (1 + 1/3 + 1/9)."""
     assert math.isclose(refinement.expected_bias(LEDGER, (5, 5, 5)), 8e-5 * 13 / 9)
