@@ -103,7 +103,7 @@ def plan(ledger: Ledger, start_size: int, n_stages: int) -> tuple[int, ...]:
     """
     most = (ledger.sweeps[-1],) * n_stages
     limit = max(LARGEST_SHARE * scatter(start_size * SCALE**n_stages), _TOLD_APART * expected_bias(ledger, most))
-    # A sweep of the stage before costs a ninth, and its bias counts a third: three stages decide, earlier ones take the most that pay.
+    # A sweep of the stage before costs a ninth, and its bias counts a third: three stages decide, earlier ones take all that pay.
     enough = next(
         n for n, bound in zip(ledger.sweeps, ledger.bounds, strict=True) if bound <= _TOLD_APART * ledger.bounds[-1]
     )
