@@ -9,6 +9,7 @@ stages and of as many of Swendsen-Wang at the same size. A lattice is done with 
 """
 
 import json
+import os
 import time
 
 import numpy as np
@@ -39,6 +40,8 @@ _TOGETHER = 500  # small lattices at a time
 
 
 def main(s):
+    for path in (s.OUTPUT, s.PICTURE):
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     kernel, L = models.load(s.KERNEL_FILE), s.START_SIZE * 3**s.STAGES
     ledger = refinement.load(s.KERNEL_FILE, kernel.digest)
     sweeps = refinement.plan(ledger, s.START_SIZE, s.STAGES) if ledger else (refinement.FEWEST,) * s.STAGES
