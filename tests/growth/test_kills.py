@@ -128,7 +128,10 @@ def test_collecting_killed_at_random_moments(tmp_path, kills):
 
 @kills(2, 20)
 def test_training_killed_at_random_moments(tmp_path, kills):
-    """Without the calibration, whose steps are long (its resuming: test_calibration.py): two processes of one thread each train the weights that one of all threads does, byte for byte."""
+    """Two processes of one thread each train the weights that one of all threads does, byte for byte.
+
+    Without the calibration, whose steps are long; its resuming: test_calibration.py.
+    """
     log = tmp_path / "log"
     end(
         "data_collecting", ["--lattice_size=132", "--num_samples=4", f"--save_dir={tmp_path}/samples"], tmp_path / "log"
