@@ -38,7 +38,8 @@ BLOCK_RULE = "fit"                   # the block-spin rule: "fit" it, or "load" 
 BLOCK_RULE_FILE = "models/block_spin_rule_k9_s3.pt"
 BLOCK_RULE_STEPS = 8                 # trials of the rule's fit
 WINDOWS = 400                        # windows of 128 x 128 blocks that the conditional kernel's last step sees
-CALIBRATION_SEEDS = 4000             # equilibrated seeds of 192 x 192 for the calibration at the end; 0: none
+CALIBRATION_SEEDS = 4000             # equilibrated seeds for the calibration at the end; 0: none
+CALIBRATION_SIZE = 192               # sites per side of each, even
 STEPS = 2000                         # Adam steps for the independent kernel
 LEARNING_RATE = 0.01                 # at the start; falls to 0 along a cosine
 REPORT_INTERVAL = 50                 # Adam steps between rows of the table
@@ -134,7 +135,7 @@ def train_conditional(s, checkpoint, rule, batches, device):
     kernel, rows = fit_kernel(s, checkpoint, "kernel", kernel, batches, s.WINDOWS)
     phases = {"kernel": rows}
     if s.CALIBRATION_SEEDS:
-        seeds = seed_lattices(s, s.CALIBRATION_SEEDS, 192)
+        seeds = seed_lattices(s, s.CALIBRATION_SEEDS, s.CALIBRATION_SIZE)
         kernel, phases["calibration"] = calibrate(checkpoint, kernel, batches, seeds, s.SEED)
     return kernel, phases
 
@@ -240,10 +241,9 @@ def save(group, path, module, description):
 
 
 def check(s):
-    if s.CALIBRATION_SEEDS and s.CALIBRATION_SEEDS < calibration.FEWEST_SEEDS:
-        raise UserError(
-            f"CALIBRATION_SEEDS: found {s.CALIBRATION_SEEDS}, needed 0 or at least {calibration.FEWEST_SEEDS}"
-        )
+    if s.CALIBRATION_SEEDS and s.CALIBRATION_SEEDS < added.FEWEST:
+        raise UserError(f"CALIBRATION_SEEDS: found {s.CALIBRATION_SEEDS}, needed 0 or at least {added.FEWEST}")
+    settings.check_seed_size("CALIBRATION_SIZE", s.CALIBRATION_SIZE)
     if s.PARAM_FILE == "auto" and s.KERNEL_SIZE not in (0, _KERNEL_SIZES[s.KERNEL]):
         raise UserError(
             f"PARAM_FILE: auto is for KERNEL_SIZE {_KERNEL_SIZES[s.KERNEL]}, found {s.KERNEL_SIZE}; name a file"

@@ -1,7 +1,7 @@
 """What one stage of growth adds to correlations, raw and after so many sweeps: the ledger that REFINE_SWEEPS = "auto" reads.
 
     python -m benchmarks.bias_ledger
-    python -m benchmarks.bias_ledger --num_configs=64 --start_size=64 --stages=3
+    python -m benchmarks.bias_ledger --num_configs=64 --start_size=512
 
 Every configuration is grown from an equilibrated seed; its last stage is drawn once and then swept on, the same lattice being
 looked at after 0, 1, 2, ... sweeps. A regression on the coarse lattice's own correlations, evaluated at their exact values, leaves
@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import settings, storage
+from ising_rg.errors import UserError
 from ising_rg.growth import added, refinement, upsampling
 from ising_rg.kernels import models
 from ising_rg.theory import exact
@@ -25,9 +26,9 @@ from ising_rg.updates import swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
-START_SIZE = 512                     # sites per side of the seeds, even
+START_SIZE = 192                     # sites per side of the seeds, even
 STAGES = 2                           # each triples the side; the last one is looked at
-NUM_CONFIGS = 64                     # configurations
+NUM_CONFIGS = 2000                   # configurations
 KERNEL_FILE = "models/conditional_k5_s3.pt"  # kernel
 SWEEPS = (0, 1, 2, 3, 5, 8, 12, 20, 35)  # after how many sweeps the last stage is looked at, ascending
 SEED = 1                             # names the lattices
@@ -39,6 +40,8 @@ _SEED_SITES = 2**22  # of the seeds that are equilibrated at a time
 
 
 def main(s):
+    if s.NUM_CONFIGS < added.FEWEST:
+        raise UserError(f"NUM_CONFIGS: found {s.NUM_CONFIGS}, needed at least {added.FEWEST}")
     clock = time.perf_counter()
     kernel, L = models.load(s.KERNEL_FILE), s.START_SIZE * 3**s.STAGES
     coarse, fine, step = [], [], max(1, _SEED_SITES // s.START_SIZE**2)
@@ -64,7 +67,7 @@ def main(s):
 
 
 def bounds(ledger):
-    """Return what |a(n)| of c10 is at most, float64 (sweeps,): measured and one error; more sweeps add no more than fewer."""
+    """Return bounds of |a(n)| of c10, float64 (sweeps,): as measured and one error; more sweeps add no more than fewer."""
     found = np.abs(ledger.correlations[:, 0]) + ledger.correlation_errors[:, 0]
     return np.minimum.accumulate(found)
 

@@ -17,8 +17,8 @@ from ising_rg import environment
 
 # torch and numba may each bring an OpenMP runtime; on some platforms the second one aborts the process without this.
 os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")
-# Threads that wait for others sleep. Spinning, GNU's default, gains nothing measurable on free cores, and where something else
-# runs on them it takes the time that the others need: two runs of two threads on two cores then take five times as long.
+# Threads that wait for others sleep. Spinning, GNU's default, gains training up to a tenth on free cores and growth nothing; where
+# something else runs on them it takes the time that the others need: two runs of two threads on two cores take five times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 environment.prepare()
 

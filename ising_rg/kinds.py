@@ -219,6 +219,7 @@ KINDS = {
     "STEPS": _STEPS,
     "WINDOWS": Whole(1, 10**5),
     "CALIBRATION_SEEDS": Whole(0, 10**5),
+    "CALIBRATION_SIZE": _SIZE,
     "LEARNING_RATE": Number(1e-9, 0.999),
     "REPORT_INTERVAL": _STEPS,
     "CHECKPOINT_SECONDS": Number(0, 1e6),

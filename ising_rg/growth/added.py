@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ising_rg.growth import upsampling
+from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels.kernel import Kernel
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.spins import bitmaps, lattice, statistics
@@ -22,7 +22,8 @@ from ising_rg.updates import metropolis
 
 DISTANCES = ((1, 0), (1, 1), (2, 0), (3, 0), (4, 0), (8, 0), (16, 0), (32, 0), (64, 0))
 _CONTROLS = ((1, 0), (1, 1), (2, 0), (4, 0), (8, 0), (16, 0), (32, 0))  # of the coarse lattice, beside m^2
-COARSE_SWEEPS = 5  # after the stages before the one that is looked at
+FEWEST = 16  # configurations: more than the regression has coefficients
+COARSE_SWEEPS = refinement.FEWEST  # after the stages before the one that is looked at
 _CHUNK_SITES = 2**25  # fine sites drawn at a time
 
 
@@ -94,15 +95,21 @@ def look(
 
 
 def added(coarse: np.ndarray, fine: np.ndarray, L: int) -> Added:
-    """Return what the stage added; arguments as `look` returns them, L sites per side of the fine lattices, at least 16 of them."""
+    """Return what the stage added; arguments as `look` returns them, L sites per side of the fine lattices.
+
+    Raises:
+        ValueError: fewer configurations than the regression needs; FEWEST are enough.
+    """
     n, n_sweeps, _ = fine.shape
     m2 = coarse[:, 0] ** 2 - exact.M2_AMPLITUDE * (L / SCALE) ** -0.25
     controls = np.column_stack([np.ones(n), m2, coarse[:, 1:] - _expected(_controls(L // SCALE), L // SCALE)])
+    if n <= controls.shape[1]:
+        raise ValueError(f"{n} configurations, needed more than {controls.shape[1]}")
     values = (fine[:, :, 1:] / _expected(DISTANCES, L) - 1).reshape(n, -1)
     fit, *_ = np.linalg.lstsq(controls, values, rcond=None)
     residual = values - controls @ fit
     leverage = np.linalg.inv(controls.T @ controls)[0, 0]
-    errors = np.sqrt((residual**2).sum(0) / max(1, n - controls.shape[1]) * abs(leverage))
+    errors = np.sqrt((residual**2).sum(0) / (n - controls.shape[1]) * leverage)
     gains = np.array([statistics.stage_gain(fine[:, i, 0], coarse[:, 0]) for i in range(n_sweeps)])
     return Added(
         fit[0].reshape(n_sweeps, -1),

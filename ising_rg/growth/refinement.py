@@ -29,7 +29,7 @@ _TOLD_APART = 1.1  # bounds nearer than this are the ledger's own errors
 
 @dataclass(frozen=True)
 class Ledger:
-    """What a stage adds to c10 after so many sweeps, relative: |a(n)| is at most `bounds`, ascending in n."""
+    """What a stage adds to c10 after so many sweeps, relative: `bounds` of |a(n)|, as measured and one error, ascending in n."""
 
     sweeps: tuple[int, ...]
     bounds: tuple[float, ...]
@@ -78,7 +78,10 @@ def told(ledger: Ledger | None, sweeps: tuple[int, ...], start_size: int) -> tup
         )
         return f"bias not known: {why}", {}
     n = (scatter(L) / bias) ** 2
-    words = f"bias of c10 at most {bias:.1e}, {bias / scatter(L):.2f} of one lattice's scatter: shows from {n:.0f} lattices on"
+    words = (
+        f"bias of c10 within {bias:.1e} (measured and one error), {bias / scatter(L):.2f} of one lattice's scatter: "
+        f"shows from {n:.0f} lattices on"
+    )
     return words, {"c10_bias_bound": bias, "c10_scatter": scatter(L), "lattices_until_it_shows": n}
 
 

@@ -5,10 +5,10 @@ short-distance correlations change. The kernel's weights move raw and refined la
 change of the raw gain, depending on which weights make it (docs/physics.md). So the weights are shifted by x, one number for each
 class of taps (`tap_classes`), so that for what a stage adds (`growth.added`)
 
-    sum over observables ((deviation of raw or refined lattices) / tolerance)^2 / 2     (and x F x / (2 KL_SCALE))
+    x F x / (2 KL_SCALE) + sum over observables ((deviation of raw or refined lattices) / tolerance)^2 / 2
 
-is least at a cost in KL of KL_LIMIT at most. F is the Fisher information of the classes per site: x F x / 2 is what x costs.
-Deviations are linear in x with a slope measured by shifting one class at a time with the same seeds and random numbers
+is least among all x with x F x / 2 <= KL_LIMIT. F is the Fisher information of the classes per site: x F x / 2 is what x costs in
+KL. Deviations are linear in x with a slope measured by shifting one class at a time with the same seeds and random numbers
 throughout; Gauss-Newton does the rest.
 All is measured on the second stage, whose coarse lattices are themselves grown, as those of all later stages are.
 """
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from ising_rg import random_numbers
-from ising_rg.growth import added
+from ising_rg.growth import added, refinement
 from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.kernel import Kernel
@@ -29,9 +29,9 @@ from ising_rg.kernels.sampling import CLAMPED, SCALE
 from ising_rg.random_numbers import Purpose
 from ising_rg.training import objectives
 
-REFINE_SWEEPS = 5  # the fewest that REFINE_SWEEPS = "auto" takes
+REFINE_SWEEPS = refinement.FEWEST
 # Gain, then C at added.DISTANCES, of refined lattices. Raw ones are looked at by those who study the kernel alone; to hold them
-# three times tighter costs half as much KL again.
+# three times tighter costs half as much KL again, by the slopes.
 _REFINED_TOLERANCE = np.array([5e-5, 2e-5, 3e-5, 3e-5, 5e-5, 5e-5, 8e-5, 1e-4, 1e-4, 1e-4])
 TOLERANCE = np.concatenate([30 * _REFINED_TOLERANCE, _REFINED_TOLERANCE])
 KL_SCALE = 1e-5  # nats a site that one tolerance is worth: level with the standard error of the kernel's KL
@@ -41,7 +41,6 @@ _PROBE_KL = 4e-5  # what shifting one class costs: gains and correlations change
 _COARSE_EDGES = (0, 0.5, 2.5, 6, 13.5, 25, 1000)
 _FINE_EDGES = (0, 1.5, 3, 4.5, 6, 9, 12, 17, 1000)
 _SLOPE_SHARE = 16  # of the seeds so many fewer for the slopes: random numbers in common all but cancel the noise
-FEWEST_SEEDS = 16  # more than the regression of `added` has coefficients
 _MEASUREMENTS = 3  # of the whole shift, the first without one
 
 
@@ -106,7 +105,7 @@ def deviations(kernel: Kernel, seeds: np.ndarray, seed: int) -> np.ndarray:
     """Return what the second stage adds, relative to exact values: gain and C, raw, then after REFINE_SWEEPS; float64 (20,).
 
     Args:
-        seeds: int8 (n, L, L), equilibrated, n at least FEWEST_SEEDS.
+        seeds: int8 (n, L, L), equilibrated, n at least added.FEWEST.
         seed: names the random numbers, the same for every kernel.
     """
     coarse, fine = added.look(kernel, seeds, seed, 2, (0, REFINE_SWEEPS))
@@ -125,7 +124,7 @@ class Calibration:
     def __init__(self, kernel: ConditionalKernel, batches: list[np.ndarray], seeds: np.ndarray, seed: int):
         self.kernel, self.seeds = kernel, seeds
         self.seed = random_numbers.derived_seed(seed, Purpose.CALIBRATION, 1)
-        self.slope_seeds = seeds[: max(FEWEST_SEEDS, len(seeds) // _SLOPE_SHARE)]
+        self.slope_seeds = seeds[: max(added.FEWEST, len(seeds) // _SLOPE_SHARE)]
         self.classes = tap_classes(kernel)
         self.step, self.history = 0, []
         self.n_steps = 1 + len(self.classes) + _MEASUREMENTS
@@ -158,6 +157,8 @@ class Calibration:
         if not self.history:
             return np.zeros(len(self.classes))
         slopes = (np.array(self.measured[1:]) - self.measured[0]).T / self.probes
+        if not np.isfinite(self.history[-1]["deviations"]).all():
+            raise ValueError(f"deviations {self.history[-1]['deviations']}")
         tried = [(np.array(row["x"]), np.array(row["deviations"])) for row in self.history]
         for (x0, d0), (x1, d1) in zip(
             tried, tried[1:], strict=False

@@ -33,6 +33,11 @@ def test_the_lattices_are_those_of_a_run():
     assert np.allclose(added.observed(lattice.pack(before), [(1, 0)])[:, 1], coarse[:, 1])
 
 
+def test_too_few_lattices_are_refused():
+    with pytest.raises(ValueError, match="8 configurations"):
+        added.added(np.ones((8, 8)), np.ones((8, 1, 10)), 1728)
+
+
 @pytest.mark.parametrize("inherited", [0.0, 0.01])
 def test_inherited_deviations_are_not_added_ones(inherited):
     """Lattices made up: each C follows those of the coarse lattice, has noise of its own and an addition: found within 4.5 errors.

@@ -26,7 +26,7 @@ GROW = (
 COLLECT = ("--lattice_size=132", "--num_samples=9", "--chains=2", "--warmup_sweeps=100", "--interval_sweeps=60")
 
 
-def kills(here, at_length):
+def kill_times(here, at_length):
     return pytest.mark.parametrize("kills", [here, pytest.param(at_length, marks=pytest.mark.slow)])
 
 
@@ -90,7 +90,7 @@ def kill_at_random(script, arguments, folder, seconds, expected, n, log, at_kill
     assert children.files(folder) == expected
 
 
-@kills(20, 60)
+@kill_times(20, 60)
 def test_growth_killed_at_random_moments(undisturbed, tmp_path, kills):
     """In the middle of stages and between them."""
     expected, seconds = undisturbed
@@ -110,7 +110,7 @@ def test_growth_killed_at_random_moments(undisturbed, tmp_path, kills):
     assert any("configuration" in kinds for kinds in seen), seen
 
 
-@kills(6, 40)
+@kill_times(6, 40)
 def test_collecting_killed_at_random_moments(tmp_path, kills):
     """Two chains; torchrun's two processes, and one that was not disturbed, make the same samples."""
     for name in "0a":  # the first may compile
@@ -126,12 +126,9 @@ def test_collecting_killed_at_random_moments(tmp_path, kills):
     assert children.files(tmp_path / "c") == expected
 
 
-@kills(2, 20)
+@kill_times(2, 20)
 def test_training_killed_at_random_moments(tmp_path, kills):
-    """Two processes of one thread each train the weights that one of all threads does, byte for byte.
-
-    Without the calibration, whose steps are long; its resuming: test_calibration.py.
-    """
+    """Two processes of one thread each train the weights that one of all threads does, byte for byte."""
     log = tmp_path / "log"
     end(
         "data_collecting", ["--lattice_size=132", "--num_samples=4", f"--save_dir={tmp_path}/samples"], tmp_path / "log"
@@ -145,7 +142,8 @@ def test_training_killed_at_random_moments(tmp_path, kills):
         "--steps=40",
         "--windows=4",
         "--block_rule_steps=3",
-        "--calibration_seeds=0",
+        "--calibration_seeds=16",
+        "--calibration_size=16",
         "--report_interval=20",
         "--checkpoint_seconds=0",
     )

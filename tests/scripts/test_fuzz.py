@@ -63,6 +63,7 @@ BASE = {
         "block_rule_steps=1",
         "windows=1",
         "calibration_seeds=16",
+        "calibration_size=16",
         "report_interval=1",
         "param_file={out}/kernel.pt",
         "picture_dir={out}",

@@ -27,6 +27,7 @@ TRAIN = (
     "--steps=4",
     "--windows=2",
     "--calibration_seeds=16",
+    "--calibration_size=16",
     "--report_interval=2",
 )
 
@@ -125,7 +126,8 @@ def test_training_goes_on_after_ctrl_c(pipeline, tmp_path):
         "--steps=40",
         "--windows=4",
         "--block_rule_steps=3",
-        "--calibration_seeds=0",
+        "--calibration_seeds=16",
+        "--calibration_size=16",
         "--report_interval=25",
     )
     whole = (

@@ -109,7 +109,11 @@ def test_calibration_of_what_is_right_changes_nothing(batches, monkeypatch):
 
 @pytest.mark.parametrize("bend", [0.0, 5.0, 10.0])
 def test_search_meets_a_law_of_known_answer(batches, monkeypatch, bend):
-    """Deviations that a shift of known, small cost removes: a fifth of the tolerances is met, slopes right or not."""
+    """Deviations that a shift of known, small cost removes: a fifth of the tolerances is met, slopes right or not.
+
+    They begin at some ten tolerances, as in training; slopes as wrong as those of the larger bends take more measurements
+    than training makes.
+    """
     kernel = models.load(CONDITIONAL)
     target = np.random.default_rng(4).normal(size=len(calibration.tap_classes(kernel))) * 5e-4
     monkeypatch.setattr(calibration, "deviations", linear_law(kernel, target, bend))
@@ -122,6 +126,27 @@ def test_search_meets_a_law_of_known_answer(batches, monkeypatch, bend):
     best = min(procedure.history, key=lambda row: row["objective"])
     assert np.abs(procedure.history[0]["deviations"]).max() > 5 * calibration.TOLERANCE.max()
     assert (np.abs(best["deviations"]) < 0.2 * calibration.TOLERANCE).all()
+
+
+def test_cost_is_limited(batches, monkeypatch):
+    """A law that would take twenty times KL_LIMIT: no step costs more, the last ones that much, and the deviations shrink."""
+    kernel = models.load(CONDITIONAL)
+    limit, n = calibration.KL_LIMIT, len(calibration.tap_classes(kernel))
+    seeds, direction = swendsen_wang.sample(12, BETA, 8, seed=1), np.random.default_rng(4).normal(size=n)
+    F = calibration.Calibration(kernel, batches, seeds, 1).fisher
+    target = direction * np.sqrt(40 * limit / (direction @ F @ direction))
+    monkeypatch.setattr(calibration, "deviations", linear_law(kernel, target))
+    monkeypatch.setattr(calibration, "on_grid", lambda shifted: shifted)
+    history = run(calibration.Calibration(kernel, batches, seeds, 1)).history
+    assert all(row["kl"] <= limit for row in history) and history[-1]["kl"] > 0.8 * limit
+    assert history[-1]["objective"] < history[0]["objective"]
+
+
+def test_deviations_that_are_no_numbers_are_no_shift(batches, monkeypatch):
+    monkeypatch.setattr(calibration, "deviations", lambda *_: np.full(N_DEVIATIONS, np.nan))
+    kernel, seeds = models.load(CONDITIONAL), swendsen_wang.sample(12, BETA, 8, seed=1)
+    with pytest.raises(ValueError, match="nan"):
+        run(calibration.Calibration(kernel, batches, seeds, 1))
 
 
 def test_interrupted_calibration_ends_with_the_same_weights(batches, monkeypatch, tmp_path):
