@@ -15,7 +15,7 @@ import numpy as np
 from ising_rg import settings
 from ising_rg.checks import (
     comparison,
-    local_equilibrium,
+    neighbourhoods,
     walls,
 )
 from ising_rg.spins import bitmaps
@@ -88,7 +88,7 @@ def wall_tails(s):
     histograms = {n: np.zeros(n + 1) for n in walls.LENGTHS}
     for bitmap in samples(s.WALL_SIZE, s.WALL_CONFIGS, s.SEED):
         broken = []  # one band holds all rows
-        local_equilibrium.count(bitmap, exact.BETA_CRITICAL, on_broken=lambda _, x, y, out=broken: out.extend((x, y.T)))
+        neighbourhoods.count(bitmap, exact.BETA_CRITICAL, on_broken=lambda _, x, y, out=broken: out.extend((x, y.T)))
         for blocks in broken:
             total = np.concatenate([np.zeros((1, blocks.shape[1]), int), blocks.cumsum(0, dtype=int)])
             for n, histogram in histograms.items():

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from ising_rg.checks import local_equilibrium, reasons, spectra, walls
+from ising_rg.checks import local_equilibrium, neighbourhoods, reasons, spectra, walls
 from ising_rg.spins import bitmaps, statistics
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
@@ -54,7 +54,7 @@ def configuration(bitmap: Bitmap | Rows, beta: float, n_configurations: int = 1)
         magnetization = fluctuations.magnetization_row(m, L, beta)
         rows += [magnetization] if magnetization else []
         notes = [] if magnetization else [_too_small(L, beta)]
-    sums = local_equilibrium.count(bitmap, beta, [n for n in walls.LENGTHS if n <= L // 4])
+    sums = neighbourhoods.count(bitmap, beta, [n for n in walls.LENGTHS if n <= L // 4])
     rows += local_equilibrium.couplings(sums)
     extremes = []
     if L >= 64:

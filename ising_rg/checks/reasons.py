@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ising_rg.checks import local_equilibrium, spectra, walls
-from ising_rg.checks.local_equilibrium import LocalSums
+from ising_rg.checks.neighbourhoods import LocalSums
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
@@ -18,7 +18,7 @@ def of(rows: list[dict], sums: LocalSums, bitmap: Bitmap | Rows, beta: float) ->
 
     Args:
         rows: of `checks.configuration`, each with `far`.
-        sums: `local_equilibrium.LocalSums` of the bitmap.
+        sums: `neighbourhoods.LocalSums` of the bitmap.
     """
     by_name = {row["name"]: row for row in rows}
     far = {name: row for name, row in by_name.items() if row["far"]}

@@ -99,11 +99,18 @@ class StraightWalls:
 def _fullest_runs(blocks, starts, n):
     """Return, for each start, (most broken bonds in n successive blocks of one line, the first such line), int64 (starts, 2)."""
     best = np.empty((len(starts), 2), np.int64)
+    n_lines = blocks.shape[1]
     for i in prange(len(starts)):
-        run = np.zeros(blocks.shape[1], np.int32)
+        run = np.zeros(n_lines, np.int32)
         for row in range(starts[i], starts[i] + n):
-            for line in range(blocks.shape[1]):
-                run[line] += np.int32(blocks[row, line])
-        line = np.argmax(run)
-        best[i, 0], best[i, 1] = run[line], line
+            block = blocks[row]
+            for line in range(n_lines):
+                run[line] += np.int32(block[line])
+        most = np.int32(0)
+        for line in range(n_lines):
+            most = max(most, run[line])
+        first = 0
+        while run[first] < most:
+            first += 1
+        best[i, 0], best[i, 1] = most, first
     return best

@@ -140,17 +140,18 @@ def correlations(bitmap: object, displacements: Iterable[tuple[int, int]]) -> np
         for dx, dy in pairs
     ]
     unlike = np.zeros(len(pairs), np.int64)
+    shifts = np.array(pairs, np.int64).reshape(-1, 2)
     for first, n in bands(bitmap):
-        reach = max([0, *(dy for _, dy in pairs if dy <= n)])
-        near = bitmap.rows(
-            first - reach, reach + n
-        )  # with the rows above that most pairs need: a file is read once for these
-        here = near[reach:]
-        for dy in sorted({dy for _, dy in pairs}):
-            of_this_height = [index for index, pair in enumerate(pairs) if pair[1] == dy]
-            shifts = np.array([pairs[index][0] for index in of_this_height])
-            there = near[reach - dy : reach - dy + n] if dy <= reach else bitmap.rows(first - dy, n)
-            unlike[of_this_height] += _unlike_pairs(here, there, bitmap.width, shifts).sum(0)
+        near = shifts[:, 1] <= n
+        reach = max([0, *shifts[near, 1]])
+        # With the rows above that most pairs need: a file is read once for these.
+        rows = bitmap.rows(first - reach, reach + n)
+        unlike[near] += _unlike_pairs(rows[reach:], rows, bitmap.width, shifts[near] * (1, -1) + (0, reach)).sum(0)
+        for dy in np.unique(shifts[~near, 1]):
+            of_this_height = shifts[:, 1] == dy
+            unlike[of_this_height] += _unlike_pairs(
+                rows[reach:], bitmap.rows(first - dy, n), bitmap.width, shifts[of_this_height] * (1, 0)
+            ).sum(0)
     return 1 - 2 * unlike / bitmap.n_sites
 
 
@@ -278,8 +279,11 @@ def _extend(row, width, extended):
 
 
 @njit(parallel=True, cache=True)
-def _unlike_pairs(words, other_words, width, shifts):
-    """Return how many spins differ from those `shifts` to the right of them in the other rows, int64 (bands of rows, shifts)."""
+def _unlike_pairs(words, others, width, shifts):
+    """Return how many spins of each row y differ from those dx to the right in row y + dy of the others, int64 (bands of rows, shifts).
+
+    shifts: int64 (n, 2), (dx, dy) each.
+    """
     height, n_words = words.shape
     n_bands = (height + _BAND - 1) // _BAND
     counts = np.zeros((n_bands, len(shifts)), np.int64)
@@ -288,15 +292,15 @@ def _unlike_pairs(words, other_words, width, shifts):
         extended = np.empty(2 * n_words + 2, np.uint64)
         for y in range(band * _BAND, min(height, (band + 1) * _BAND)):
             _extend(words[y], width, extended)
-            there = other_words[y]
             for index in range(len(shifts)):
-                dx = shifts[index]
+                dx, there = shifts[index, 0], others[y + shifts[index, 1]]
                 shifted, t = extended[dx >> 6 :], np.uint64(dx & 63)
                 total = np.int64(0)
                 if t:
                     back = np.uint64(64) - t
+                    following = shifted[1:]
                     for w in range(n_words - 1):
-                        total += popcount(there[w] ^ ((shifted[w] >> t) | (shifted[w + 1] << back)))
+                        total += popcount(there[w] ^ ((shifted[w] >> t) | (following[w] << back)))
                     last = (shifted[n_words - 1] >> t) | (shifted[n_words] << back)
                 else:
                     for w in range(n_words - 1):

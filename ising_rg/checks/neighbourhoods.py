@@ -1,0 +1,326 @@
+"""What the tests of local equilibrium need of a lattice, counted from its bits in one pass: spins by their neighbours, line by line.
+
+Everything is a number of sites at which some logical combination of a spin and its four neighbours holds, so 64 sites are one
+word. Along rows population counts add up; along columns binary counters do, of which one word holds a digit for 64 columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+from ising_rg.checks.walls import BLOCK, StraightWalls
+from ising_rg.spins import bitmaps
+from ising_rg.spins.bitfile import Rows
+from ising_rg.spins.bitmaps import Bitmap
+from ising_rg.spins.counting import popcount
+
+_SCALE = 2**24  # residuals are summed as integers: no sum depends on the order or the number of threads
+_STRIPS = 16
+_VECTOR = 32  # words; buffers of a row are whole multiples, so that no loop has a remainder
+_DIGITS = 8  # of a counter of columns
+_BLOCK_DIGITS = 5  # of them in use when it counts the rows of one parity in one block: up to 16
+_BLOCKS = 8  # counted before counters that need not tell blocks apart are emptied
+_EVEN = np.uint64(0x5555555555555555)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ONE, _63 = np.uint64(1), np.uint64(63)
+
+# What is counted column by column: the bond to the right is broken; all four neighbours agree; three do, the odd one out being a
+# horizontal, a vertical one; the right one.
+_BROKEN, _FOUR, _THREE_ACROSS, _THREE_ALONG, _RIGHT_ALONE = range(5)
+
+
+@dataclass
+class LocalSums:
+    """Everything that the tests need, counted in one pass over a bitmap.
+
+    counts: int64 (2, 3, 3, 2), sites by colour, number of horizontal neighbours up, of vertical neighbours up, spin up.
+    column_residuals: float64 (3, 2, L): sums over the rows of one parity of  s(x+1) e(x), s(x-1) e(x), 1 - tanh^2(beta h(x)),
+        where e = s - tanh(beta h).
+    row_residuals: float64 (3, 2, H): the same with rows and columns exchanged: s(y+1) e(y), s(y-1) e(y), variance.
+    broken_x: int64 (L,): broken bonds between x and x + 1, in the rows that fill blocks of 32.
+    broken_y: int64 (H,): broken bonds between y and y + 1, in the columns that fill blocks of 32.
+    walls: `StraightWalls`.
+    """
+
+    counts: np.ndarray
+    column_residuals: np.ndarray
+    row_residuals: np.ndarray
+    broken_x: np.ndarray
+    broken_y: np.ndarray
+    walls: StraightWalls
+    beta: float
+
+
+def count(
+    bitmap: Bitmap | Rows,
+    beta: float,
+    wall_lengths: Iterable[int] = (),
+    on_broken: Callable[[int, np.ndarray, np.ndarray], object] | None = None,
+) -> LocalSums:
+    """Return the LocalSums of a Bitmap at inverse temperature beta; even sizes only (an odd torus has no two sublattices).
+
+    Args:
+        wall_lengths: lengths of straight runs that are looked for, multiples of 32.
+        on_broken: called with each band's (first row, broken_x, broken_y): uint8 (n // 32, L), broken bonds between x and x + 1 in
+            32 successive rows, and uint8 (n, L // 32), those between y and y + 1 in 32 successive columns.
+    """
+    if bitmap.height % 2 or bitmap.width % 2:
+        raise ValueError(f"bitmap: found {bitmap.height} x {bitmap.width}, needed even sizes")
+    height, width = bitmap.height, bitmap.width
+    by_class, walls = np.zeros((2, 3, 3, 4), np.int64), StraightWalls(wall_lengths)
+    columns = np.zeros((5, 2, width), np.int64)
+    row_classes, row_broken = np.zeros((height, 3, 3, 2), np.int32), np.zeros((height, 3, 2), np.int32)
+    broken_x, broken_y = np.zeros(width, np.int64), np.zeros(height, np.int64)
+    for first, n in bitmaps.bands(bitmap, BLOCK):
+        in_rows, in_columns = np.zeros((n // BLOCK, width), np.uint8), np.zeros((n, width // BLOCK), np.uint8)
+        of_columns = np.zeros((_STRIPS, 5, 2, width), np.int32)
+        band = slice(first, first + n)
+        by_class += _count_band(
+            bitmap.rows(first - 1, n + 2), width, of_columns, row_classes[band], row_broken[band], in_rows, in_columns
+        ).sum(0)
+        columns += of_columns.sum(0, dtype=np.int64)
+        broken_x += in_rows.sum(0, dtype=np.int64)
+        broken_y[band] = in_columns.sum(1, dtype=np.int64)
+        walls.add(first, in_rows, in_columns)
+        if on_broken is not None:
+            on_broken(first, in_rows, in_columns)
+    column_sums, row_sums = (
+        _column_sums(columns, height // 2, beta),
+        _row_sums(row_classes, row_broken, width // 2, beta),
+    )
+    return LocalSums(_by_colour(by_class), column_sums, row_sums, broken_x, broken_y, walls, beta)
+
+
+def _by_colour(by_class):
+    """Return the counts of `LocalSums` from those of _count_band."""
+    sites, sites_even, up, up_even = np.moveaxis(by_class, -1, 0)  # each (row parity, 3, 3)
+    sites, up = (sites_even, sites - sites_even), (up_even, up - up_even)  # by the column's parity
+    counts = np.empty((2, 3, 3, 2), np.int64)
+    for colour in range(2):  # black: even columns in even rows, odd ones in odd rows
+        counts[colour, ..., 1] = up[colour][0] + up[1 - colour][1]
+        counts[colour, ..., 0] = sites[colour][0] + sites[1 - colour][1] - counts[colour, ..., 1]
+    return counts
+
+
+def _residual_sums(n, four, three, neighbours, beta):
+    """Return (s' e summed for each neighbour s', 1 - tanh^2 summed), float64 (n_neighbours + 1, ...), of n sites each.
+
+    Args:
+        four, three: sites whose neighbours agree, all or but one.
+        neighbours: for each neighbour (sites unlike it, sites of `three` where it is the odd one out).
+    """
+    tanh_2, tanh_4 = (round(math.tanh(beta * h) * _SCALE) for h in (2, 4))
+    variance_2, variance_4 = (round(_SCALE / math.cosh(beta * h) ** 2) for h in (2, 4))
+    sums = [_SCALE * (n - 2 * unlike) - tanh_4 * four - tanh_2 * (three - 2 * alone) for unlike, alone in neighbours]
+    return np.array([*sums, _SCALE * (n - three - four) + variance_2 * three + variance_4 * four]) / _SCALE
+
+
+def _column_sums(columns, n_rows, beta):
+    """Return the column_residuals of `LocalSums`; columns: int64 (5, 2, L) by what is counted and the rows' parity."""
+    broken, four, across, along, right_alone = columns
+    neighbours = [(broken, right_alone), (np.roll(broken, 1, -1), across - right_alone)]
+    return _residual_sums(n_rows, four, across + along, neighbours, beta)
+
+
+def _row_sums(classes, broken, n_columns, beta):
+    """Return the row_residuals of `LocalSums`.
+
+    Args:
+        classes: int (H, 3, 3, 2), sites by horizontal and vertical neighbours up and the column's parity.
+        broken: int (H, 3, 2), bonds down and up that are broken, sites whose lower neighbour alone differs from the other three.
+    """
+    classes, broken = np.moveaxis(classes, 0, -1).astype(np.int64), np.moveaxis(broken, 0, -1).astype(np.int64)
+    four, along = classes[0, 0] + classes[2, 2], classes[0, 1] + classes[2, 1]
+    down, up, down_alone = broken
+    three = along + classes[1, 0] + classes[1, 2]
+    return _residual_sums(n_columns, four, three, [(down, down_alone), (up, along - down_alone)], beta)
+
+
+@njit(inline="always")
+def _shift(own, width, left, right):
+    """Fill the words of the left and right neighbours of a row of zero-padded words; bits beyond the row are left as they come."""
+    n_words = (width + 63) >> 6
+    last_bit = np.uint64((width - 1) & 63)
+    before, after, further_left, further_right = own[:-1], own[1:], left[1:], right[:-1]
+    for w in range(before.size):
+        further_left[w] = (after[w] << _ONE) | (before[w] >> _63)
+    for w in range(after.size):
+        further_right[w] = (before[w] >> _ONE) | (after[w] << _63)
+    right[right.size - 1] = own[own.size - 1] >> _ONE
+    left[0] = (own[0] << _ONE) | ((own[n_words - 1] >> last_bit) & _ONE)
+    right[n_words - 1] |= (own[0] & _ONE) << last_bit
+
+
+@njit(inline="always")
+def _classify(one, other, used, none, mixed, both):
+    """Fill the words of the `used` sites with none, one and both of two neighbours up."""
+    for w in range(used.size):
+        none[w] = used[w] & ~(one[w] | other[w])
+    for w in range(used.size):
+        mixed[w] = used[w] & (one[w] ^ other[w])
+    for w in range(used.size):
+        both[w] = used[w] & one[w] & other[w]
+
+
+@njit(inline="always")
+def _count_pairs(first, second):
+    """Return the number of bits set in both of two rows of words, and of those at even places."""
+    total, even = np.int64(0), np.int64(0)
+    for w in range(first.size):
+        both = first[w] & second[w]
+        total += popcount(both)
+        even += popcount(both & _EVEN)
+    return total, even
+
+
+@njit(inline="always")
+def _count_unlike(first, second, used):
+    """Return the number of `used` bits that differ between two rows at even and at odd places."""
+    even, odd = np.int64(0), np.int64(0)
+    for w in range(first.size):
+        unlike = (first[w] ^ second[w]) & used[w]
+        even += popcount(unlike & _EVEN)
+        odd += popcount(unlike & ~_EVEN)
+    return even, odd
+
+
+@njit(inline="always")
+def _add(digits, carry):
+    """Add a row of bits, which is lost, to one binary counter a column, digits (n_digits, W)."""
+    for place in range(len(digits)):
+        digit = digits[place]
+        for w in range(carry.size):
+            following = digit[w] & carry[w]
+            digit[w] ^= carry[w]
+            carry[w] = following
+
+
+@njit(inline="always")
+def _empty_counters(digits, width, totals):
+    """Add the counters, digits (n_digits, W), to the columns' totals, int32 (L,), and set them to zero."""
+    for w in range((width + 63) >> 6):
+        part = totals[64 * w : min(64 * w + 64, width)]
+        for place in range(len(digits)):
+            digit, shift = digits[place, w], np.uint64(place)
+            for bit in range(part.size):
+                part[bit] += np.int32(((digit >> np.uint64(bit)) & _ONE) << shift)
+    digits[:] = 0
+
+
+@njit(inline="always")
+def _count_along_row(row, classes, by_class, row_classes, row_broken):
+    """Count one row; row: the words (own, below, above, left, used), classes: (3 + 3, W) of `_classify`."""
+    own, below, above, left, used = row
+    across, along = classes[:3], classes[3:]
+    for i in range(3):
+        for j in range(3):
+            total, even, up, up_even = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+            first, second = across[i], along[j]
+            for w in range(own.size):
+                both = first[w] & second[w]
+                total += popcount(both)
+                even += popcount(both & _EVEN)
+                up += popcount(both & own[w])
+                up_even += popcount(both & own[w] & _EVEN)
+            counted = by_class[i, j]
+            counted[0] += total
+            counted[1] += even
+            counted[2] += up
+            counted[3] += up_even
+            row_classes[i, j, 0], row_classes[i, j, 1] = even, total - even
+    row_broken[0, 0], row_broken[0, 1] = _count_unlike(own, below, used)
+    row_broken[1, 0], row_broken[1, 1] = _count_unlike(own, above, used)
+    even, odd = np.int64(0), np.int64(0)
+    none, mixed, both = across[0], along[1], across[2]
+    for w in range(own.size):
+        alone = (none[w] | both[w]) & mixed[w] & (below[w] ^ left[w])
+        even += popcount(alone & _EVEN)
+        odd += popcount(alone & ~_EVEN)
+    row_broken[2, 0], row_broken[2, 1] = even, odd
+
+
+@njit(inline="always")
+def _count_columns(own, right, above, used, classes, digits, carry):
+    """Add a row to the counters of its parity, digits (5, _DIGITS, W)."""
+    none, mixed, both = classes[0], classes[1], classes[2]
+    none_along, mixed_along, both_along = classes[3], classes[4], classes[5]
+    for w in range(carry.size):
+        carry[w] = (own[w] ^ right[w]) & used[w]
+    _add(digits[_BROKEN, :_BLOCK_DIGITS], carry)
+    for w in range(carry.size):
+        carry[w] = (none[w] & none_along[w]) | (both[w] & both_along[w])
+    _add(digits[_FOUR], carry)
+    for w in range(carry.size):
+        carry[w] = mixed[w] & ~mixed_along[w]
+    _add(digits[_THREE_ACROSS], carry)
+    for w in range(carry.size):
+        carry[w] = mixed_along[w] & ~mixed[w]
+    _add(digits[_THREE_ALONG], carry)
+    for w in range(carry.size):
+        carry[w] = mixed[w] & ~mixed_along[w] & (right[w] ^ above[w])
+    _add(digits[_RIGHT_ALONE], carry)
+
+
+@njit(inline="always")
+def _empty_block(digits, width, columns, broken_x, block):
+    """Empty the counters of bonds to the right, into the columns' totals and, if the block is a whole one, into its own row."""
+    totals = columns[_BROKEN]
+    before = totals[0] + totals[1]
+    for row_parity in range(2):
+        _empty_counters(digits[row_parity, _BROKEN, :_BLOCK_DIGITS], width, totals[row_parity])
+    if block < len(broken_x):
+        for x in range(width):
+            broken_x[block, x] = np.uint8(totals[0, x] + totals[1, x] - before[x])
+
+
+@njit(parallel=True, cache=True)
+def _count_band(words, width, columns, row_classes, row_broken, broken_x, broken_y):
+    """Count n rows, the first an even one, given with the rows above and below, words (n + 2, W).
+
+    Args:
+        columns: int32 (strips, 5, 2, L), zero; see `_column_sums`.
+        row_classes, row_broken: int32 (n, 3, 3, 2) and (n, 3, 2), set; see `_row_sums`.
+        broken_x, broken_y: as in `count`, set.
+
+    Returns:
+        int64 (strips, 2, 3, 3, 4): by the row's parity and the classes of neighbours: sites, those of even x, those up, both.
+    """
+    height, n_words = len(words) - 2, words.shape[1]
+    n_blocks, n_padded = height // BLOCK, (n_words + _VECTOR - 1) // _VECTOR * _VECTOR
+    by_class = np.zeros((_STRIPS, 2, 3, 3, 4), np.int64)
+    for strip in prange(_STRIPS):
+        first = strip * n_blocks // _STRIPS * BLOCK
+        last = (strip + 1) * n_blocks // _STRIPS * BLOCK if strip < _STRIPS - 1 else height
+        buffers, classes = np.zeros((6, n_padded), np.uint64), np.zeros((6, n_padded), np.uint64)
+        digits, local = np.zeros((2, 5, _DIGITS, n_padded), np.uint64), np.zeros((2, 3, 3, 4), np.int64)
+        own, above, below = np.zeros(n_padded, np.uint64), np.zeros(n_padded, np.uint64), np.zeros(n_padded, np.uint64)
+        left, right, used, carry = buffers[0], buffers[1], buffers[2], buffers[3]
+        used[: n_words - 1] = _ALL
+        used[n_words - 1] = _ALL >> np.uint64(-width % 64)
+        if first < last:
+            above[:n_words], own[:n_words] = words[first], words[first + 1]
+        for y in range(first, last):
+            below[:n_words] = words[y + 2]
+            parity = y & 1
+            _shift(own, width, left, right)
+            _classify(left, right, used, classes[0], classes[1], classes[2])
+            _classify(above, below, used, classes[3], classes[4], classes[5])
+            _count_along_row((own, below, above, left, used), classes, local[parity], row_classes[y], row_broken[y])
+            _count_columns(own, right, above, used, classes, digits[parity], carry)
+            for block in range(width // BLOCK):
+                word = (own[block >> 1] ^ below[block >> 1]) >> np.uint64(32 * (block & 1))
+                broken_y[y, block] = popcount(word & np.uint64(0xFFFFFFFF))
+            if y % BLOCK == BLOCK - 1 or y == last - 1:
+                _empty_block(digits, width, columns[strip], broken_x, y // BLOCK)
+            if y % (_BLOCKS * BLOCK) == _BLOCKS * BLOCK - 1 or y == last - 1:
+                for quantity in range(1, 5):
+                    for row_parity in range(2):
+                        _empty_counters(digits[row_parity, quantity], width, columns[strip, quantity, row_parity])
+            above, own, below = own, below, above
+        by_class[strip] = local
+    return by_class
