@@ -1,4 +1,4 @@
-"""What the tests of local equilibrium need of a lattice, counted from its bits in one pass: spins by their neighbours, line by line.
+"""What the tests of local equilibrium need of a lattice, counted from its bits: spins by their neighbours, line by line.
 
 Everything is a number of sites at which some logical combination of a spin and its four neighbours holds, so 64 sites are one
 word. Along rows population counts add up; along columns binary counters do, of which one word holds a digit for 64 columns.

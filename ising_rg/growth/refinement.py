@@ -80,7 +80,7 @@ def told(ledger: Ledger | None, sweeps: tuple[int, ...], start_size: int) -> tup
     n = (scatter(L) / bias) ** 2
     words = (
         f"bias of c10 within {bias:.1e} (measured and one error), {bias / scatter(L):.2f} of one lattice's scatter: "
-        f"shows from {n:.0f} lattices on"
+        + (f"shows from {n:.0f} lattices on" if n >= 1 else "may show in a single one")
     )
     return words, {"c10_bias_bound": bias, "c10_scatter": scatter(L), "lattices_until_it_shows": n}
 

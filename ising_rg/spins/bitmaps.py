@@ -280,7 +280,7 @@ def _extend(row, width, extended):
 
 @njit(parallel=True, cache=True)
 def _unlike_pairs(words, others, width, shifts):
-    """Return how many spins of each row y differ from those dx to the right in row y + dy of the others, int64 (bands of rows, shifts).
+    """Return how many spins of each row y differ from those dx to the right in row y + dy of the others, int64 (bands of rows, n).
 
     shifts: int64 (n, 2), (dx, dy) each.
     """

@@ -34,7 +34,7 @@ def observables_of_counts(counts: np.ndarray, n_sites: int) -> tuple[np.ndarray,
 
 @intrinsic
 def popcount(typing_context, word):
-    """Return the number of bits set in a uint64, int64: LLVM's own operation, one instruction for a vector of words where there is one."""
+    """Return the number of bits set in a uint64, int64: LLVM's own operation, for vectors of words where the processor has it."""
 
     def generate(context, builder, signature, arguments):
         return builder.ctpop(arguments[0])
