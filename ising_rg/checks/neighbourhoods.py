@@ -141,7 +141,13 @@ def _row_sums(classes, broken, n_columns, beta):
     return _residual_sums(n_columns, four, three, [(down, down_alone), (up, along - down_alone)], beta)
 
 
-@njit(inline="always")
+@njit
+def _copy(row, padded):
+    for w in range(row.size):  # Numba's assignment of slices compiles an error message in seconds
+        padded[w] = row[w]
+
+
+@njit
 def _shift(own, width, left, right):
     """Fill the words of the left and right neighbours of a row of zero-padded words; bits beyond the row are left as they come."""
     n_words = (width + 63) >> 6
@@ -156,9 +162,10 @@ def _shift(own, width, left, right):
     right[n_words - 1] |= (own[0] & _ONE) << last_bit
 
 
-@njit(inline="always")
-def _classify(one, other, used, none, mixed, both):
-    """Fill the words of the `used` sites with none, one and both of two neighbours up."""
+@njit
+def _classify(one, other, used, classes):
+    """Fill `classes` (3, W) with the words of the `used` sites with none, one and both of two neighbours up."""
+    none, mixed, both = classes[0], classes[1], classes[2]
     for w in range(used.size):
         none[w] = used[w] & ~(one[w] | other[w])
     for w in range(used.size):
@@ -167,18 +174,7 @@ def _classify(one, other, used, none, mixed, both):
         both[w] = used[w] & one[w] & other[w]
 
 
-@njit(inline="always")
-def _count_pairs(first, second):
-    """Return the number of bits set in both of two rows of words, and of those at even places."""
-    total, even = np.int64(0), np.int64(0)
-    for w in range(first.size):
-        both = first[w] & second[w]
-        total += popcount(both)
-        even += popcount(both & _EVEN)
-    return total, even
-
-
-@njit(inline="always")
+@njit
 def _count_unlike(first, second, used):
     """Return the number of `used` bits that differ between two rows at even and at odd places."""
     even, odd = np.int64(0), np.int64(0)
@@ -189,7 +185,7 @@ def _count_unlike(first, second, used):
     return even, odd
 
 
-@njit(inline="always")
+@njit
 def _add(digits, carry):
     """Add a row of bits, which is lost, to one binary counter a column, digits (n_digits, W)."""
     for place in range(len(digits)):
@@ -200,7 +196,7 @@ def _add(digits, carry):
             carry[w] = following
 
 
-@njit(inline="always")
+@njit
 def _empty_counters(digits, width, totals):
     """Add the counters, digits (n_digits, W), to the columns' totals, int32 (L,), and set them to zero."""
     for w in range((width + 63) >> 6):
@@ -209,20 +205,21 @@ def _empty_counters(digits, width, totals):
             digit, shift = digits[place, w], np.uint64(place)
             for bit in range(part.size):
                 part[bit] += np.int32(((digit >> np.uint64(bit)) & _ONE) << shift)
-    digits[:] = 0
+    for place in range(len(digits)):
+        digit = digits[place]
+        for w in range(digit.size):
+            digit[w] = 0
 
 
-@njit(inline="always")
-def _count_along_row(row, classes, by_class, row_classes, row_broken):
-    """Count one row; row: the words (own, below, above, left, used), classes: (3 + 3, W) of `_classify`."""
-    own, below, above, left, used = row
-    across, along = classes[:3], classes[3:]
+@njit
+def _count_classes(own, classes, by_class, row_classes):
+    """Count the sites of a row by the classes of their neighbours; classes: (3 + 3, W), across and along, of `_classify`."""
     for i in range(3):
         for j in range(3):
             total, even, up, up_even = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-            first, second = across[i], along[j]
+            across, along = classes[i], classes[3 + j]
             for w in range(own.size):
-                both = first[w] & second[w]
+                both = across[w] & along[w]
                 total += popcount(both)
                 even += popcount(both & _EVEN)
                 up += popcount(both & own[w])
@@ -233,18 +230,23 @@ def _count_along_row(row, classes, by_class, row_classes, row_broken):
             counted[2] += up
             counted[3] += up_even
             row_classes[i, j, 0], row_classes[i, j, 1] = even, total - even
+
+
+@njit
+def _count_broken(own, above, below, left, used, classes, row_broken):
+    """Count the broken bonds down and up of a row, and the sites whose lower neighbour alone differs from the other three."""
     row_broken[0, 0], row_broken[0, 1] = _count_unlike(own, below, used)
     row_broken[1, 0], row_broken[1, 1] = _count_unlike(own, above, used)
     even, odd = np.int64(0), np.int64(0)
-    none, mixed, both = across[0], along[1], across[2]
+    none, both, mixed_along = classes[0], classes[2], classes[4]
     for w in range(own.size):
-        alone = (none[w] | both[w]) & mixed[w] & (below[w] ^ left[w])
+        alone = (none[w] | both[w]) & mixed_along[w] & (below[w] ^ left[w])
         even += popcount(alone & _EVEN)
         odd += popcount(alone & ~_EVEN)
     row_broken[2, 0], row_broken[2, 1] = even, odd
 
 
-@njit(inline="always")
+@njit
 def _count_columns(own, right, above, used, classes, digits, carry):
     """Add a row to the counters of its parity, digits (5, _DIGITS, W)."""
     none, mixed, both = classes[0], classes[1], classes[2]
@@ -266,16 +268,53 @@ def _count_columns(own, right, above, used, classes, digits, carry):
     _add(digits[_RIGHT_ALONE], carry)
 
 
-@njit(inline="always")
-def _empty_block(digits, width, columns, broken_x, block):
+@njit
+def _empty_block(digits, width, totals, broken_x, block):
     """Empty the counters of bonds to the right, into the columns' totals and, if the block is a whole one, into its own row."""
-    totals = columns[_BROKEN]
-    before = totals[0] + totals[1]
+    if block < len(broken_x):
+        counted = broken_x[block]
+        for x in range(width):  # totals after minus totals before, modulo 256, of a difference of at most 32
+            counted[x] = np.uint8(-(totals[0, x] + totals[1, x]) & 255)
     for row_parity in range(2):
         _empty_counters(digits[row_parity, _BROKEN, :_BLOCK_DIGITS], width, totals[row_parity])
     if block < len(broken_x):
         for x in range(width):
-            broken_x[block, x] = np.uint8(totals[0, x] + totals[1, x] - before[x])
+            counted[x] += np.uint8((totals[0, x] + totals[1, x]) & 255)
+
+
+@njit
+def _count_strip(words, width, columns, row_classes, row_broken, broken_x, broken_y, by_class):
+    """Count some rows as `_count_band` does, by one thread; columns and by_class: those of one strip, added to."""
+    height, n_words = len(words) - 2, words.shape[1]
+    n_padded = (n_words + _VECTOR - 1) // _VECTOR * _VECTOR
+    buffers, classes = np.zeros((7, n_padded), np.uint64), np.zeros((6, n_padded), np.uint64)
+    digits = np.zeros((2, 5, _DIGITS, n_padded), np.uint64)
+    above, own, below, left = buffers[0], buffers[1], buffers[2], buffers[3]
+    right, used, carry = buffers[4], buffers[5], buffers[6]
+    for w in range(n_words):
+        used[w] = _ALL
+    used[n_words - 1] = _ALL >> np.uint64(-width % 64)
+    _copy(words[0], above)
+    _copy(words[1], own)
+    for y in range(height):
+        _copy(words[y + 2], below)
+        parity, last = y & 1, y == height - 1
+        _shift(own, width, left, right)
+        _classify(left, right, used, classes[:3])
+        _classify(above, below, used, classes[3:])
+        _count_classes(own, classes, by_class[parity], row_classes[y])
+        _count_broken(own, above, below, left, used, classes, row_broken[y])
+        _count_columns(own, right, above, used, classes, digits[parity], carry)
+        for block in range(width // BLOCK):
+            word = (own[block >> 1] ^ below[block >> 1]) >> np.uint64(32 * (block & 1))
+            broken_y[y, block] = popcount(word & np.uint64(0xFFFFFFFF))
+        if y % BLOCK == BLOCK - 1 or last:
+            _empty_block(digits, width, columns[_BROKEN], broken_x, y // BLOCK)
+        if y % (_BLOCKS * BLOCK) == _BLOCKS * BLOCK - 1 or last:
+            for quantity in range(1, 5):
+                for row_parity in range(2):
+                    _empty_counters(digits[row_parity, quantity], width, columns[quantity, row_parity])
+        above, own, below = own, below, above
 
 
 @njit(parallel=True, cache=True)
@@ -290,37 +329,22 @@ def _count_band(words, width, columns, row_classes, row_broken, broken_x, broken
     Returns:
         int64 (strips, 2, 3, 3, 4): by the row's parity and the classes of neighbours: sites, those of even x, those up, both.
     """
-    height, n_words = len(words) - 2, words.shape[1]
-    n_blocks, n_padded = height // BLOCK, (n_words + _VECTOR - 1) // _VECTOR * _VECTOR
+    n_blocks = (len(words) - 2) // BLOCK
     by_class = np.zeros((_STRIPS, 2, 3, 3, 4), np.int64)
     for strip in prange(_STRIPS):
-        first = strip * n_blocks // _STRIPS * BLOCK
-        last = (strip + 1) * n_blocks // _STRIPS * BLOCK if strip < _STRIPS - 1 else height
-        buffers, classes = np.zeros((6, n_padded), np.uint64), np.zeros((6, n_padded), np.uint64)
-        digits, local = np.zeros((2, 5, _DIGITS, n_padded), np.uint64), np.zeros((2, 3, 3, 4), np.int64)
-        own, above, below = np.zeros(n_padded, np.uint64), np.zeros(n_padded, np.uint64), np.zeros(n_padded, np.uint64)
-        left, right, used, carry = buffers[0], buffers[1], buffers[2], buffers[3]
-        used[: n_words - 1] = _ALL
-        used[n_words - 1] = _ALL >> np.uint64(-width % 64)
+        first, last = strip * n_blocks // _STRIPS * BLOCK, (strip + 1) * n_blocks // _STRIPS * BLOCK
+        blocks = broken_x[first // BLOCK : last // BLOCK]
+        if strip == _STRIPS - 1:
+            last = len(words) - 2
         if first < last:
-            above[:n_words], own[:n_words] = words[first], words[first + 1]
-        for y in range(first, last):
-            below[:n_words] = words[y + 2]
-            parity = y & 1
-            _shift(own, width, left, right)
-            _classify(left, right, used, classes[0], classes[1], classes[2])
-            _classify(above, below, used, classes[3], classes[4], classes[5])
-            _count_along_row((own, below, above, left, used), classes, local[parity], row_classes[y], row_broken[y])
-            _count_columns(own, right, above, used, classes, digits[parity], carry)
-            for block in range(width // BLOCK):
-                word = (own[block >> 1] ^ below[block >> 1]) >> np.uint64(32 * (block & 1))
-                broken_y[y, block] = popcount(word & np.uint64(0xFFFFFFFF))
-            if y % BLOCK == BLOCK - 1 or y == last - 1:
-                _empty_block(digits, width, columns[strip], broken_x, y // BLOCK)
-            if y % (_BLOCKS * BLOCK) == _BLOCKS * BLOCK - 1 or y == last - 1:
-                for quantity in range(1, 5):
-                    for row_parity in range(2):
-                        _empty_counters(digits[row_parity, quantity], width, columns[strip, quantity, row_parity])
-            above, own, below = own, below, above
-        by_class[strip] = local
+            _count_strip(
+                words[first : last + 2],
+                width,
+                columns[strip],
+                row_classes[first:last],
+                row_broken[first:last],
+                blocks,
+                broken_y[first:last],
+                by_class[strip],
+            )
     return by_class
