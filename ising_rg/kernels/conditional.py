@@ -134,7 +134,7 @@ class ConditionalKernel(Kernel):
             fine: +-1 floats (B, 1, 3n, 3n').
         """
         known, r = self.known(coarse, fine), self.reach
-        colour = _colour(*coarse.shape[-2:]).to(coarse.device)
+        colour = _colour(*coarse.shape[-2:], coarse.device)
         height, width = known.shape[-2] - 2 * r, known.shape[-1] - 2 * r
         for planes, k, kind, p in self._planes(known, colour):
             x, spins = self._seen(planes, k), known[:, 1 + p, r : r + height, r : r + width].flatten(1)
@@ -146,7 +146,7 @@ class ConditionalKernel(Kernel):
     def block_log_likelihood(self, coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
         """Return ln q of the nine sites of each block for one order and colour, (B, n - 2 reach, ...); arguments as `features`."""
         known, r = self.known(coarse, fine), self.reach
-        colour = _colour(*coarse.shape[-2:])
+        colour = _colour(*coarse.shape[-2:], coarse.device)
         height, width = known.shape[-2] - 2 * r, known.shape[-1] - 2 * r
         total, inner = 0, colour[r : r + height, r : r + width].flatten()
         for weight, (planes, k, kind, p) in zip(self.weights, self._planes(known, colour), strict=True):
@@ -251,9 +251,9 @@ class ConditionalKernel(Kernel):
             yield planes, k, kind, p
 
 
-def _colour(height, width):
+def _colour(height, width, device):
     """Return (X + Y) % 2 of the blocks of a lattice, int64 (height, width)."""
-    return (torch.arange(height)[:, None] + torch.arange(width)) % 2
+    return (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % 2
 
 
 def _drawn(kind, colour):

@@ -26,7 +26,7 @@ _MASK16 = np.uint64(0xFFFF)
 _philox = cuda.jit(device=True, inline=True)(random_numbers.philox4x32)
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def _load_kernel(words, first, height, y0, margin, planes):
     """Unpack the coarse spins of a band, margin included, into plane 0 of each configuration: thread (x, row, configuration)."""
     x, i, b = cuda.grid(1), cuda.blockIdx.y, cuda.blockIdx.z
@@ -66,7 +66,7 @@ def _add_products(flat, here, x, width, terms, rows, columns, weights, totals):
             totals[part] = np.int32(totals[part] + product)
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def _step_kernel(
     planes,
     flat,
@@ -139,7 +139,7 @@ def _step_kernel(
             planes[b, filled, i, x + 8 * part] = 1 if uniform < np.uint64(thresholds[totals[part] + most]) else -1
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def _store_kernel(planes, order, variants, margin, first, y0, half_width, words):
     """Collect the bits of a band: thread (word of 64 sites, fine row of the band, 2 x configuration + colour)."""
     w, row, b, colour = cuda.grid(1), cuda.blockIdx.y, cuda.blockIdx.z // 2, cuda.blockIdx.z % 2

@@ -128,7 +128,7 @@ class KernelFit:
                 if with_hessian:
                     x *= torch.sqrt(1 - t * t)
                     hessians.append((x @ x.T).flatten())
-        return torch.cat([torch.tensor([sum(blocks), loss, *blocks]), *gradients, *hessians]).cpu().numpy()
+        return torch.cat([gradients[0].new_tensor([sum(blocks), loss, *blocks]), *gradients, *hessians]).cpu().numpy()
 
     def _field_shard(self, shard):
         """Return the normal equations of a block's field on the spins of the 3 x 3 blocks around it, float32, flat."""

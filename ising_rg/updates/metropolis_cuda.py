@@ -91,7 +91,7 @@ def _update_at(words, mine, other, width, odd_row, index, counter, law):
     words[mine] = spins ^ (flips | one | aligned)  # u = p in all 64 digits: u <= p
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def _half_sweep_kernel(words, height, width, torus, colour, strip, half_sweep, first_configuration, law):
     """Update one sublattice of every configuration: thread (word column and strip of rows, configuration).
 
@@ -115,7 +115,7 @@ def _half_sweep_kernel(words, height, width, torus, colour, strip, half_sweep, f
             index -= torus[1]
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def _small_kernel(words, half_width, torus, first_sweep, n_sweeps, first_configuration, law):
     """Run all sweeps of one configuration in one block."""
     height, width = words.shape[2] - 2, words.shape[3]
