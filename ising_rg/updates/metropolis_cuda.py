@@ -116,10 +116,10 @@ def _half_sweep_kernel(words, height, width, torus, colour, strip, half_sweep, f
 
 
 @cuda.jit(cache=True)
-def _small_kernel(words, half_width, torus, first_sweep, n_sweeps, first_configuration, law):
-    """Run all sweeps of one configuration in one block."""
+def _small_kernel(words, flat, half_width, torus, first_sweep, n_sweeps, first_configuration, law):
+    """Run all sweeps of one configuration in one block. flat: the same memory as words."""
     height, width = words.shape[2] - 2, words.shape[3]
-    flat, size = words.reshape(words.size), np.uint64((height + 2) * width)
+    size = np.uint64((height + 2) * width)
     configuration = np.uint64(cuda.blockIdx.x)
     number = (np.uint64(first_configuration) + configuration) << np.uint64(6)
     for half in range(2 * first_sweep, 2 * (first_sweep + n_sweeps)):
@@ -151,16 +151,17 @@ def sweep(
     height, half_width = rows - 2, packed.width // 2
     law = Law(*key, *map(np.uint64, update_rule.integer_thresholds(beta)), ALL if beta < 0 else _ZERO)
     torus = np.uint64(packed.first_row % packed.torus_height), np.uint64(packed.torus_height * width)
+    flat = words.reshape(words.size)  # here, not in a kernel: what numba-cuda links for that cannot be kept compiled
     if height * width <= SMALL_WORDS:
         threads = min(1024, -(-height * width // 32) * 32) if not simulated() else 8
         _small_kernel[n_configurations, threads, stream](
-            words, half_width, torus, first_sweep, n_sweeps, first_configuration, law
+            words, flat, half_width, torus, first_sweep, n_sweeps, first_configuration, law
         )
         return
     strip = max(1, min(_LONGEST_STRIP, n_configurations * height * width // _FILL_THREADS))
     blocks = -(-(-(-height // strip) * width) // THREADS), n_configurations
     refresh_blocks = -(-max(height, width) // THREADS), n_configurations
-    flat, size = words.reshape(words.size), (np.uint64(height), np.uint64(width))
+    size = np.uint64(height), np.uint64(width)
     for half in range(2 * first_sweep, 2 * (first_sweep + n_sweeps)):
         colour = half & 1
         numbers = (np.uint64(number) for number in (colour, strip, half, first_configuration))

@@ -116,7 +116,11 @@ print("identical")
 
 @pytest.mark.parametrize("program", [PROGRAM, SAMPLING], ids=["metropolis", "sampling"])
 def test_cuda_kernels_give_the_bits_of_the_cpu(program):
-    environment = {"NUMBA_ENABLE_CUDASIM": "1", **os.environ, "PYTHONPATH": ROOT}
+    environment = {
+        "NUMBA_ENABLE_CUDASIM": "1",
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH")))),
+    }
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0 and "identical" in done.stdout, done.stdout + done.stderr
 
