@@ -36,6 +36,16 @@ def _load_kernel(words, first, height, y0, margin, planes):
         planes[b, 0, i, x] = 1 if (word >> np.uint64((x >> 1) & 63)) & ONE else -1
 
 
+@cuda.jit(device=True, inline=True)
+def _wrapped(x, width):
+    """Return x modulo width by additions: a division of 64 bits takes some hundred instructions, and x is seldom far outside."""
+    while x < 0:
+        x += width
+    while x >= width:
+        x -= width
+    return x
+
+
 @cuda.jit(device=True)
 def _add_taps(flat, here, x, width, inside, taps, rows, columns, weights, totals):
     """Add to the sums of blocks x, x + 8, ... of a row what taps taps[0] ... taps[1] - 1 give."""
@@ -49,21 +59,31 @@ def _add_taps(flat, here, x, width, inside, taps, rows, columns, weights, totals
                 totals[part] = np.int32(totals[part] + weight * flat[start + np.uint64(8 * part)])
         else:
             for part in range(8):
-                place = ((x + columns[tap] + 8 * part) % width + width) % width
-                totals[part] = np.int32(totals[part] + weight * flat[np.uint64(row + place)])
+                place = row + _wrapped(x + columns[tap] + 8 * part, width)
+                totals[part] = np.int32(totals[part] + weight * flat[np.uint64(place)])
 
 
 @cuda.jit(device=True)
-def _add_products(flat, here, x, width, terms, rows, columns, weights, totals):
+def _add_products(flat, here, x, width, inside, terms, rows, columns, weights, totals):
     """Add to the sums of blocks x, x + 8, ... of a row what products terms[0] ... terms[1] - 1 of three give."""
     for t in range(terms[0], terms[1]):
-        weight = np.int32(weights[t])
-        for part in range(8):
-            product = weight
-            for factor in range(3):
-                place = ((x + columns[t, factor] + 8 * part) % width + width) % width
-                product = np.int32(product * flat[here + rows[t, factor] + place])
-            totals[part] = np.int32(totals[part] + product)
+        term = np.uint64(t)
+        weight = np.int32(weights[term])
+        if inside:
+            first = np.uint64(here + x + rows[term, 0] + columns[term, 0])
+            second = np.uint64(here + x + rows[term, 1] + columns[term, 1])
+            third = np.uint64(here + x + rows[term, 2] + columns[term, 2])
+            for part in range(8):
+                beyond = np.uint64(8 * part)
+                product = flat[first + beyond] * flat[second + beyond] * flat[third + beyond]
+                totals[part] = np.int32(totals[part] + weight * product)
+        else:
+            for part in range(8):
+                product = weight
+                for factor in range(3):
+                    place = here + rows[term, factor] + _wrapped(x + columns[term, factor] + 8 * part, width)
+                    product = np.int32(product * flat[np.uint64(place)])
+                totals[part] = np.int32(totals[part] + product)
 
 
 @cuda.jit(cache=True)
@@ -118,7 +138,7 @@ def _step_kernel(
     _add_taps(flat, here, x, width, inside, taps, rows, columns, weights, totals)
     skip = variant * first_product[n_steps]
     terms = skip + first_product[step], skip + first_product[step + 1]
-    _add_products(flat, here, x, width, terms, factor_rows, factor_columns, product_weights, totals)
+    _add_products(flat, here, x, width, inside, terms, factor_rows, factor_columns, product_weights, totals)
     if kind == CLAMP:
         for part in range(8):
             if x + 8 * part < width:
@@ -153,6 +173,11 @@ def _store_kernel(planes, order, variants, margin, first, y0, half_width, words)
         if planes[b, order[variants[b], 3 * sub_y + x % 3] + 1, i, x // 3] > 0:
             word |= ONE << np.uint64(bit)
     words[first + b, colour, y + 1, w] = word
+
+
+def _threads(n):
+    """Return the threads of a block, whole warps of 32, where a row has work for n: a narrow lattice leaves few idle."""
+    return min(THREADS, 32 * -(-n // 32))
 
 
 def draw_packed(
@@ -199,12 +224,14 @@ def draw_packed(
         mine = variants[first : first + count]
         for y0 in range(0, height, band):
             n_rows = min(band, height - y0)
-            grid = -(-width // THREADS), n_rows + 2 * margin, count
-            _load_kernel[grid, THREADS, stream](words, first, height, y0, margin, planes)
+            threads = _threads(width)
+            grid = -(-width // threads), n_rows + 2 * margin, count
+            _load_kernel[grid, threads, stream](words, first, height, y0, margin, planes)
             for step, (kind, p) in enumerate(program.steps.tolist()):
                 around = int(program.margins[step + 1])
-                grid = -(-8 * -(-width // 64) // THREADS), n_rows + 2 * around, count
-                _step_kernel[grid, THREADS, stream](
+                threads = _threads(8 * -(-width // 64))
+                grid = -(-8 * -(-width // 64) // threads), n_rows + 2 * around, count
+                _step_kernel[grid, threads, stream](
                     planes,
                     flat,
                     step,
@@ -227,7 +254,8 @@ def draw_packed(
                 )
             half_width = fine.width // 2
             n_words = -(-half_width // 64)
-            grid = -(-n_words // THREADS), 3 * n_rows, 2 * count
-            _store_kernel[grid, THREADS, stream](planes, place, mine, margin, first, y0, half_width, fine_words)
+            threads = _threads(n_words)
+            grid = -(-n_words // threads), 3 * n_rows, 2 * count
+            _store_kernel[grid, threads, stream](planes, place, mine, margin, first, y0, half_width, fine_words)
     lattice_cuda.close(fine)
     return fine

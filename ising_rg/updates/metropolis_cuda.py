@@ -24,6 +24,7 @@ from ising_rg.updates import update_rule
 from ising_rg.updates.update_rule import MAX_CALLS
 
 THREADS = 256  # a block of the large-lattice kernels
+_SMALL_THREADS = 512  # of the kernel for small lattices: each may take 128 of the 65,536 registers
 SMALL_WORDS = 4096  # sublattices up to this size are swept by one block each (L = 512: 2560 words)
 _FILL_THREADS = 2 * 132 * 1024  # strips are shortened until this many threads run: an H100 or H200 half full
 _LONGEST_STRIP = 16  # rows
@@ -153,7 +154,7 @@ def sweep(
     torus = np.uint64(packed.first_row % packed.torus_height), np.uint64(packed.torus_height * width)
     flat = words.reshape(words.size)  # here, not in a kernel: what numba-cuda links for that cannot be kept compiled
     if height * width <= SMALL_WORDS:
-        threads = min(1024, -(-height * width // 32) * 32) if not simulated() else 8
+        threads = min(_SMALL_THREADS, -(-height * width // 32) * 32) if not simulated() else 8
         _small_kernel[n_configurations, threads, stream](
             words, flat, half_width, torus, first_sweep, n_sweeps, first_configuration, law
         )
