@@ -24,7 +24,7 @@ from ising_rg.growth.growing_streamed import Streamed
 from ising_rg.growth.manifest import Manifest
 from ising_rg.growth.run import Run
 from ising_rg.growth.stage_pictures import StagePictures
-from ising_rg.kernels import models
+from ising_rg.kernels import drawer
 from ising_rg.theory import exact
 
 # fmt: off
@@ -54,7 +54,7 @@ def main(s):
     check(s)
     group = processes.start()
     device = devices.choose(s.DEVICE, "growth")
-    kernel = models.load(s.KERNEL_FILE)
+    kernel = drawer.load(s.KERNEL_FILE)
     ledger = refinement.load(s.KERNEL_FILE, kernel.digest)
     sweeps = refinement.sweeps(s.REFINE_SWEEPS, ledger, s.START_SIZE, s.STAGES)
     folders.claim(s.OUTPUT_DIR, processes=group)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ising_rg import devices, folders, pictures, reports, settings, storage
 from ising_rg.errors import UserError
 from ising_rg.growth import refinement, upsampling
-from ising_rg.kernels import models
+from ising_rg.kernels import drawer
 from ising_rg.spins import bitmaps, configurations, lattice, observables
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.theory import exact
@@ -45,7 +45,7 @@ _GAIN_DISTANCE = 8  # coarse sites at which C(3r) of the fine lattice is compare
 def main(s):
     check(s)
     device = devices.choose(s.DEVICE, "growth")
-    kernel = models.load(s.KERNEL_FILE)
+    kernel = drawer.load(s.KERNEL_FILE)
     if s.REFINE_SWEEPS == "auto":
         (s.REFINE_SWEEPS,) = refinement.sweeps("auto", refinement.load(s.KERNEL_FILE, kernel.digest), s.LOW_RES_SIZE, 1)
     folders.claim(s.OUTPUT_DIR)

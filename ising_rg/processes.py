@@ -36,6 +36,26 @@ _LOST_AFTER_ALIVE = 300  # beats, of a process that is neither stopped nor gone:
 _POLL = 0.02  # s
 
 
+class _OwnStore:
+    """What a process that is alone asks of a store of torch.distributed."""
+
+    def __init__(self):
+        self._values = {}
+
+    def set(self, key, value):
+        self._values[key] = value
+
+    def get(self, key):
+        return self._values[key]
+
+    def add(self, key, amount):
+        self._values[key] = self._values.get(key, 0) + amount
+        return self._values[key]
+
+    def check(self, keys):
+        return all(key in self._values for key in keys)
+
+
 class Processes:
     """Attributes: rank (0 ... size - 1), size, local_rank, local_size (those on this machine), n_threads (of this process).
 
@@ -44,14 +64,14 @@ class Processes:
     """
 
     def __init__(self):
-        import torch.distributed
-
         self.size = launching.number("WORLD_SIZE", 1, 2**20, 1)
         self.rank = launching.number("RANK", 0, self.size - 1, 0 if self.size == 1 else None)
         self.local_rank, self.local_size = 0, 1
         if self.size == 1:
-            self.store = torch.distributed.HashStore()
+            self.store = _OwnStore()
         else:
+            import torch.distributed  # takes two seconds
+
             self.store = torch.distributed.PrefixStore("ising_rg", launching.connect(self.rank))
             self._meet()
         self.n_threads, self.threads_reason = launching.n_threads(self.local_size)

@@ -18,7 +18,7 @@ _BYTES_BESIDE = 2**28  # tiles of the sampler, the check, a part of a file
 class Run:
     """Configurations start_size -> 3 start_size -> 9 start_size -> ... sites per side; J = k_B = 1."""
 
-    kernel: object  # from `models.load`
+    kernel: object  # from `drawer.load` or `models.load`
     device: str  # "cpu" or "cuda", where kernel and sweeps run
     start_size: int  # sites per side of the seed
     sweeps: tuple[int, ...]  # Metropolis sweeps after each stage; as many stages

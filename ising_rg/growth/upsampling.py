@@ -19,7 +19,7 @@ from ising_rg.updates import metropolis, swendsen_wang
 class Stage(NamedTuple):
     """What is done in one stage; configuration c depends on (seed, c) and its coarse spins alone."""
 
-    kernel: object  # from `models.load`
+    kernel: object  # from `drawer.load` or `models.load`
     beta: float  # inverse temperature of the refining sweeps
     n_sweeps: int  # Metropolis sweeps after the kernel; 0 leaves the raw lattice
     seed: int

@@ -18,6 +18,7 @@ from torch import nn
 
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import symmetrized
+from ising_rg.spins.lattice import check_lattices
 
 # The products of each term of third order, sites (dy, dx) from the block's centre.
 TRIPLES = (
@@ -99,10 +100,3 @@ class BlockSpinRule(nn.Module):
             padded = F.pad(fine, (self.margin,) * 4, mode="circular")
             field = copy.deepcopy(self).double().field(padded)
             return -F.softplus(-2 * field * coarse).sum((1, 2, 3)).numpy()
-
-
-def check_lattices(spins: np.ndarray) -> np.ndarray:
-    """Return int8 spins (h, w) or (B, h, w) with a batch axis, contiguous; raise ValueError if they are none."""
-    if spins.dtype != np.int8 or spins.ndim not in (2, 3):
-        raise ValueError(f"spins: found {spins.dtype} of shape {spins.shape}, needed int8 (h, w) or (B, h, w)")
-    return np.ascontiguousarray(spins).reshape((-1,) + spins.shape[-2:])

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ising_rg import random_numbers
 from ising_rg.kernels import form as forms
 from ising_rg.kernels import sampling
 from ising_rg.kernels.block_spin import BlockSpinRule
@@ -23,7 +22,6 @@ from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.kernel import Kernel
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import SYMMETRIES, transformed_offsets, transformed_order
-from ising_rg.random_numbers import Purpose
 
 CLAMP_UNIT = 32  # clamped sums have weights in units of 1 / 32
 CLAMP_SHIFT = 2  # and are kept in units of 1 / 8: in finer ones, rounding their own weights would cost 1e-4 nats a site
@@ -219,13 +217,6 @@ class ConditionalKernel(Kernel):
     def _thresholds(steps, bits):
         most = sampling.largest_sum(steps, CLAMP_LIMIT)
         return sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / 2**bits)), most)
-
-    def variants(self, seed: int, first_configuration: int, n: int) -> np.ndarray:
-        """Return which variant of the program draws each of n configurations, int64 (n,): random bits of their own."""
-        numbers = np.arange(first_configuration, first_configuration + n, dtype=np.uint64)
-        key, zero = random_numbers.key(seed, Purpose.SYMMETRY), np.zeros_like(numbers)
-        words = random_numbers.philox4x32(numbers, zero, zero, zero, *key, random_numbers.ROUNDS)[0]
-        return (words & np.uint64(15 if self.two_pass else 7)).astype(np.int64)
 
     def known(self, coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
         """Return planes 0 to 9, (B, 10, n, n'): coarse spins, sub-lattices in drawing order."""

@@ -65,10 +65,6 @@ class IndependentKernel(Kernel):
             lambda a: (1 + np.minimum(a / 2**bits, bound)) / 2, sampling.largest_sum(_window_steps(weights))
         )
 
-    def variants(self, seed: int, first_configuration: int, n: int) -> np.ndarray:
-        """Return zeros, int64 (n,): the kernel has one variant."""
-        return np.zeros(n, np.int64)
-
 
 def _window_steps(weights):
     """Return the Steps of windows of weights (9, planes, k, k), one for each sub-lattice."""

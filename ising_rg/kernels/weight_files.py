@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-
-import torch
 
 from ising_rg import environment, storage
 from ising_rg.errors import UserError
@@ -32,22 +31,34 @@ def keys(content: dict) -> str:
     return f"keys {sorted(content)[:5]}"
 
 
-def read(path: str) -> tuple[dict, str]:
-    """Return (content of a weight file, a dict whose names have lost the prefixes of wrappers; its SHA-256)."""
-    try:
-        digest = storage.sha256(path)
-        described = storage.description(path)
-        if described.get("sha256", digest) != digest:
+def digest(path: str) -> str:
+    """Return the SHA-256 of a weight file, which is that of its JSON if it has one; raise UserError if there is no such file."""
+    with _told_how_to_make_one():
+        found = storage.sha256(path)
+        if storage.description(path).get("sha256", found) != found:
             raise UserError(
                 f"{path}: found other bytes than those whose SHA-256 {storage.sidecar(path)} tells: restore the damaged file, "
                 "or, if these weights are meant, remove that JSON"
             )
-        content = storage.load_pt(path)
+        return found
+
+
+@contextlib.contextmanager
+def _told_how_to_make_one():
+    try:
+        yield
     except UserError as error:
         raise UserError(f"{error}; to make one, {TRAIN_COMMAND}") from None
+
+
+def read(path: str) -> tuple[dict, str]:
+    """Return (content of a weight file, a dict whose names have lost the prefixes of wrappers; its SHA-256)."""
+    found = digest(path)
+    with _told_how_to_make_one():
+        content = storage.load_pt(path)
     if not isinstance(content, dict):
         raise refusal(path, type(content).__name__, f"a kernel's weights; {HOW_TO_SAVE}")
-    return without_prefixes(content), digest
+    return without_prefixes(content), found
 
 
 def without_prefixes(state):
@@ -63,8 +74,10 @@ def kernel_size(path: str, name: str, state: dict, n_channels: int) -> int:
     return shape[-1]
 
 
-def fill(path: str, module: torch.nn.Module, state: dict, digest: str) -> torch.nn.Module:
+def fill(path: str, module: object, state: dict, digest: str) -> object:
     """Return the module with the weights of a state_dict, checked, and with the `digest` of their file."""
+    import torch  # slow; whoever only looks for a file does without
+
     if not isinstance(state, dict):
         raise refusal(path, f"state_dict {type(state).__name__}", f"a dict of tensors; {HOW_TO_SAVE}")
     state, expected = without_prefixes(state), module.state_dict()

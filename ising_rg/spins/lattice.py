@@ -192,3 +192,10 @@ def _unpack(words, spins):
             for j in range(width // 2):
                 bit = (row[j >> 6] >> np.uint64(j & 63)) & ONE
                 spins[configuration, y, 2 * j + offset] = np.int8(bit) * np.int8(2) - np.int8(1)
+
+
+def check_lattices(spins: np.ndarray) -> np.ndarray:
+    """Return int8 spins (h, w) or (B, h, w) with a batch axis, contiguous; raise ValueError if they are none."""
+    if spins.dtype != np.int8 or spins.ndim not in (2, 3):
+        raise ValueError(f"spins: found {spins.dtype} of shape {spins.shape}, needed int8 (h, w) or (B, h, w)")
+    return np.ascontiguousarray(spins).reshape((-1,) + spins.shape[-2:])

@@ -1,0 +1,73 @@
+"""A weight file's program, kept for runs that do without torch: the same as the kernel's, never an old or a broken one."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ising_rg.errors import UserError
+from ising_rg.kernels import drawer, models
+from tests.children import ROOT
+
+FILES = ("models/conditional_k5_s3.pt", "models/full_conn_proj_k9_s3_2048_26_2_3.pt")
+
+
+def same(program, other):
+    return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(program, other, strict=True))
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_the_kept_program_is_that_of_the_kernel(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    kernel = models.load(path)
+    coarse = np.where(np.arange(2 * 6 * 8).reshape(2, 6, 8) % 3, 1, -1).astype(np.int8)
+    for _ in range(2):  # made, then kept
+        kept = drawer.load(path)
+        assert kept.digest == kernel.digest and same(kept.program(), kernel.program())
+        assert np.array_equal(kept.sample(coarse, 3, 5), kernel.sample(coarse, 3, 5))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\3\4rubbish", None])
+def test_a_damaged_one_is_made_anew(damage, tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    whole = drawer.load(FILES[0])
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1000] if damage is None else damage)
+    assert same(drawer.load(FILES[0]).program(), whole.program())
+    assert same(drawer.load(FILES[0]).program(), whole.program())
+
+
+def test_other_bytes_than_the_file_beside_tells_are_refused_though_the_program_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    os.makedirs(tmp_path / "cache")
+    path = tmp_path / "kernel.pt"
+    for ending in (".pt", ".json"):
+        with open(os.path.join(ROOT, os.path.splitext(FILES[0])[0] + ending), "rb") as file:
+            path.with_suffix(ending).write_bytes(file.read())
+    drawer.load(str(path))
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(UserError, match="other bytes"):
+        drawer.load(str(path))
+    with pytest.raises(UserError, match="kernel_training"):
+        drawer.load(str(tmp_path / "none.pt"))
+
+
+@pytest.mark.long
+def test_growth_does_without_torch(tmp_path):
+    """Two seconds of every start: a run whose functions and program are kept imports no torch."""
+    run = (
+        "import runpy, sys; sys.argv = ['x', '--start_size=16', '--stages=1', '--pictures=false', '--output_dir=out'];"
+        f"runpy.run_path({os.path.join(ROOT, 'fast_generating_multi_stage.py')!r}, run_name='__main__');"
+        "print('torch' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": ROOT, "CUDA_VISIBLE_DEVICES": ""}
+    said = [
+        subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, cwd=tmp_path, env=environment)
+        for _ in range(2)
+    ]
+    assert all(done.returncode == 0 for done in said), said[-1].stderr
+    if "numba-cuda is not installed" in said[-1].stdout:  # else torch is asked for a GPU
+        assert said[-1].stdout.split()[-1] == "False"
