@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ising_rg.checks.walls import BLOCK, StraightWalls
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.spins.counting import popcount
+from ising_rg.threads import share
 
 _SCALE = 2**24  # residuals are summed as integers: no sum depends on the order or the number of threads
 _STRIPS = 16
@@ -80,9 +81,11 @@ def count(
         in_rows, in_columns = np.zeros((n // BLOCK, width), np.uint8), np.zeros((n, width // BLOCK), np.uint8)
         of_columns = np.zeros((_STRIPS, 5, 2, width), np.int32)
         band = slice(first, first + n)
-        by_class += _count_band(
-            bitmap.rows(first - 1, n + 2), width, of_columns, row_classes[band], row_broken[band], in_rows, in_columns
-        ).sum(0)
+        classes = np.zeros((_STRIPS, 2, 3, 3, 4), np.int64)
+        words = bitmap.rows(first - 1, n + 2)
+        counted = of_columns, row_classes[band], row_broken[band], in_rows, in_columns, classes
+        share(_count_strips, _STRIPS, words, width, *counted)
+        by_class += classes.sum(0)
         columns += of_columns.sum(0, dtype=np.int64)
         broken_x += in_rows.sum(0, dtype=np.int64)
         broken_y[band] = in_columns.sum(1, dtype=np.int64)
@@ -97,7 +100,7 @@ def count(
 
 
 def _by_colour(by_class):
-    """Return the counts of `LocalSums` from those of _count_band."""
+    """Return the counts of `LocalSums` from those of _count_strips."""
     sites, sites_even, up, up_even = np.moveaxis(by_class, -1, 0)  # each (row parity, 3, 3)
     sites, up = (sites_even, sites - sites_even), (up_even, up - up_even)  # by the column's parity
     counts = np.empty((2, 3, 3, 2), np.int64)
@@ -284,7 +287,7 @@ def _empty_block(digits, width, totals, broken_x, block):
 
 @njit
 def _count_strip(words, width, columns, row_classes, row_broken, broken_x, broken_y, by_class):
-    """Count some rows as `_count_band` does, by one thread; columns and by_class: those of one strip, added to."""
+    """Count some rows as `_count_strips` does, by one thread; columns and by_class: those of one strip, added to."""
     height, n_words = len(words) - 2, words.shape[1]
     n_padded = (n_words + _VECTOR - 1) // _VECTOR * _VECTOR
     buffers, classes = np.zeros((7, n_padded), np.uint64), np.zeros((6, n_padded), np.uint64)
@@ -317,21 +320,21 @@ def _count_strip(words, width, columns, row_classes, row_broken, broken_x, broke
         above, own, below = own, below, above
 
 
-@njit(parallel=True, cache=True)
-def _count_band(words, width, columns, row_classes, row_broken, broken_x, broken_y):
-    """Count n rows, the first an even one, given with the rows above and below, words (n + 2, W).
+@njit(nogil=True, cache=True)
+def _count_strips(
+    first_strip, last_strip, words, width, columns, row_classes, row_broken, broken_x, broken_y, by_class
+):
+    """Count some of the _STRIPS strips of n rows, the first an even one, given with the rows above and below, words (n + 2, W).
 
     Args:
         columns: int32 (strips, 5, 2, L), zero; see `_column_sums`.
         row_classes, row_broken: int32 (n, 3, 3, 2) and (n, 3, 2), set; see `_row_sums`.
         broken_x, broken_y: as in `count`, set.
-
-    Returns:
-        int64 (strips, 2, 3, 3, 4): by the row's parity and the classes of neighbours: sites, those of even x, those up, both.
+        by_class: int64 (strips, 2, 3, 3, 4), zero: by the row's parity and the classes of neighbours: sites, those of even x,
+            those up, both.
     """
     n_blocks = (len(words) - 2) // BLOCK
-    by_class = np.zeros((_STRIPS, 2, 3, 3, 4), np.int64)
-    for strip in prange(_STRIPS):
+    for strip in range(first_strip, last_strip):
         first, last = strip * n_blocks // _STRIPS * BLOCK, (strip + 1) * n_blocks // _STRIPS * BLOCK
         blocks = broken_x[first // BLOCK : last // BLOCK]
         if strip == _STRIPS - 1:
@@ -347,4 +350,3 @@ def _count_band(words, width, columns, row_classes, row_broken, broken_x, broken
                 broken_y[first:last],
                 by_class[strip],
             )
-    return by_class

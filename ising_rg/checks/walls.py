@@ -9,9 +9,10 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ising_rg.theory import deviates
+from ising_rg.threads import share
 
 BLOCK = 32  # bonds in the shortest run that is counted
 # ln P(at least k broken of n bonds side by side) = log_p - slope (k - k_0) for k >= k_0: tails of 10^6 to 10^7 runs in
@@ -89,18 +90,19 @@ class StraightWalls:
         n = length // BLOCK
         step = max(n // 2, 1)
         starts = np.arange(-(-first_block // step) * step, first_block + len(blocks) - n + 1, step)
-        for start, (most, line) in zip(starts, _fullest_runs(blocks, starts - first_block, n), strict=True):
+        best = np.empty((len(starts), 2), np.int64)
+        share(_fullest_runs, len(starts), blocks, starts - first_block, n, best)
+        for start, (most, line) in zip(starts, best, strict=True):
             if most > self.worst[length][0]:
                 x, y = (line, start * BLOCK) if direction == "x" else (start * BLOCK, first_line + line)
                 self.worst[length] = (int(most), direction, int(x), int(y))
 
 
-@njit(parallel=True, cache=True)
-def _fullest_runs(blocks, starts, n):
-    """Return, for each start, (most broken bonds in n successive blocks of one line, the first such line), int64 (starts, 2)."""
-    best = np.empty((len(starts), 2), np.int64)
+@njit(nogil=True, cache=True)
+def _fullest_runs(first_start, last_start, blocks, starts, n, best):
+    """Set best[i], int64 (starts, 2), to (most broken bonds in n successive blocks of one line, the first such line)."""
     n_lines = blocks.shape[1]
-    for i in prange(len(starts)):
+    for i in range(first_start, last_start):
         run = np.zeros(n_lines, np.int32)
         for row in range(starts[i], starts[i] + n):
             block = blocks[row]
@@ -113,4 +115,3 @@ def _fullest_runs(blocks, starts, n):
         while run[first] < most:
             first += 1
         best[i, 0], best[i, 1] = most, first
-    return best

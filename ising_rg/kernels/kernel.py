@@ -12,6 +12,7 @@ from ising_rg.kernels import sampling, weight_files
 from ising_rg.kernels.drawing import Drawing
 from ising_rg.kernels.likelihood_cpu import log_likelihoods
 from ising_rg.spins.lattice import check_lattices
+from ising_rg.threads import share
 
 
 class Kernel(nn.Module, Drawing):
@@ -42,5 +43,6 @@ class Kernel(nn.Module, Drawing):
         """Return ln q(s | S) of each configuration on periodic lattices, float64 (B,); int8 fine (B, 3h, 3w), coarse (B, h, w)."""
         fine, coarse, program = check_lattices(fine), check_lattices(coarse), self.program()
         result = np.empty((len(coarse), len(program.order)))
-        log_likelihoods(coarse, fine, program, np.log(sampling.probabilities(program.thresholds)), result)
+        table = np.log(sampling.probabilities(program.thresholds))
+        share(log_likelihoods, result.size, coarse, fine, program, table, result)
         return np.logaddexp.reduce(result, 1) - math.log(result.shape[1])

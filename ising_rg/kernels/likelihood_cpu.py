@@ -1,7 +1,7 @@
 """ln q(s | S) of whole lattices, compiled for Numba threads: the sampler's sums for spins that are known instead of drawn."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ising_rg.kernels.sampling_cpu import (
     CLAMP,
@@ -20,9 +20,9 @@ from ising_rg.kernels.sampling_cpu import (
 )
 
 
-@njit(parallel=True, cache=True)
-def log_likelihoods(coarse, fine, program, log_table, result):
-    """Set result[b, v] to ln q_v(fine[b] | coarse[b]) of each variant of the program, on periodic lattices.
+@njit(nogil=True, cache=True)
+def log_likelihoods(first, last, coarse, fine, program, log_table, result):
+    """Set some of result[b, v], in C order, to ln q_v(fine[b] | coarse[b]) of each variant of the program, on periodic lattices.
 
     Args:
         coarse, fine: int8 (B, h, w) and (B, 3h, 3w).
@@ -30,10 +30,10 @@ def log_likelihoods(coarse, fine, program, log_table, result):
         log_table: float64 (2 n + 1,), ln P(s = +1) for sums -n ... n; that of s = -1 stands at the opposite place.
         result: float64 (B, variants).
     """
-    n_configurations, height, width = coarse.shape
+    height, width = coarse.shape[1], coarse.shape[2]
     # All spins are known, so the border need be no wider than a tap is far.
     n_variants, m = program.order.shape[0], max(np.abs(program.taps[..., 1:]).max(), _farthest(program.products))
-    for index in prange(n_configurations * n_variants):
+    for index in range(first, last):
         b, variant = index // n_variants, index % n_variants
         planes = np.zeros((N_PLANES, height + 2 * m, width + 2 * m + LANES), np.int16)
         _load_spins(planes[0], m, coarse[b], 0, 0, height, width)

@@ -28,6 +28,7 @@ import numpy as np
 from ising_rg.kernels import sampling_cpu
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice
+from ising_rg.threads import share
 
 SCALE = 3
 HALF, CLAMPED, N_PLANES = sampling_cpu.HALF, sampling_cpu.CLAMPED, sampling_cpu.N_PLANES
@@ -226,7 +227,9 @@ def draw(
     none = np.empty((0, 2, 0, 0), np.uint64)
     variants = np.ascontiguousarray(variants, np.int64)
     tile = _tile(n, height, width, tile)
-    sampling_cpu.draw(
+    share(
+        sampling_cpu.draw,
+        sampling_cpu.n_tiles(n, height, width, tile),
         coarse,
         none,
         height,
@@ -239,7 +242,6 @@ def draw(
         tile,
         fine,
         none,
-        numba.get_num_threads(),
     )
     return fine
 
@@ -265,7 +267,9 @@ def draw_packed(
     none = np.empty((0, 0, 0), np.int8)
     variants = np.ascontiguousarray(variants, np.int64)
     tile = _tile(n, height, width, tile)
-    sampling_cpu.draw(
+    share(
+        sampling_cpu.draw,
+        sampling_cpu.n_tiles(n, height, width, tile),
         none,
         coarse.words,
         height,
@@ -278,7 +282,6 @@ def draw_packed(
         tile,
         none,
         fine.words,
-        numba.get_num_threads(),
     )
     lattice.close(fine)
     return fine

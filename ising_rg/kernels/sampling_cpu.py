@@ -6,7 +6,7 @@ vector; some 100 taps a spin are most of the work there is.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ising_rg import random_numbers
 from ising_rg.random_numbers import ROUNDS
@@ -25,8 +25,10 @@ _philox = njit(inline="always")(random_numbers.philox4x32)
 _COLLECT = np.uint64(sum(1 << (56 + bit - 8 * byte) for byte, bit in enumerate((0, 4, 1, 5, 2, 6, 3, 7))))
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
 def draw(
+    first_tile,
+    last_tile,
     spins,
     words,
     height,
@@ -39,11 +41,11 @@ def draw(
     tile,
     fine_spins,
     fine_words,
-    n_workers,
 ):
-    """Draw the fine lattices of a batch, in tiles of tile = (rows, columns) blocks.
+    """Draw some tiles of the fine lattices of a batch, tile = (rows, columns) blocks each; `n_tiles` tells how many there are.
 
     Args:
+        first_tile, last_tile: of these, the last excluded.
         spins: int8 (B, h, w), the coarse lattices; or empty, and then
         words: uint64 (B, 2, h + 2, W) of a PackedLattice.
         height, width: h, w.
@@ -54,32 +56,33 @@ def draw(
         tile: columns are a multiple of WORD_BLOCKS, or all.
         fine_spins: int8 (B, 3h, 3w), written; or empty, and then
         fine_words: uint64 (B, 2, 3h + 2, W') of a PackedLattice, zero, written, halo and ghosts excluded.
-        n_workers: threads; each takes its share of the tiles.
     """
-    n_configurations = variants.size
-    tiles_y, tiles_x = (height + tile[0] - 1) // tile[0], (width + tile[1] - 1) // tile[1]
-    n_tiles, margin = n_configurations * tiles_y * tiles_x, program.margins[0]
-    for worker in prange(n_workers):
-        # Memory that stays in the cache: allocated for every tile, its pages would be mapped anew each time.
-        buffer = np.empty(N_PLANES * (tile[0] + 2 * margin) * (tile[1] + 2 * margin + LANES), np.int16)
-        for index in range(worker * n_tiles // n_workers, (worker + 1) * n_tiles // n_workers):
-            configuration, at = index // (tiles_y * tiles_x), index % (tiles_y * tiles_x)
-            y0, x0 = at // tiles_x * tile[0], at % tiles_x * tile[1]
-            n_rows, n_columns = min(tile[0], height - y0), min(tile[1], width - x0)
-            plane_rows, stride = n_rows + 2 * margin, n_columns + 2 * margin + LANES
-            planes = buffer[: N_PLANES * plane_rows * stride].reshape(N_PLANES, plane_rows, stride)
-            if spins.size:
-                _load_spins(planes[0], margin, spins[configuration], y0, x0, n_rows, n_columns)
-            else:
-                _load_words(planes[0], margin, words[configuration], height, width, y0, x0, n_rows, n_columns)
-            number, variant = np.uint64(first_configuration + configuration), variants[configuration]
-            for k in range(program.steps.shape[0]):
-                _fill_plane(planes, k, program, variant, key, number, height, width, place, y0, x0, n_rows, n_columns)
-            order = program.order[variant]
-            if fine_spins.size:
-                _store_spins(planes, margin, order, fine_spins[configuration], y0, x0, n_rows, n_columns)
-            else:
-                _store_words(planes, margin, order, fine_words[configuration], y0, x0, n_rows, n_columns)
+    tiles_y, tiles_x, margin = -(-height // tile[0]), -(-width // tile[1]), program.margins[0]
+    # Memory that stays in the cache: allocated for every tile, its pages would be mapped anew each time.
+    buffer = np.empty(N_PLANES * (tile[0] + 2 * margin) * (tile[1] + 2 * margin + LANES), np.int16)
+    for index in range(first_tile, last_tile):
+        configuration, at = index // (tiles_y * tiles_x), index % (tiles_y * tiles_x)
+        y0, x0 = at // tiles_x * tile[0], at % tiles_x * tile[1]
+        n_rows, n_columns = min(tile[0], height - y0), min(tile[1], width - x0)
+        plane_rows, stride = n_rows + 2 * margin, n_columns + 2 * margin + LANES
+        planes = buffer[: N_PLANES * plane_rows * stride].reshape(N_PLANES, plane_rows, stride)
+        if spins.size:
+            _load_spins(planes[0], margin, spins[configuration], y0, x0, n_rows, n_columns)
+        else:
+            _load_words(planes[0], margin, words[configuration], height, width, y0, x0, n_rows, n_columns)
+        number, variant = np.uint64(first_configuration + configuration), variants[configuration]
+        for k in range(program.steps.shape[0]):
+            _fill_plane(planes, k, program, variant, key, number, height, width, place, y0, x0, n_rows, n_columns)
+        order = program.order[variant]
+        if fine_spins.size:
+            _store_spins(planes, margin, order, fine_spins[configuration], y0, x0, n_rows, n_columns)
+        else:
+            _store_words(planes, margin, order, fine_words[configuration], y0, x0, n_rows, n_columns)
+
+
+def n_tiles(n_configurations, height, width, tile):
+    """Return how many tiles `draw` makes of a batch of coarse lattices (n_configurations, height, width)."""
+    return n_configurations * -(-height // tile[0]) * -(-width // tile[1])
 
 
 @njit(cache=True)
@@ -108,6 +111,12 @@ def _load_words(plane, margin, words, height, width, y0, x0, n_rows, n_columns):
 def plane(kind, p):
     """Return which plane a step fills."""
     return HALF if kind == DRAW_EVEN else CLAMPED if kind == CLAMP else p + 1
+
+
+@njit
+def _copy(row, other):
+    for i in range(row.size):  # Numba's assignment of rows compiles an error message in seconds
+        other[i] = row[i]
 
 
 @njit(cache=True)
@@ -149,8 +158,8 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
             _copy_around(row, m, n_columns, around)
     if n_rows == height:
         for y in range(around):
-            filled[m - 1 - y] = filled[m - 1 - y + n_rows]
-            filled[m + n_rows + y] = filled[m + y]
+            _copy(filled[m - 1 - y + n_rows], filled[m - 1 - y])
+            _copy(filled[m + y], filled[m + n_rows + y])
 
 
 @njit(cache=True)

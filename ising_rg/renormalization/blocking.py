@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit
 
 from ising_rg import random_numbers
 from ising_rg.errors import UserError
@@ -25,6 +25,7 @@ from ising_rg.random_numbers import Purpose
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
+from ising_rg.threads import share
 
 MAJORITY = "majority"  # of the nine spins of a block: a rule that does not keep the model nearest-neighbour
 _CERTAIN = 8.0  # weight of a majority's spins: sigma(2 * 8) is 1 to the last threshold
@@ -128,7 +129,7 @@ def block(lattice: Bitmap | Rows, program: Program, seed: int, level: int = 1, c
         n = min(n_rows, height - first)
         fine = bitmaps.to_spins(lattice, SCALE * first - margin, SCALE * n + 2 * margin)
         rows = np.empty((1, n, width), np.int8)
-        _draw(fine[None], program, key, first, level, np.uint64(configuration), rows)
+        _draw(fine[None], program, key, first, level, configuration, rows)
         bitmaps.set_rows(coarse, first, rows[0])
     return coarse
 
@@ -140,18 +141,23 @@ def block_batch(
     batch, height, width = spins.shape
     coarse, key = np.empty((batch, height // SCALE, width // SCALE), np.int8), random_numbers.key(seed, Purpose.BLOCK)
     fine = np.pad(spins, ((0, 0), (program.margin, program.margin), (0, 0)), mode="wrap")
-    _draw(fine, program, key, 0, level, np.uint64(first_configuration), coarse)
+    _draw(fine, program, key, 0, level, first_configuration, coarse)
     return coarse
 
 
-@njit(parallel=True, cache=True)
 def _draw(fine, program, key, first_row, level, first_configuration, coarse):
-    """Draw rows first_row ... of coarse lattices, int8 (B, n, w), from their fine rows with the margin above and below."""
-    batch, n_rows, width = coarse.shape
+    n_strips = coarse.shape[0] * -(-coarse.shape[1] // _STRIP)
+    share(_draw_strips, n_strips, fine, program, key, first_row, level, np.uint64(first_configuration), coarse)
+
+
+@njit(nogil=True, cache=True)
+def _draw_strips(first_strip, last_strip, fine, program, key, first_row, level, first_configuration, coarse):
+    """Draw some strips of rows first_row ... of coarse lattices, int8 (B, n, w), from their fine rows and a margin."""
+    n_rows, width = coarse.shape[1], coarse.shape[2]
     taps, weights, products, product_weights, thresholds, margin = program
     side = (margin + 2) // 3  # blocks
     stride, n_strips = width + 2 * side, (n_rows + _STRIP - 1) // _STRIP
-    for index in prange(batch * n_strips):
+    for index in range(first_strip, last_strip):
         configuration, strip = index // n_strips, index % n_strips
         first, last = strip * _STRIP, min((strip + 1) * _STRIP, n_rows)
         # Column phase by column phase, so that taps are whole shifts: plane[3 y + x % 3, x // 3].

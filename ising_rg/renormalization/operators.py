@@ -13,11 +13,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
+from ising_rg.threads import share
 
 EVEN = {
     "(1,0)": ((0, 0), (1, 0)),
@@ -125,7 +126,8 @@ def _of_rows(spins, table):
     down = np.ascontiguousarray(np.pad((spins < 0).view(np.uint8), ((0, 0), (0, 0), (reach, reach)), mode="wrap"))
     batch, height, width = spins.shape
     result = np.empty((batch, len(table.names), height - 2 * reach, width), np.int8)
-    _fields(down, reach, table.first, table.offsets, table.counts, result)
+    n_rows = batch * result.shape[2]
+    share(_fields, n_rows, down, reach, table.first, table.offsets, table.counts, result)
     return result
 
 
@@ -143,10 +145,10 @@ def sums_of_batch(spins: np.ndarray, table: Terms) -> np.ndarray:
     return _of_rows(spins, table).sum((2, 3), dtype=np.int64) / table.sites
 
 
-@njit(parallel=True, cache=True)
-def _fields(down, reach, first, offsets, counts, result):
-    batch, n_operators, n_rows, width = result.shape
-    for index in prange(batch * n_rows):
+@njit(nogil=True, cache=True)
+def _fields(first_row, last_row, down, reach, first, offsets, counts, result):
+    n_operators, n_rows, width = result.shape[1], result.shape[2], result.shape[3]
+    for index in range(first_row, last_row):
         configuration, y = index // n_rows, index % n_rows
         product, n_down = np.empty(width, np.uint8), np.empty(width, np.uint8)
         for a in range(n_operators):

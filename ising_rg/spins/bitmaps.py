@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ising_rg.spins import lattice
 from ising_rg.spins.counting import popcount
 from ising_rg.spins.lattice import PackedLattice
+from ising_rg.threads import ROWS, share
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
@@ -74,7 +75,7 @@ def from_spins(spins: np.ndarray) -> Bitmap:
 def from_packed(packed: PackedLattice, configuration: int = 0, first_row: int = 0, n_rows: int | None = None) -> Bitmap:
     """Return the Bitmap of rows (all, or some) of one configuration of a `lattice.PackedLattice`."""
     bitmap = empty(packed.height - first_row if n_rows is None else n_rows, packed.width)
-    _interleave_rows(packed.words[configuration], first_row, bitmap.words)
+    share(_interleave_rows, bitmap.height, packed.words[configuration], first_row, bitmap.words, least=ROWS)
     bitmap.words[:, -1] &= _last_mask(packed.width)
     return bitmap
 
@@ -82,7 +83,7 @@ def from_packed(packed: PackedLattice, configuration: int = 0, first_row: int = 
 def to_packed(bitmap: Bitmap, first_row: int = 0, torus_height: int | None = None) -> PackedLattice:
     """Return the PackedLattice of one Bitmap of even sizes, a window from first_row on (even) of a torus if that is given."""
     packed = lattice.empty(1, bitmap.height, bitmap.width, first_row, torus_height)
-    _part_rows(bitmap.words, packed.words[0])
+    share(_part_rows, bitmap.height, bitmap.words, packed.words[0], least=ROWS)
     lattice.close(packed)
     return packed
 
@@ -95,11 +96,13 @@ def set_rows(bitmap: Bitmap, first_row: int, rows: np.ndarray) -> None:
     """
     target = bitmap.words[first_row : first_row + len(rows)]
     if rows.dtype == np.int8:
-        if not _pack_rows(np.ascontiguousarray(rows), target):
+        good = np.empty(len(rows), np.bool_)
+        share(_pack_rows, len(rows), np.ascontiguousarray(rows), target, good, least=ROWS)
+        if not good.all():
             raise ValueError("found values other than +1 and -1")
         return
     target.view(np.uint8)[:, : rows.shape[1]] = rows
-    _reverse_bytes(target)
+    share(_reverse_bytes, len(target), target, least=ROWS)
     target[:, -1] &= _last_mask(bitmap.width)
 
 
@@ -115,14 +118,16 @@ def to_bytes(bitmap: object, first_row: int = 0, n_rows: int | None = None) -> n
     """Return rows of the bitmap bit-packed as in files, uint8 (n_rows, ceil(L / 8)), highest bit first."""
     rows = bitmap.rows(first_row, bitmap.height - first_row if n_rows is None else n_rows)
     words = rows.copy()
-    _reverse_bytes(words)
+    share(_reverse_bytes, len(words), words, least=ROWS)
     return np.ascontiguousarray(words.view(np.uint8)[:, : (bitmap.width + 7) // 8])
 
 
 def magnetization(bitmap: object) -> float:
     """Return the mean spin of the configuration."""
-    up = sum(int(_count_up(bitmap.rows(first, n))) for first, n in bands(bitmap))
-    return 2 * up / bitmap.n_sites - 1
+    up = np.zeros(bitmap.height, np.int64)
+    for first, n in bands(bitmap):
+        share(_count_up, n, bitmap.rows(first, n), up[first : first + n], least=ROWS)
+    return 2 * int(up.sum()) / bitmap.n_sites - 1
 
 
 def correlations(bitmap: object, displacements: Iterable[tuple[int, int]]) -> np.ndarray:
@@ -146,19 +151,22 @@ def correlations(bitmap: object, displacements: Iterable[tuple[int, int]]) -> np
         reach = max([0, *shifts[near, 1]])
         # With the rows above that most pairs need: a file is read once for these.
         rows = bitmap.rows(first - reach, reach + n)
-        unlike[near] += _unlike_pairs(rows[reach:], rows, bitmap.width, shifts[near] * (1, -1) + (0, reach)).sum(0)
+        unlike[near] += _unlike_pairs(rows[reach:], rows, bitmap.width, shifts[near] * (1, -1) + (0, reach))
         for dy in np.unique(shifts[~near, 1]):
             of_this_height = shifts[:, 1] == dy
             unlike[of_this_height] += _unlike_pairs(
                 rows[reach:], bitmap.rows(first - dy, n), bitmap.width, shifts[of_this_height] * (1, 0)
-            ).sum(0)
+            )
     return 1 - 2 * unlike / bitmap.n_sites
 
 
 def block_averages(bitmap: object, block: int) -> np.ndarray:
     """Return the mean spin of blocks of block x block sites, float32 (H // block, L // block); edges that fill no block are cut."""
     m = bitmap.width // block
-    sums = [_block_sums(bitmap.rows(first, n), block, n // block, m) for first, n in bands(bitmap, block)]
+    sums = []
+    for first, n in bands(bitmap, block):
+        sums.append(np.zeros((n // block, m), np.int32))
+        share(_block_sums, n // block, bitmap.rows(first, n), block, sums[-1])
     return np.concatenate(sums).astype(np.float32) * np.float32(2 / block**2) - np.float32(1)
 
 
@@ -166,15 +174,15 @@ def _last_mask(width):
     return _ALL >> np.uint64(-width % 64)
 
 
-@njit(parallel=True, cache=True)
-def _reverse_bytes(words):
+@njit(nogil=True, cache=True)
+def _reverse_bytes(first, last, words):
     """Reverse the order of the bits of every byte, in place."""
     fives, threes, fifteens = (
         np.uint64(0x5555555555555555),
         np.uint64(0x3333333333333333),
         np.uint64(0x0F0F0F0F0F0F0F0F),
     )
-    for y in prange(len(words)):
+    for y in range(first, last):
         for w in range(words.shape[1]):
             word = words[y, w]
             word = ((word >> _ONE) & fives) | ((word & fives) << _ONE)
@@ -182,11 +190,10 @@ def _reverse_bytes(words):
             words[y, w] = ((word >> np.uint64(4)) & fifteens) | ((word & fifteens) << np.uint64(4))
 
 
-@njit(parallel=True, cache=True)
-def _pack_rows(spins, words):
-    height, width = spins.shape
-    good = np.ones(height, np.bool_)
-    for y in prange(height):
+@njit(nogil=True, cache=True)
+def _pack_rows(first, last, spins, words, good):
+    width = spins.shape[1]
+    for y in range(first, last):
         wrong = np.int8(0)
         for x in range(width):
             wrong |= (spins[y, x] * spins[y, x]) ^ np.int8(1)
@@ -196,14 +203,17 @@ def _pack_rows(spins, words):
             for bit in range(min(64, width - 64 * w)):
                 word |= np.uint64(spins[y, 64 * w + bit] > 0) << np.uint64(bit)
             words[y, w] = word
-    return good.all()
 
 
-@njit(parallel=True, cache=True)
 def unpack_rows(words, spins):
     """Fill int8 `spins` (n, L) with the spins of `words` (n, at least L / 64)."""
-    height, width = spins.shape
-    for y in prange(height):
+    share(_unpack_rows, len(spins), words, spins, least=ROWS)
+
+
+@njit(nogil=True, cache=True)
+def _unpack_rows(first, last, words, spins):
+    width = spins.shape[1]
+    for y in range(first, last):
         for w in range((width + 63) >> 6):
             word, part = words[y, w], spins[y, 64 * w : min(64 * w + 64, width)]
             for bit in range(part.size):
@@ -232,10 +242,10 @@ def _gather(word):
     return (word | (word >> np.uint64(16))) & np.uint64(0x00000000FFFFFFFF)
 
 
-@njit(parallel=True, cache=True)
-def _part_rows(words, sublattices):
+@njit(nogil=True, cache=True)
+def _part_rows(first, last, words, sublattices):
     """Fill the rows of zero sublattices (2, H + 2, W') from `words` (H, W); halo and ghosts are left to the caller."""
-    for y in prange(len(words)):
+    for y in range(first, last):
         even, odd = sublattices[y & 1, y + 1], sublattices[1 - (y & 1), y + 1]
         for w in range(words.shape[1]):
             half = np.uint64(32 * (w & 1))
@@ -243,10 +253,10 @@ def _part_rows(words, sublattices):
             odd[w >> 1] |= _gather(words[y, w] >> _ONE) << half
 
 
-@njit(parallel=True, cache=True)
-def _interleave_rows(sublattices, first_row, words):
+@njit(nogil=True, cache=True)
+def _interleave_rows(first, last, sublattices, first_row, words):
     """Fill `words` (n, W) from rows of the sublattices (2, H + 2, W') of a PackedLattice; bits beyond the row are left."""
-    for i in prange(len(words)):
+    for i in range(first, last):
         y = first_row + i
         even, odd = sublattices[y & 1, y + 1], sublattices[1 - (y & 1), y + 1]
         for w in range(words.shape[1]):
@@ -254,23 +264,23 @@ def _interleave_rows(sublattices, first_row, words):
             words[i, w] = _spread(even[w >> 1] >> half) | (_spread(odd[w >> 1] >> half) << _ONE)
 
 
-@njit(parallel=True, cache=True)
-def _count_up(words):
-    up = np.zeros(len(words), np.int64)
-    for y in prange(len(words)):
+@njit(nogil=True, cache=True)
+def _count_up(first, last, words, up):
+    for y in range(first, last):
         total = np.int64(0)
         for w in range(words.shape[1]):
             total += popcount(words[y, w])
         up[y] = total
-    return up.sum()
 
 
 @njit(inline="always")
 def _extend(row, width, extended):
     """Write the bits of `row` twice, one after the other, into `extended` (2 W + 2 words)."""
     n = row.size
-    extended[:] = 0
-    extended[:n] = row
+    for w in range(n):  # Numba's assignment of slices compiles an error message in seconds
+        extended[w] = row[w]
+    for w in range(n, extended.size):
+        extended[w] = 0
     q, t = width >> 6, np.uint64(width & 63)
     for w in range(n):
         extended[w + q] |= row[w] << t
@@ -278,18 +288,23 @@ def _extend(row, width, extended):
             extended[w + q + 1] |= row[w] >> (np.uint64(64) - t)
 
 
-@njit(parallel=True, cache=True)
 def _unlike_pairs(words, others, width, shifts):
-    """Return how many spins of each row y differ from those dx to the right in row y + dy of the others, int64 (bands of rows, n).
+    """Return how many spins of each row y differ from those dx to the right in row y + dy of the others, int64 (n,).
 
     shifts: int64 (n, 2), (dx, dy) each.
     """
+    counts = np.zeros((-(-len(words) // _BAND), len(shifts)), np.int64)
+    share(_count_unlike, len(counts), words, others, width, np.ascontiguousarray(shifts), counts)
+    return counts.sum(0)
+
+
+@njit(nogil=True, cache=True)
+def _count_unlike(first, last, words, others, width, shifts, counts):
+    """Add to the counts of `_unlike_pairs`, int64 (bands of rows, n), of some bands."""
     height, n_words = words.shape
-    n_bands = (height + _BAND - 1) // _BAND
-    counts = np.zeros((n_bands, len(shifts)), np.int64)
     mask = _ALL >> np.uint64(-width % 64)
-    for band in prange(n_bands):
-        extended = np.empty(2 * n_words + 2, np.uint64)
+    extended = np.empty(2 * n_words + 2, np.uint64)
+    for band in range(first, last):
         for y in range(band * _BAND, min(height, (band + 1) * _BAND)):
             _extend(words[y], width, extended)
             for index in range(len(shifts)):
@@ -301,20 +316,19 @@ def _unlike_pairs(words, others, width, shifts):
                     following = shifted[1:]
                     for w in range(n_words - 1):
                         total += popcount(there[w] ^ ((shifted[w] >> t) | (following[w] << back)))
-                    last = (shifted[n_words - 1] >> t) | (shifted[n_words] << back)
+                    rest = (shifted[n_words - 1] >> t) | (shifted[n_words] << back)
                 else:
                     for w in range(n_words - 1):
                         total += popcount(there[w] ^ shifted[w])
-                    last = shifted[n_words - 1]
-                counts[band, index] += total + popcount((there[n_words - 1] ^ last) & mask)
-    return counts
+                    rest = shifted[n_words - 1]
+                counts[band, index] += total + popcount((there[n_words - 1] ^ rest) & mask)
 
 
-@njit(parallel=True, cache=True)
-def _block_sums(words, block, n, m):
-    """Return the number of up spins of each block, int32 (n, m)."""
-    sums = np.zeros((n, m), np.int32)
-    for i in prange(n):
+@njit(nogil=True, cache=True)
+def _block_sums(first_block, last_block, words, block, sums):
+    """Add to `sums`, int32 (n, m), the number of up spins of each block of some rows of blocks."""
+    m = sums.shape[1]
+    for i in range(first_block, last_block):
         for y in range(i * block, (i + 1) * block):
             for j in range(m):
                 first, last = j * block, (j + 1) * block
@@ -327,4 +341,3 @@ def _block_sums(words, block, n, m):
                         word &= _ALL >> np.uint64(64 * w + 64 - last)
                     total += popcount(word)
                 sums[i, j] += total
-    return sums

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange, types
+from numba import njit, types
 from numba.extending import intrinsic
 
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice
+from ising_rg.threads import ROWS, share
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _row_neighbour = njit(inline="always")(lattice.row_neighbour)
@@ -23,7 +24,11 @@ def packed_counts(packed: PackedLattice, first_row: int = 0, n_rows: int | None 
         from ising_rg.spins import lattice_cuda  # slow to import, and of use on few machines
 
         return lattice_cuda.packed_counts(packed, first_row, last)
-    return _count_bits(packed.words, packed.width // 2, first_row, last)
+    counts = np.zeros((packed.n_configurations, last - first_row, 3), np.int64)
+    share(
+        _count_bits, counts.shape[0] * counts.shape[1], packed.words, packed.width // 2, first_row, counts, least=ROWS
+    )
+    return counts.sum(1)
 
 
 def observables_of_counts(counts: np.ndarray, n_sites: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -42,13 +47,11 @@ def popcount(typing_context, word):
     return types.int64(types.uint64), generate
 
 
-@njit(parallel=True, cache=True)
-def _count_bits(words, half_width, first_row, last_row):
-    """Return the counts of rows first_row <= y < last_row of each configuration of `words` (batch, 2, H + 2, W)."""
-    n_configurations, _, rows, n_words = words.shape
-    height, n_rows = rows - 2, last_row - first_row
-    counts = np.zeros((n_configurations, n_rows, 3), np.int64)
-    for index in prange(n_configurations * n_rows):
+@njit(nogil=True, cache=True)
+def _count_bits(first, last, words, half_width, first_row, counts):
+    """Set some of the counts (batch, rows, 3) of rows first_row ... of each configuration of `words` (batch, 2, H + 2, W)."""
+    n_words, height, n_rows = words.shape[3], words.shape[2] - 2, counts.shape[1]
+    for index in range(first, last):
         configuration, y = index // n_rows, first_row + index % n_rows
         black, white = words[configuration, 0].reshape(-1), words[configuration, 1].reshape(-1)
         odd_row = _ALL if y & 1 else np.uint64(0)
@@ -74,7 +77,6 @@ def _count_bits(words, half_width, first_row, last_row):
                 diagonal += popcount((colour_spins ^ under) & used) + popcount((colour_spins ^ under_beside) & used)
         counted = counts[configuration, y - first_row]
         counted[0], counted[1], counted[2] = up, antialigned, diagonal
-    return counts.sum(1)
 
 
 def packed_observables(packed: PackedLattice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

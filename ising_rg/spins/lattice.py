@@ -17,7 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ising_rg.threads import ROWS, share
 
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 ONE = np.uint64(1)
@@ -98,7 +100,7 @@ def pack(spins: np.ndarray) -> PackedLattice:
     """Return the PackedLattice of int8 `spins`, (H, L) or (batch, H, L); any positive value counts as up."""
     batch = check_spins(spins)
     packed = empty(*batch.shape)
-    _pack(batch, packed.words)
+    share(_pack, batch.shape[0] * batch.shape[1], batch, packed.words, least=ROWS)
     close(packed)
     return packed
 
@@ -108,7 +110,7 @@ def unpack(packed: PackedLattice, out: np.ndarray | None = None) -> np.ndarray:
     shape = (packed.n_configurations, packed.height, packed.width)
     if out is None:
         out = np.empty(shape, np.int8)
-    _unpack(packed.words, out.reshape(shape))
+    share(_unpack, shape[0] * shape[1], packed.words, out.reshape(shape), least=ROWS)
     return out
 
 
@@ -125,7 +127,7 @@ def row_neighbour(here: np.uint64, previous: np.uint64, following: np.uint64, od
 
 def close(packed: PackedLattice) -> None:
     """Write ghosts and halo rows of a PackedLattice whose rows were just written, in place."""
-    _close(packed.words, packed.width // 2)
+    share(_close, 2 * packed.n_configurations, packed.words, packed.width // 2, least=16)
 
 
 @njit(cache=True)
@@ -154,37 +156,37 @@ def refresh_ghosts(words, half_width, first_row, last_row):
 def refresh_halo_rows(words, half_width):
     """Copy the first and last lattice rows of one sublattice `words` (H + 2, W) into the halo rows, in place."""
     height = words.shape[0] - 2
-    words[0] = words[height]
-    words[height + 1] = words[1]
+    for w in range(words.shape[1]):  # Numba's assignment of rows compiles an error message in seconds
+        words[0, w], words[height + 1, w] = words[height, w], words[1, w]
     refresh_top_bit(words, half_width, 1)
 
 
-@njit(parallel=True, cache=True)
-def _close(words, half_width):
-    for index in prange(2 * words.shape[0]):
+@njit(nogil=True, cache=True)
+def _close(first, last, words, half_width):
+    for index in range(first, last):
         sublattice = words[index // 2, index % 2]
         refresh_ghosts(sublattice, half_width, 1, sublattice.shape[0] - 1)
         refresh_halo_rows(sublattice, half_width)
 
 
-@njit(parallel=True, cache=True)
-def _pack(spins, words):
-    n_configurations, height, width = spins.shape
-    half_width = width // 2
-    for index in prange(n_configurations * height):
+@njit(nogil=True, cache=True)
+def _pack(first, last, spins, words):
+    height, half_width = spins.shape[1], spins.shape[2] // 2
+    for index in range(first, last):
         configuration, y = index // height, index % height
         for colour in range(2):
             row = words[configuration, colour, y + 1]
-            row[:] = 0
+            for w in range(row.size):
+                row[w] = 0
             offset = (y + colour) & 1
             for j in range(half_width):
                 row[j >> 6] |= np.uint64(spins[configuration, y, 2 * j + offset] > 0) << np.uint64(j & 63)
 
 
-@njit(parallel=True, cache=True)
-def _unpack(words, spins):
-    n_configurations, height, width = spins.shape
-    for index in prange(n_configurations * height):
+@njit(nogil=True, cache=True)
+def _unpack(first, last, words, spins):
+    height, width = spins.shape[1], spins.shape[2]
+    for index in range(first, last):
         configuration, y = index // height, index % height
         for colour in range(2):
             row = words[configuration, colour, y + 1]

@@ -7,15 +7,18 @@ susceptibility and stage gain are ensemble quantities: they take the series of c
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ising_rg.theory import exact
+from ising_rg.threads import ROWS, share
 
 
 def magnetization(spins: np.ndarray) -> np.ndarray:
     """Return the mean spin m of each configuration, float64 (batch,)."""
     batch = _batch(spins)
-    return _row_sums(batch) / batch[0].size
+    sums = np.zeros(batch.shape[:2], np.int64)
+    share(_row_sums, sums.size, batch, sums, least=ROWS)
+    return sums.sum(1) / batch[0].size
 
 
 def correlation(spins: np.ndarray, x: int, y: int) -> np.ndarray:
@@ -46,17 +49,15 @@ def _batch(spins):
     return np.ascontiguousarray(spins).reshape((-1,) + spins.shape[-2:])
 
 
-@njit(parallel=True, cache=True)
-def _row_sums(spins):
-    n_configurations, height, width = spins.shape
-    sums = np.zeros((n_configurations, height), np.int64)
-    for index in prange(n_configurations * height):
+@njit(nogil=True, cache=True)
+def _row_sums(first, last, spins, sums):
+    height, width = spins.shape[1], spins.shape[2]
+    for index in range(first, last):
         row = spins[index // height, index % height]
         total = np.int32(0)
         for x in range(width):
             total += row[x]
         sums[index // height, index % height] = total
-    return sums.sum(1)
 
 
 @njit(inline="always")
@@ -67,13 +68,17 @@ def _products(a, b):
     return total
 
 
-@njit(parallel=True, cache=True)
 def _pair_sums(spins, dx, dy):
     """Return the sum over sites of s(x, y) s(x + dx, y + dy), periodic, int64 (batch,)."""
-    n_configurations, height, width = spins.shape
-    sums = np.zeros((n_configurations, height), np.int64)
-    for index in prange(n_configurations * height):
+    sums = np.zeros(spins.shape[:2], np.int64)
+    share(_multiply_rows, sums.size, spins, dx, dy, sums, least=ROWS)
+    return sums.sum(1)
+
+
+@njit(nogil=True, cache=True)
+def _multiply_rows(first, last, spins, dx, dy, sums):
+    height, width = spins.shape[1], spins.shape[2]
+    for index in range(first, last):
         configuration, y = index // height, index % height
         here, there = spins[configuration, y], spins[configuration, (y + dy) % height]
         sums[configuration, y] = _products(here[: width - dx], there[dx:]) + _products(here[width - dx :], there[:dx])
-    return sums.sum(1)

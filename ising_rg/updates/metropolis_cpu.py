@@ -18,6 +18,7 @@ from numba import njit, prange
 
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import ALL, PackedLattice, refresh_ghosts, refresh_halo_rows, refresh_top_bit
+from ising_rg.threads import share
 from ising_rg.updates import update_rule
 from ising_rg.updates.lazy_digits import compare_two, two_words
 from ising_rg.updates.update_rule import MAX_CALLS
@@ -152,12 +153,12 @@ def _row_parity_masks(width):
     return masks
 
 
-@njit(parallel=True, cache=True)
-def _sweep_batch(words, half_width, torus, half_sweeps, first_configuration, law):
+@njit(nogil=True, cache=True)
+def _sweep_batch(first, last, words, half_width, torus, half_sweeps, first_configuration, law):
     """Sweep the configurations of `words` (batch, 2, H + 2, W), each by one thread."""
     height = words.shape[2] - 2
     masks = _row_parity_masks(words.shape[3])
-    for index in prange(words.shape[0]):
+    for index in range(first, last):
         configuration = np.uint64((first_configuration + index) << 6)
         for half in range(half_sweeps[0], half_sweeps[1]):
             colour = half & 1
@@ -194,7 +195,7 @@ def sweep(
     n_threads = numba.get_num_threads()
     n_bands = min(n_threads, packed.height, words[0, 0].size // _MIN_BAND_WORDS)
     if packed.n_configurations >= n_threads or n_bands < 2:
-        _sweep_batch(words, half_width, torus, half_sweeps, first_configuration, law)
+        share(_sweep_batch, len(words), words, half_width, torus, half_sweeps, first_configuration, law)
         return
     for index in range(packed.n_configurations):
         _sweep_banded(words[index], half_width, torus, half_sweeps, first_configuration + index, law, n_bands)

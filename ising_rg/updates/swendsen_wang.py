@@ -17,17 +17,18 @@ from collections.abc import Callable
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ising_rg import kinds, random_numbers
 from ising_rg.random_numbers import ROUNDS, Purpose
 from ising_rg.spins import bitmaps
 from ising_rg.spins.lattice import check_spins
+from ising_rg.threads import share
 from ising_rg.updates import bonds, cluster_signs, clusters_of_runs
 from ising_rg.updates.clusters_of_runs import strip_rows
 from ising_rg.updates.lazy_digits import philox
 
-_MIN_STRIP_SITES = 2**15  # smaller strips cost more in waking a thread than they save
+_MIN_STRIP_SITES = 2**17  # half a millisecond of work, three times a sweep: a hand-over to a thread takes 50 us
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
 
 
@@ -81,7 +82,7 @@ def hot_start(shape: tuple[int, int, int], seed: int, first_configuration: int =
     """Return independent random spins, int8 `shape` = (batch, H, L); configuration c depends on (seed, its number) alone."""
     spins = np.empty(shape, np.int8)
     key = random_numbers.key(seed, Purpose.HOT_START)
-    _draw_spins(spins.reshape(shape[0], -1), first_configuration, key)
+    share(_draw_spins, shape[0], spins.reshape(shape[0], -1), first_configuration, key)
     return spins
 
 
@@ -134,7 +135,7 @@ def sweep_words(
     digits = bonds.threshold_digits(beta)
     keys = random_numbers.key(seed, Purpose.BONDS), random_numbers.key(seed, Purpose.CLUSTERS)
     if whole or n_strips == 1:
-        _sweep_batch(words, width, digits, n_sweeps, first_sweep, first_configuration, *keys)
+        share(_sweep_batch, n_configurations, words, width, digits, n_sweeps, first_sweep, first_configuration, *keys)
         return
     runs = clusters_of_runs.empty(height, width, n_strips)
     for index in range(n_configurations):
@@ -171,15 +172,15 @@ def _check_size(height, width):
         raise ValueError(f"lattice: found {height} x {width}, needed at most 2^31 - 1 sites for Swendsen-Wang")
 
 
-@njit(parallel=True, cache=True)
-def _draw_spins(spins, first_configuration, key):
+@njit(nogil=True, cache=True)
+def _draw_spins(first, last, spins, first_configuration, key):
     """Fill `spins` (batch, sites) with random spins; counter: number of 128 sites, -, -, configuration."""
     n_sites = spins.shape[1]
-    for index in prange(len(spins)):
-        for first in range(0, n_sites, 128):
-            number, configuration = np.uint64(first >> 7), np.uint64(first_configuration + index)
+    for index in range(first, last):
+        for site in range(0, n_sites, 128):
+            number, configuration = np.uint64(site >> 7), np.uint64(first_configuration + index)
             for half, word in enumerate(philox(number, _ZERO, _ZERO, configuration, key[0], key[1], ROUNDS)):
-                part = spins[index, first + 32 * half : min(first + 32 * half + 32, n_sites)]
+                part = spins[index, site + 32 * half : min(site + 32 * half + 32, n_sites)]
                 for bit in range(part.size):
                     part[bit] = np.int8(np.int8((word >> np.uint64(bit)) & _ONE) * np.int8(2) - np.int8(1))
 
@@ -193,11 +194,11 @@ def _draw_strip(words, runs, width, first_row, last_row, digits, sweep_number, c
     clusters_of_runs.find_runs(runs, width, first_row, last_row)
 
 
-@njit(parallel=True, cache=True)
-def _sweep_batch(words, width, digits, n_sweeps, first_sweep, first_configuration, bond_key, sign_key):
+@njit(nogil=True, cache=True)
+def _sweep_batch(first, last, words, width, digits, n_sweeps, first_sweep, first_configuration, bond_key, sign_key):
     """Sweep the configurations of `words` (batch, H, W), each by one thread."""
-    n_configurations, height, _ = words.shape
-    for index in prange(n_configurations):
+    height = words.shape[1]
+    for index in range(first, last):
         number, spins = np.uint64(first_configuration + index), words[index]
         runs = clusters_of_runs.empty(height, width, 1)
         for t in range(first_sweep, first_sweep + n_sweeps):
@@ -210,24 +211,37 @@ def _sweep_batch(words, width, digits, n_sweeps, first_sweep, first_configuratio
             cluster_signs.write_strip(runs, width, 0, height, now, number, sign_key, spins)
 
 
-@njit(parallel=True, cache=True)
 def _sweep_strips(words, runs, width, digits, n_sweeps, first_sweep, configuration, bond_key, sign_key, n_strips):
     """Sweep one configuration (H, W), its rows shared out among threads in strips."""
-    height, number = len(words), np.uint64(configuration)
-    for t in range(first_sweep, first_sweep + n_sweeps):
-        now = np.uint64(t)
-        for strip in prange(n_strips):
-            first, last = strip_rows(strip, n_strips, height)
-            _draw_strip(words, runs, width, first, last, digits, now, number, bond_key)
+    number = np.uint64(configuration)
+    for now in np.arange(first_sweep, first_sweep + n_sweeps, dtype=np.uint64):
+        share(_draw_strips, n_strips, n_strips, words, runs, width, digits, now, number, bond_key)
         clusters_of_runs.number_runs(runs)
-        for strip in prange(n_strips):
-            first, last = strip_rows(strip, n_strips, height)
-            clusters_of_runs.label_strip(runs, width, first, last)
+        share(_label_strips, n_strips, n_strips, runs, width)
         n_joined = clusters_of_runs.join_strips(runs, n_strips)
         cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
-        for strip in prange(n_strips):
-            first, last = strip_rows(strip, n_strips, height)
-            cluster_signs.write_strip(runs, width, first, last, now, number, sign_key, words)
+        share(_write_strips, n_strips, n_strips, runs, width, now, number, sign_key, words)
+
+
+@njit(nogil=True, cache=True)
+def _draw_strips(first, last, n_strips, words, runs, width, digits, now, number, key):
+    for strip in range(first, last):
+        rows = strip_rows(strip, n_strips, len(words))
+        _draw_strip(words, runs, width, rows[0], rows[1], digits, now, number, key)
+
+
+@njit(nogil=True, cache=True)
+def _label_strips(first, last, n_strips, runs, width):
+    for strip in range(first, last):
+        rows = strip_rows(strip, n_strips, len(runs.bonds))
+        clusters_of_runs.label_strip(runs, width, rows[0], rows[1])
+
+
+@njit(nogil=True, cache=True)
+def _write_strips(first, last, n_strips, runs, width, now, number, key, words):
+    for strip in range(first, last):
+        rows = strip_rows(strip, n_strips, len(words))
+        cluster_signs.write_strip(runs, width, rows[0], rows[1], now, number, key, words)
 
 
 @njit(cache=True)
