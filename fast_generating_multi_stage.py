@@ -18,7 +18,7 @@ import glob
 import os
 
 from ising_rg import devices, folders, processes, reports, settings, storage
-from ising_rg.growth import refinement
+from ising_rg.growth import ahead, refinement
 from ising_rg.growth.growing import InMemory
 from ising_rg.growth.growing_streamed import Streamed
 from ising_rg.growth.manifest import Manifest
@@ -54,6 +54,8 @@ def main(s):
     check(s)
     group = processes.start()
     device = devices.choose(s.DEVICE, "growth")
+    if group.size == 1:
+        ahead.start()
     kernel = drawer.load(s.KERNEL_FILE)
     ledger = refinement.load(s.KERNEL_FILE, kernel.digest)
     sweeps = refinement.sweeps(s.REFINE_SWEEPS, ledger, s.START_SIZE, s.STAGES)

@@ -52,7 +52,7 @@ def sweep_obstacle() -> str | None:
 
 def growth_obstacle() -> str | None:
     """Return why kernels and sweeps cannot run on a GPU, or None."""
-    return sweep_obstacle() or _unlike_the_cpu(_drawn, "drawn")
+    return sweep_obstacle() or _unlike_the_cpu(drawn, "drawn")
 
 
 def training_obstacle() -> str | None:
@@ -86,7 +86,8 @@ def _swept(packed):
     return packed
 
 
-def _drawn(packed):
+def drawn(packed: lattice.PackedLattice) -> lattice.PackedLattice:
+    """Return what a small program with all kinds of steps draws, in bands of four rows: a trial of the sampler."""
     from ising_rg.kernels import sampling
 
     step, steps = sampling.Step, []

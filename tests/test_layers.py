@@ -27,6 +27,7 @@ EXCEPTIONS = {
     "pictures": "one function a figure, which share colours and helpers",
     "pictures.simulation": "one array an axis",
     "random_numbers.philox4x32": "four counter words, two key words and the rounds: Philox itself",
+    "kernels.likelihood_cpu.log_likelihoods": "compiled: a range of results, and arrays",
     "kernels.sampling_cpu.draw": "the entry of compiled loops: arrays, which no compiled function takes as an object",
     "kernels.sampling_cuda._step_kernel": "arguments of a launch, one a line",
     "kernels.sampling_cuda.draw_packed": "one launch after the other, in the order in which they run",

@@ -82,9 +82,8 @@ def count(
         of_columns = np.zeros((_STRIPS, 5, 2, width), np.int32)
         band = slice(first, first + n)
         classes = np.zeros((_STRIPS, 2, 3, 3, 4), np.int64)
-        words = bitmap.rows(first - 1, n + 2)
         counted = of_columns, row_classes[band], row_broken[band], in_rows, in_columns, classes
-        share(_count_strips, _STRIPS, words, width, *counted)
+        share(_count_strips, _STRIPS, bitmap.rows(first - 1, n + 2), width, *counted)
         by_class += classes.sum(0)
         columns += of_columns.sum(0, dtype=np.int64)
         broken_x += in_rows.sum(0, dtype=np.int64)
@@ -92,10 +91,8 @@ def count(
         walls.add(first, in_rows, in_columns)
         if on_broken is not None:
             on_broken(first, in_rows, in_columns)
-    column_sums, row_sums = (
-        _column_sums(columns, height // 2, beta),
-        _row_sums(row_classes, row_broken, width // 2, beta),
-    )
+    column_sums = _column_sums(columns, height // 2, beta)
+    row_sums = _row_sums(row_classes, row_broken, width // 2, beta)
     return LocalSums(_by_colour(by_class), column_sums, row_sums, broken_x, broken_y, walls, beta)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import reports
-from ising_rg.growth import streaming, upsampling
+from ising_rg.growth import ahead, streaming, upsampling
 from ising_rg.growth.manifest import Manifest
 from ising_rg.growth.run import Run
 from ising_rg.growth.stage_pictures import StagePictures
@@ -66,6 +66,7 @@ class Growth:
 
     def check(self, config: int, bitmap: Bitmap | BitFile) -> dict:
         """Return the comparison of a final lattice, a Bitmap or BitFile, with exact theory."""
+        ahead.ready("check")
         return {"config": config, **reports.check(bitmap, self.run.beta, self.run.n_configurations)}
 
     def todo(self, largest: int) -> list:

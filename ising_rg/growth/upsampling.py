@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ising_rg import random_numbers, reports
+from ising_rg.growth import ahead
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import counting, lattice
@@ -59,10 +60,12 @@ def grow(
         return Made(kind, fine, counts, seconds)
 
     with timings.of("raw"):
+        ahead.ready("raw")
         fine = stage.kernel.sample_packed(to_device(coarse, stage.device), stage.seed, first_configuration)
         wait(stage.device)  # else the time goes to what comes next
     yield made("raw")
     with timings.of("refine"):
+        ahead.ready("refine")
         metropolis.sweep_packed(fine, stage.beta, stage.n_sweeps, stage.seed, 0, first_configuration)
         wait(stage.device)
     yield made("refined")

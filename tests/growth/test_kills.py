@@ -71,17 +71,20 @@ def undisturbed(tmp_path_factory):
     return expected, seconds
 
 
-def kill_at_random(script, arguments, folder, seconds, expected, n, log, at_kill=lambda: None):
-    """Kill and start again until n runs were killed; check every one that ends before that, and the last."""
-    rng, killed = random.Random(f"{script} {n}"), 0
-    while killed < n:
+def kill_at_random(script, arguments, folder, seconds, expected, n, log, at_kill=lambda: True):
+    """Kill and start again until n runs were killed, on a busy machine more: until at_kill(), called each time, has seen enough.
+
+    Every run that ends before that is checked, and the last.
+    """
+    rng, killed, enough = random.Random(f"{script} {n}"), 0, False
+    while killed < n or (killed < 5 * n and not enough):
         process = children.start(script, arguments, log)
         process.join(rng.uniform(0, seconds))
         if process.is_alive():
             process.kill()
             process.join()
             killed += 1
-            at_kill()
+            enough = at_kill()
             continue
         assert process.exitcode == 0, log.read_text()
         assert children.files(folder) == expected
@@ -94,7 +97,14 @@ def kill_at_random(script, arguments, folder, seconds, expected, n, log, at_kill
 def test_growth_killed_at_random_moments(undisturbed, tmp_path, kills):
     """In the middle of stages and between them."""
     expected, seconds = undisturbed
-    folder, seen = tmp_path / "out", []
+    folder, moments = tmp_path / "out", set()
+
+    def all_seen() -> bool:
+        kinds = manifest_kinds(folder)
+        moments.update({"bands"} if "band" in kinds else {"between stages"} if "stage" in kinds else set())
+        moments.update({"between configurations"} & {f"between {kind}s" for kind in kinds})
+        return len(moments) == 3
+
     kill_at_random(
         "fast_generating_multi_stage",
         grow(folder),
@@ -103,11 +113,9 @@ def test_growth_killed_at_random_moments(undisturbed, tmp_path, kills):
         expected,
         kills,
         tmp_path / "log",
-        lambda: seen.append(manifest_kinds(folder)),
+        all_seen,
     )
-    assert any("band" in kinds for kinds in seen), seen
-    assert any("stage" in kinds and "band" not in kinds for kinds in seen), seen
-    assert any("configuration" in kinds for kinds in seen), seen
+    assert len(moments) == 3, moments
 
 
 @kill_times(6, 40)
