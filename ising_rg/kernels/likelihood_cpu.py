@@ -3,21 +3,8 @@
 import numpy as np
 from numba import njit
 
-from ising_rg.kernels.sampling_cpu import (
-    CLAMP,
-    CLAMPED,
-    DRAW,
-    DRAW_ODD,
-    HALF,
-    LANES,
-    N_PLANES,
-    _add_products,
-    _clamp,
-    _copy_around,
-    _load_spins,
-    _weighted_sums,
-    places_in_memory,
-)
+from ising_rg.kernels.sampling_cpu import CLAMP, CLAMPED, DRAW, DRAW_ODD, HALF, N_PLANES
+from ising_rg.kernels.sampling_rows import LANES, add_products, clamp, weighted_sums
 
 
 @njit(nogil=True, cache=True)
@@ -52,7 +39,7 @@ def _step(planes, k, program, variant, height, width, m, log_table):
     flat = planes.reshape(-1)
     kind, p = program.steps[k, 0], program.steps[k, 1]
     stride, limit, total = planes.shape[2], log_table.size // 2, 0.0
-    offsets, weights, factors, product_weights = places_in_memory(program, k, variant, planes.shape[1], stride)
+    offsets, weights, factors, product_weights = _places(program, k, variant, planes.shape[1], stride)
     sums = np.empty((width + LANES - 1) // LANES * LANES, np.int16)
     parity = program.parity[variant]
     if kind == DRAW_ODD:
@@ -62,11 +49,11 @@ def _step(planes, k, program, variant, height, width, m, log_table):
                 planes[HALF, y + m, x + m] = planes[p + 1, y + m, x + m] if even else 0
     for y in range(height):
         start = (y + m) * stride + m
-        _weighted_sums(flat, start, offsets, weights, sums)
-        _add_products(flat, start, factors, product_weights, sums)
+        weighted_sums(flat, start, offsets, weights, sums)
+        add_products(flat, start, factors, product_weights, sums)
         if kind == CLAMP:
             row = planes[CLAMPED, y + m]
-            _clamp(sums, program.clamp, width, row[m:])
+            clamp(sums, program.clamp, width, row[m:])
             _copy_around(row, m, width, m)
             continue
         for x in range(width):
@@ -82,3 +69,40 @@ def _step(planes, k, program, variant, height, width, m, log_table):
 @njit(cache=True)
 def _farthest(products):
     return np.abs(products[..., 1:]).max() if products.size else 0
+
+
+@njit(cache=True)
+def _load_spins(plane, margin, spins, y0, x0, n_rows, n_columns):
+    height, width = spins.shape
+    for i in range(n_rows + 2 * margin):
+        row = spins[(y0 + i - margin) % height]
+        x = (x0 - margin) % width
+        for j in range(n_columns + 2 * margin):
+            plane[i, j] = row[x]
+            x = x + 1 if x + 1 < width else 0
+
+
+@njit(cache=True)
+def _copy_around(row, m, n, around):
+    # From the inside outward: a lattice may be narrower than its margin.
+    for x in range(around):
+        row[m - 1 - x] = row[m - 1 - x + n]
+        row[m + n + x] = row[m + x]
+
+
+@njit(cache=True)
+def _places(program, k, variant, plane_rows, stride):
+    """Return (offsets, weights, factors, product weights) of step k: where taps and products stand, seen from a block."""
+    first, last = program.first[k], program.first[k + 1]
+    offsets = np.empty(last - first, np.int64)
+    for t in range(first, last):
+        tap = program.taps[variant, t]
+        offsets[t - first] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
+    weights = program.weights[variant, first:last]
+    first, last = program.first_product[k], program.first_product[k + 1]
+    factors = np.empty((last - first, 3), np.int64)
+    for t in range(first, last):
+        for i in range(3):
+            tap = program.products[variant, t, i]
+            factors[t - first, i] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
+    return offsets, weights, factors, program.product_weights[variant, first:last]

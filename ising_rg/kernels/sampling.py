@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from ising_rg.kernels import sampling_cpu
+from ising_rg.kernels import sampling_cpu, sampling_rows
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice
 from ising_rg.threads import share
@@ -158,8 +158,8 @@ def program(
             raise ValueError(f"taps: found plane {max(seen - filled)} in step {k}, needed planes filled before")
         filled.add(int(sampling_cpu.plane(step.kind, step.p)))
     steps = np.array([step[:2] for step in variants[0]], np.int64)
-    taps, weights, first = _padded(variants, "taps", "weights", sampling_cpu.GROUP)
-    products, product_weights, first_product = _padded(variants, "products", "product_weights", 1)
+    taps, weights, first = _padded(variants, "taps", "weights", sampling_rows.GROUP)
+    products, product_weights, first_product = _padded(variants, "products", "product_weights", sampling_rows.PAIR)
     return Program(
         steps,
         taps,

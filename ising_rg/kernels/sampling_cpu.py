@@ -8,19 +8,23 @@ vector; some 100 taps a spin are most of the work there is.
 import numpy as np
 from numba import njit
 
-from ising_rg import random_numbers
-from ising_rg.random_numbers import ROUNDS
+from ising_rg.kernels.sampling_rows import (
+    CHUNK,
+    LANES,
+    add_products,
+    clamp,
+    compare,
+    half_row_of_uniforms,
+    keep_one_colour,
+    weighted_sums,
+)
 
-LANES = 32  # int16 in a 512-bit vector: rows are computed in whole vectors
-GROUP = 8  # taps added in one pass over a row
-CHUNK = 64  # blocks of a row served by eight Philox calls
 WORD_BLOCKS = 128  # blocks whose fine sites fill whole words of both colours: 3 x 128 sites are 3 words of each
 
 DRAW, DRAW_EVEN, DRAW_ODD, CLAMP = range(4)  # what a step does (`sampling`)
 HALF, CLAMPED, N_PLANES = 10, 11, 12  # planes beside the coarse one and nine sub-lattices
 
 _U = np.uint64
-_philox = njit(inline="always")(random_numbers.philox4x32)
 # A factor for eight bytes of 0 or 1: the product's top byte holds bytes 0, 2, 4, 6 as bits 0 ... 3 and 1, 3, 5, 7 as bits 4 ... 7.
 _COLLECT = np.uint64(sum(1 << (56 + bit - 8 * byte) for byte, bit in enumerate((0, 4, 1, 5, 2, 6, 3, 7))))
 
@@ -59,20 +63,20 @@ def draw(
     """
     tiles_y, tiles_x, margin = -(-height // tile[0]), -(-width // tile[1]), program.margins[0]
     # Memory that stays in the cache: allocated for every tile, its pages would be mapped anew each time.
-    buffer = np.empty(N_PLANES * (tile[0] + 2 * margin) * (tile[1] + 2 * margin + LANES), np.int16)
+    buffer = np.empty(N_PLANES * (tile[0] + 2 * margin) * 2 * (_half_width(tile[1], margin) + LANES), np.int16)
     for index in range(first_tile, last_tile):
         configuration, at = index // (tiles_y * tiles_x), index % (tiles_y * tiles_x)
         y0, x0 = at // tiles_x * tile[0], at % tiles_x * tile[1]
         n_rows, n_columns = min(tile[0], height - y0), min(tile[1], width - x0)
-        plane_rows, stride = n_rows + 2 * margin, n_columns + 2 * margin + LANES
-        planes = buffer[: N_PLANES * plane_rows * stride].reshape(N_PLANES, plane_rows, stride)
+        plane_rows, stride = n_rows + 2 * margin, _half_width(n_columns, margin) + LANES
+        planes = buffer[: N_PLANES * plane_rows * 2 * stride].reshape(N_PLANES, plane_rows, 2, stride)
         if spins.size:
-            _load_spins(planes[0], margin, spins[configuration], y0, x0, n_rows, n_columns)
+            _load_spins(planes[0], margin, spins[configuration], y0, x0, n_columns)
         else:
-            _load_words(planes[0], margin, words[configuration], height, width, y0, x0, n_rows, n_columns)
+            _load_words(planes[0], margin, words[configuration], height, width, y0, x0, n_columns)
         number, variant = np.uint64(first_configuration + configuration), variants[configuration]
         for k in range(program.steps.shape[0]):
-            _fill_plane(planes, k, program, variant, key, number, height, width, place, y0, x0, n_rows, n_columns)
+            _fill_plane(planes, k, program, variant, key, number, height, width, place, y0, x0, n_columns)
         order = program.order[variant]
         if fine_spins.size:
             _store_spins(planes, margin, order, fine_spins[configuration], y0, x0, n_rows, n_columns)
@@ -85,26 +89,43 @@ def n_tiles(n_configurations, height, width, tile):
     return n_configurations * -(-height // tile[0]) * -(-width // tile[1])
 
 
+@njit
+def _left(margin):
+    """Return the columns of a tile before its first block: even ones, so that a column's parity is that of its block."""
+    return margin + (margin & 1)
+
+
+@njit
+def _half_width(n_columns, margin):
+    return n_columns // 2 + _left(margin) + 1
+
+
 @njit(cache=True)
-def _load_spins(plane, margin, spins, y0, x0, n_rows, n_columns):
+def _load_spins(plane, margin, spins, y0, x0, n_columns):
     height, width = spins.shape
-    for i in range(n_rows + 2 * margin):
+    for i in range(len(plane)):
         row = spins[(y0 + i - margin) % height]
-        x = (x0 - margin) % width
-        for j in range(n_columns + 2 * margin):
-            plane[i, j] = row[x]
-            x = x + 1 if x + 1 < width else 0
+        for parity in range(2):
+            x = (x0 - _left(margin) + parity) % width
+            for j in range(_half_width(n_columns, margin)):
+                plane[i, parity, j] = row[x]
+                x += 2
+                while x >= width:
+                    x -= width
 
 
 @njit(cache=True)
-def _load_words(plane, margin, words, height, width, y0, x0, n_rows, n_columns):
-    for i in range(n_rows + 2 * margin):
+def _load_words(plane, margin, words, height, width, y0, x0, n_columns):
+    for i in range(len(plane)):
         y = (y0 + i - margin) % height
-        x = (x0 - margin) % width
-        for j in range(n_columns + 2 * margin):
-            word = words[(x + y) & 1, y + 1, x >> 7]
-            plane[i, j] = np.int16((word >> _U((x >> 1) & 63)) & _U(1)) * np.int16(2) - np.int16(1)
-            x = x + 1 if x + 1 < width else 0
+        for parity in range(2):
+            x = (x0 - _left(margin) + parity) % width
+            for j in range(_half_width(n_columns, margin)):
+                word = words[(x + y) & 1, y + 1, x >> 7]
+                plane[i, parity, j] = np.int16((word >> _U((x >> 1) & 63)) & _U(1)) * np.int16(2) - np.int16(1)
+                x += 2
+                while x >= width:
+                    x -= width
 
 
 @njit(inline="always")
@@ -113,181 +134,104 @@ def plane(kind, p):
     return HALF if kind == DRAW_EVEN else CLAMPED if kind == CLAMP else p + 1
 
 
-@njit
-def _copy(row, other):
-    for i in range(row.size):  # Numba's assignment of rows compiles an error message in seconds
-        other[i] = row[i]
-
-
 @njit(cache=True)
-def _fill_plane(planes, k, program, variant, key, configuration, height, width, place, y0, x0, n_rows, n_columns):
+def _fill_plane(planes, k, program, variant, key, configuration, height, width, place, y0, x0, n_columns):
     """Do step k of the program, with the margin that later ones need.
 
-    Where the tile is as wide (high) as the lattice, the margin is copied from the other side.
+    Where the tile is as wide (high) as the lattice, the margin is copied from the other side. The columns of either parity are
+    rows of their own: of the checkerboard's colours one fills them whole, and a step that draws the other leaves them out.
     """
-    _, plane_rows, stride = planes.shape
-    flat = planes.reshape(-1)
-    kind, p = program.steps[k, 0], program.steps[k, 1]
+    _, plane_rows, _, stride = planes.shape
+    flat, kind, p = planes.reshape(-1), program.steps[k, 0], program.steps[k, 1]
     filled, half = planes[plane(kind, p)], planes[HALF]
-    m = program.margins[0]
-    around, across = program.margins[k + 1], n_columns == width
+    m, around, across = program.margins[0], program.margins[k + 1], n_columns == width
+    left, n_rows = _left(m), plane_rows - 2 * m
     around_y, around_x = (0 if n_rows == height else around), (0 if across else around)
-    n = n_columns + 2 * around_x
-    padded = (n + LANES - 1) // LANES * LANES
-    sums, odd = np.empty(padded, np.int16), np.empty(padded, np.int16)
-    for i in range(n):
-        odd[i] = (x0 - around_x + i) % width & 1
-    uniforms = np.empty(n + 2 * CHUNK, np.uint16)
-    offsets, weights, factors, product_weights = places_in_memory(program, k, variant, plane_rows, stride)
+    offsets, factors = _places(program, k, variant, plane_rows, stride)
+    weights = program.weights[variant, program.first[k] : program.first[k + 1]]
+    product_weights = program.product_weights[variant, program.first_product[k] : program.first_product[k + 1]]
+    longest = n_columns // 2 + around_x + 1
+    sums, odd = np.empty((longest + LANES - 1) // LANES * LANES, np.int16), np.empty((2, longest), np.int16)
+    uniforms = np.empty(longest + CHUNK, np.uint16)
+    for parity in range(2):
+        for i in range(longest):
+            odd[parity, i] = (x0 - left + 2 * ((left - around_x - parity + 1) // 2 + i) + parity) % width & 1
     for y in range(-around_y, n_rows + around_y):
-        start = (y + m) * stride + m - around_x
-        _weighted_sums(flat, start, offsets, weights, sums)
-        _add_products(flat, start, factors, product_weights, sums)
-        row = filled[y + m]
-        out = row[m - around_x :]
-        if kind == CLAMP:
-            _clamp(sums, program.clamp, n, out)
-        else:
-            torus_row = (place[0] + (y0 + y) % height) % place[1]
-            _row_of_uniforms(uniforms, x0 - around_x, n, torus_row, p, configuration, key, width)
-            _compare(sums, uniforms, program.thresholds, n, out)
-            if kind != DRAW:
-                drawn = np.int16((torus_row + program.parity[variant] + (kind == DRAW_ODD)) & 1)
-                _keep_one_colour(out, odd, drawn, half[y + m, m - around_x :], kind == DRAW_ODD, n)
+        torus_row = (place[0] + (y0 + y) % height) % place[1]
+        drawn = np.int16((torus_row + program.parity[variant] + (kind == DRAW_ODD)) & 1)
+        for parity in range(2):
+            first = (left - around_x - parity + 1) // 2
+            n = (left + n_columns + around_x - parity + 1) // 2 - first
+            out, before = filled[y + m, parity, first:], half[y + m, parity, first:]
+            if width & 1 == 0 and parity != drawn and (kind == DRAW_EVEN or kind == DRAW_ODD):
+                _fill(out, before, kind == DRAW_ODD, n)
+                continue
+            start = 2 * (y + m) * stride + first
+            part = sums[: (n + LANES - 1) // LANES * LANES]
+            weighted_sums(flat, start, offsets[parity], weights, part)
+            add_products(flat, start, factors[parity], product_weights, part)
+            if kind == CLAMP:
+                clamp(part, program.clamp, n, out)
+                continue
+            x = x0 - left + 2 * first + parity
+            half_row_of_uniforms(uniforms, x, n, torus_row, p, configuration, key, width)
+            compare(part, uniforms, program.thresholds, n, out)
+            if width & 1 and kind != DRAW:  # around an odd torus colours and parities part
+                keep_one_colour(out, odd[parity], drawn, before, kind == DRAW_ODD, n)
         if across:
-            _copy_around(row, m, n_columns, around)
+            _copy_around(filled[y + m], left, n_columns, around)
     if n_rows == height:
         for y in range(around):
             _copy(filled[m - 1 - y + n_rows], filled[m - 1 - y])
             _copy(filled[m + y], filled[m + n_rows + y])
 
 
-@njit(cache=True)
-def places_in_memory(program, k, variant, plane_rows, stride):
-    """Return (offsets, weights, factors, product weights) of step k: where taps and products stand, seen from a block."""
-    first, last = program.first[k], program.first[k + 1]
-    offsets = np.empty(last - first, np.int64)
-    for t in range(first, last):
-        tap = program.taps[variant, t]
-        offsets[t - first] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
-    weights = program.weights[variant, first:last]
-    first, last = program.first_product[k], program.first_product[k + 1]
-    factors = np.empty((last - first, 3), np.int64)
-    for t in range(first, last):
-        for i in range(3):
-            tap = program.products[variant, t, i]
-            factors[t - first, i] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
-    return offsets, weights, factors, program.product_weights[variant, first:last]
-
-
-@njit(cache=True)
-def _clamp(sums, clamp, n, out):
-    limit, shift = np.int16(clamp[0]), np.int16(clamp[1])
-    below = np.int16((1 << clamp[1]) - 1)
+@njit
+def _fill(out, half, drawn_before, n):
+    """Set blocks of the colour that a step does not draw: to what was drawn before, or to 0."""
     for i in range(n):
-        x = _U(i)
-        # Rounded toward 0, so that a flip of all spins only turns the sign.
-        kept = np.int16(sums[x] + (below if sums[x] < 0 else np.int16(0))) >> shift
-        out[x] = min(max(kept, np.int16(-limit)), limit)
+        out[i] = half[i] if drawn_before else np.int16(0)
 
 
-@njit(cache=True)
-def _keep_one_colour(out, odd, drawn, half, fill, n):
-    """Set out[x] where odd[x] is not `drawn` to half[x], or to 0."""
-    for i in range(n):
-        x = _U(i)
-        other = half[x] if fill else np.int16(0)
-        out[x] = out[x] if odd[x] == drawn else other
+@njit
+def _copy(row, other):
+    for parity in range(2):
+        for i in range(row.shape[1]):  # Numba's assignment of rows compiles an error message in seconds
+            other[parity, i] = row[parity, i]
 
 
-@njit(cache=True)
-def _copy_around(row, m, n, around):
+@njit
+def _copy_around(row, left, n, around):
     # From the inside outward: a lattice may be narrower than its margin.
     for x in range(around):
-        row[m - 1 - x] = row[m - 1 - x + n]
-        row[m + n + x] = row[m + x]
+        here, there = left - 1 - x, left - 1 - x + n
+        row[here & 1, here >> 1] = row[there & 1, there >> 1]
+        here, there = left + n + x, left + x
+        row[here & 1, here >> 1] = row[there & 1, there >> 1]
+
+
+@njit
+def _place(tap, parity, plane_rows, stride):
+    """Return where a tap stands, seen from a block in a column of this parity (2 (row of the plane) stride + column // 2)."""
+    there = (parity + tap[2]) & 1
+    return (2 * (tap[0] * plane_rows + tap[1]) + there) * stride + (parity + tap[2] - there) // 2
 
 
 @njit(cache=True)
-def _weighted_sums(flat, start, offsets, weights, sums):
-    """Set sums[x] to the sum over taps of weight times flat[start + offset + x]."""
-    # Indices are unsigned, since Numba's test for negative ones keeps LLVM from vectorizing.
-    n = sums.size
-    for i in range(n):
-        sums[i] = 0
-    for t in range(0, weights.size, GROUP):
-        w0, w1, w2, w3 = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
-        w4, w5, w6, w7 = weights[t + 4], weights[t + 5], weights[t + 6], weights[t + 7]
-        o0, o1, o2, o3 = (
-            _U(start + offsets[t]),
-            _U(start + offsets[t + 1]),
-            _U(start + offsets[t + 2]),
-            _U(start + offsets[t + 3]),
-        )
-        o4, o5, o6, o7 = (
-            _U(start + offsets[t + 4]),
-            _U(start + offsets[t + 5]),
-            _U(start + offsets[t + 6]),
-            _U(start + offsets[t + 7]),
-        )
-        for i in range(n):
-            x = _U(i)
-            sums[x] += (
-                w0 * flat[o0 + x]
-                + w1 * flat[o1 + x]
-                + w2 * flat[o2 + x]
-                + w3 * flat[o3 + x]
-                + w4 * flat[o4 + x]
-                + w5 * flat[o5 + x]
-                + w6 * flat[o6 + x]
-                + w7 * flat[o7 + x]
-            )
-
-
-@njit(cache=True)
-def _add_products(flat, start, factors, weights, sums):
-    """Add to sums[x] the sum over products of weight times the three numbers of flat at start + factor + x."""
-    for t in range(weights.size):
-        w, o0, o1, o2 = weights[t], _U(start + factors[t, 0]), _U(start + factors[t, 1]), _U(start + factors[t, 2])
-        for i in range(sums.size):
-            x = _U(i)
-            sums[x] += w * flat[o0 + x] * flat[o1 + x] * flat[o2 + x]
-
-
-@njit(cache=True)
-def _row_of_uniforms(uniforms, x_first, n, y, p, configuration, key, width):
-    """Set uniforms[i] to the 16-bit uniform of block (x_first + i) mod width, for i < n; longer by two chunks than n."""
-    done, x = 0, x_first % width
-    while done < n:
-        run = min(n - done, width - x)
-        skip = x % CHUNK
-        # Whole chunks are computed behind what is done; what stands before the first block wanted is then moved over.
-        for chunk in range(x // CHUNK, (x + run - 1) // CHUNK + 1):
-            at = done + (chunk - x // CHUNK) * CHUNK
-            _chunk_of_uniforms(uniforms[at : at + CHUNK], chunk, y, p, configuration, key)
-        if skip:
-            for i in range(done, done + run):
-                uniforms[i] = uniforms[i + skip]
-        done += run
-        x = 0
-
-
-@njit(inline="always")
-def _chunk_of_uniforms(out, chunk, y, p, configuration, key):
-    for lane in range(8):
-        u0, u1, u2, u3 = _philox(_U(8 * chunk + lane), _U(y), _U(p), configuration, key[0], key[1], ROUNDS)
-        out[lane], out[8 + lane] = np.uint16(u0), np.uint16(u0 >> _U(16))
-        out[16 + lane], out[24 + lane] = np.uint16(u1), np.uint16(u1 >> _U(16))
-        out[32 + lane], out[40 + lane] = np.uint16(u2), np.uint16(u2 >> _U(16))
-        out[48 + lane], out[56 + lane] = np.uint16(u3), np.uint16(u3 >> _U(16))
-
-
-@njit(cache=True)
-def _compare(sums, uniforms, thresholds, n, out):
-    limit = thresholds.size // 2
-    for i in range(n):
-        x = _U(i)
-        out[x] = np.int16(1) if uniforms[x] < thresholds[_U(np.int64(sums[x]) + limit)] else np.int16(-1)
+def _places(program, k, variant, plane_rows, stride):
+    """Return (offsets (2, n), factors (2, m, 3)): where taps and products of step k stand, by the parity of the block's column."""
+    first, last = program.first[k], program.first[k + 1]
+    first_product, last_product = program.first_product[k], program.first_product[k + 1]
+    offsets = np.empty((2, last - first), np.int64)
+    factors = np.empty((2, last_product - first_product, 3), np.int64)
+    for parity in range(2):
+        for t in range(first, last):
+            offsets[parity, t - first] = _place(program.taps[variant, t], parity, plane_rows, stride)
+        for t in range(first_product, last_product):
+            for i in range(3):
+                place = _place(program.products[variant, t, i], parity, plane_rows, stride)
+                factors[parity, t - first_product, i] = place
+    return offsets, factors
 
 
 @njit(inline="always")
@@ -296,9 +240,10 @@ def _interleave(planes, margin, order, y, sub_y, n_columns, line):
     for p in range(9):
         if order[p] // 3 == sub_y:
             sub_x = order[p] % 3
-            row = planes[p + 1, margin + y, margin : margin + n_columns]
-            for x in range(n_columns):
-                line[_U(3 * x + sub_x)] = np.uint8(row[x] > 0)
+            for parity in range(2):
+                row = planes[p + 1, margin + y, parity, _left(margin) // 2 :]
+                for j in range((n_columns - parity + 1) // 2):
+                    line[_U(3 * (2 * j + parity) + sub_x)] = np.uint8(row[j] > 0)
 
 
 @njit(cache=True)

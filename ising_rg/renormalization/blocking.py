@@ -17,7 +17,7 @@ from numba import njit
 
 from ising_rg import random_numbers
 from ising_rg.errors import UserError
-from ising_rg.kernels import models, sampling, sampling_cpu
+from ising_rg.kernels import models, sampling, sampling_rows
 from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import symmetrized
@@ -81,12 +81,12 @@ def program(rule: BlockSpinRule) -> Program:
     )
     unit = 2 ** sampling.fraction_bits([step])
     step = step._replace(weights=np.round(step.weights * unit), product_weights=np.round(step.product_weights * unit))
-    padding = -len(places) % sampling_cpu.GROUP
+    padding, product_padding = -len(places) % sampling_rows.GROUP, -len(products) % sampling_rows.PAIR
     return Program(
         np.pad(step.taps[:, 1:], ((0, padding), (0, 0))),
         np.pad(step.weights, (0, padding)).astype(np.int16),
-        products,
-        step.product_weights.astype(np.int16),
+        np.pad(products, ((0, product_padding), (0, 0), (0, 0))),
+        np.pad(step.product_weights, (0, product_padding)).astype(np.int16),
         sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / unit)), int(sampling.largest_sum([step]))),
         rule.margin,
     )
@@ -177,14 +177,14 @@ def _draw_strips(first_strip, last_strip, fine, program, key, first_row, level, 
         for t in range(product_weights.size):
             for i in range(3):
                 factors[t, i] = _offset(products[t, i, 0] + margin, products[t, i, 1] + 3 * side, stride)
-        sums, uniforms = np.empty(width, np.int16), np.empty(width + 2 * sampling_cpu.CHUNK, np.uint16)
+        sums, uniforms = np.empty(width, np.int16), np.empty(width + 2 * sampling_rows.CHUNK, np.uint16)
         number = np.uint64(first_configuration + np.uint64(configuration))
         for y in range(first, last):
             start = 9 * (y - first) * stride
-            sampling_cpu._weighted_sums(flat, start, offsets, weights, sums)
-            sampling_cpu._add_products(flat, start, factors, product_weights, sums)
-            sampling_cpu._row_of_uniforms(uniforms, 0, width, first_row + y, level, number, key, width)
-            sampling_cpu._compare(sums, uniforms, thresholds, width, coarse[configuration, y])
+            sampling_rows.weighted_sums(flat, start, offsets, weights, sums)
+            sampling_rows.add_products(flat, start, factors, product_weights, sums)
+            sampling_rows.row_of_uniforms(uniforms, 0, width, first_row + y, level, number, key, width)
+            sampling_rows.compare(sums, uniforms, thresholds, width, coarse[configuration, y])
 
 
 @njit(inline="always")
