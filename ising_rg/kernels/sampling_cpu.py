@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from ising_rg.kernels.sampling_rows import (
-    CHUNK,
+    HALF_CHUNK,
     LANES,
     add_products,
     clamp,
@@ -152,7 +152,7 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
     product_weights = program.product_weights[variant, program.first_product[k] : program.first_product[k + 1]]
     longest = n_columns // 2 + around_x + 1
     sums, odd = np.empty((longest + LANES - 1) // LANES * LANES, np.int16), np.empty((2, longest), np.int16)
-    uniforms = np.empty(longest + CHUNK, np.uint16)
+    uniforms, words = np.empty(longest + 3 * HALF_CHUNK, np.uint16), np.empty((4, longest // 8 + 8), np.uint32)
     for parity in range(2):
         for i in range(longest):
             odd[parity, i] = (x0 - left + 2 * ((left - around_x - parity + 1) // 2 + i) + parity) % width & 1
@@ -174,8 +174,8 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
                 clamp(part, program.clamp, n, out)
                 continue
             x = x0 - left + 2 * first + parity
-            half_row_of_uniforms(uniforms, x, n, torus_row, p, configuration, key, width)
-            compare(part, uniforms, program.thresholds, n, out)
+            half_row_of_uniforms(uniforms, words, x, n, torus_row, p, configuration, key, width)
+            compare(part, uniforms[HALF_CHUNK:], program.thresholds, n, out)
             if width & 1 and kind != DRAW:  # around an odd torus colours and parities part
                 keep_one_colour(out, odd[parity], drawn, before, kind == DRAW_ODD, n)
         if across:

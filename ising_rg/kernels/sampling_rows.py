@@ -13,6 +13,7 @@ LANES = 32  # int16 in a 512-bit vector: rows are computed in whole vectors
 GROUP = 8  # taps added in one pass over a row
 PAIR = 2  # products added in one pass
 CHUNK = 64  # blocks of a row served by eight Philox calls
+HALF_CHUNK = 32  # those of one parity, by four calls
 
 _U = np.uint64
 _philox = njit(inline="always")(random_numbers.philox4x32)
@@ -115,33 +116,47 @@ def _chunk_of_uniforms(out, chunk, y, p, configuration, key):
 
 
 @njit(cache=True)
-def half_row_of_uniforms(uniforms, x_first, n, y, p, configuration, key, width):
-    """Set uniforms[i] to the 16-bit uniform of block (x_first + 2 i) mod width, for i < n; longer by two half chunks than n."""
-    done, x = 0, x_first % width
-    while done < n:
+def half_row_of_uniforms(uniforms, words, x_first, n, y, p, configuration, key, width):
+    """Set uniforms[HALF_CHUNK + i] to the 16-bit uniform of block (x_first + 2 i) mod width, for i < n.
+
+    uniforms: longer by three half chunks than n, since whole ones are written; words: uint32 (4, n // 8 + 8).
+    """
+    done, x = HALF_CHUNK, x_first % width
+    end = done + n
+    while done < end:
         run = min(
-            n - done, (width - x + 1) // 2
+            end - done, (width - x + 1) // 2
         )  # until the row ends, after which an odd one goes on in the other parity
-        skip = x % CHUNK // 2
-        for chunk in range(x // CHUNK, (x + 2 * run - 2) // CHUNK + 1):
-            at = done + (chunk - x // CHUNK) * (CHUNK // 2)
-            _half_chunk_of_uniforms(uniforms[at : at + CHUNK // 2], chunk, x & 1, y, p, configuration, key)
-        if skip:
-            for i in range(done, done + run):
-                uniforms[i] = uniforms[i + skip]
+        first, skip = x // CHUNK, x % CHUNK // 2  # none is skipped but by the first run
+        n_chunks = (x + 2 * run - 2) // CHUNK + 1 - first
+        _draw_half_chunks(words, first, n_chunks, x & 1, y, p, configuration, key)
+        _spread(words, uniforms[done - skip :], n_chunks)
         done += run
         x += 2 * run - width
 
 
-@njit(inline="always")
-def _half_chunk_of_uniforms(out, chunk, parity, y, p, configuration, key):
-    for i in range(4):
-        lane = 2 * i + parity
-        u0, u1, u2, u3 = _philox(_U(8 * chunk + lane), _U(y), _U(p), configuration, key[0], key[1], ROUNDS)
-        out[i], out[4 + i] = np.uint16(u0), np.uint16(u0 >> _U(16))
-        out[8 + i], out[12 + i] = np.uint16(u1), np.uint16(u1 >> _U(16))
-        out[16 + i], out[20 + i] = np.uint16(u2), np.uint16(u2 >> _U(16))
-        out[24 + i], out[28 + i] = np.uint16(u3), np.uint16(u3 >> _U(16))
+@njit
+def _draw_half_chunks(words, first, n_chunks, parity, y, p, configuration, key):
+    """Fill `words` with the outputs of the calls that serve the blocks of one parity, four a chunk: in vectors of calls."""
+    w0, w1, w2, w3 = words[0], words[1], words[2], words[3]
+    lane, row, place = _U(CHUNK // 8 * first + parity), _U(y), _U(p)
+    for i in range(4 * n_chunks):
+        call = _U(i)
+        counter = lane + ((call >> _U(2)) << _U(3)) + ((call & _U(3)) << _U(1))
+        u0, u1, u2, u3 = _philox(counter, row, place, configuration, key[0], key[1], ROUNDS)
+        w0[call], w1[call], w2[call], w3[call] = u0, u1, u2, u3
+
+
+@njit
+def _spread(words, uniforms, n_chunks):
+    """Put the halves of the words where their blocks are: word k of call i serves blocks i + 8 k and i + 8 k + 4."""
+    for chunk in range(n_chunks):
+        for k in range(4):
+            word = words[k]
+            for i in range(4):
+                value, at = word[_U(4 * chunk + i)], _U(HALF_CHUNK * chunk + 8 * k + i)
+                uniforms[at] = np.uint16(value)
+                uniforms[at + _U(4)] = np.uint16(value >> np.uint32(16))
 
 
 @njit(cache=True)
