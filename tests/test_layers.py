@@ -31,6 +31,8 @@ EXCEPTIONS = {
     "kernels.sampling_cpu.draw": "the entry of compiled loops: arrays, which no compiled function takes as an object",
     "kernels.sampling_cuda._step_kernel": "arguments of a launch, one a line",
     "kernels.sampling_cuda.draw_packed": "one launch after the other, in the order in which they run",
+    "kernels.sampling_rows.half_row_of_uniforms": "compiled: arrays and the counter of their random numbers",
+    "kernels.sampling_rows.row_of_uniforms": "compiled: arrays and the counter of their random numbers",
     "updates.bonds.break_at_random": "compiled: arrays and the counter of their random numbers",
     "updates.cluster_signs.write_strip": "compiled: arrays and the counter of their random numbers",
     "updates.swendsen_wang.sample": "an ensemble: L, beta, n, seed, sweeps, first configuration, progress",
