@@ -12,7 +12,7 @@ import numba
 import torch
 
 from ising_rg import memory, settings
-from ising_rg.kernels.sampling_cpu import N_PLANES
+from ising_rg.sampler.sampling_cpu import N_PLANES
 from ising_rg.spins import lattice
 from ising_rg.spins.device_memory import simulated, wait
 
@@ -112,7 +112,7 @@ def packed_bytes(L):
 
 def drawing_bytes(L, kernel, n=1):
     """Return the bytes that drawing n lattices of 3L x 3L takes at most on the GPU: coarse and fine ones and a band's planes."""
-    from ising_rg.kernels.sampling_cuda import BAND_BYTES
+    from ising_rg.sampler.sampling_cuda import BAND_BYTES
 
     band = N_PLANES * (1 + 2 * int(kernel.program().margins[0])) * L  # one row and what it is drawn from
     return n * (packed_bytes(L) + packed_bytes(3 * L)) + max(BAND_BYTES, band)

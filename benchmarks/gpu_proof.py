@@ -121,7 +121,7 @@ def check(s):
 
 def in_simulator(s):
     """Return tiny settings, and make the kernels start few threads: the simulator starts one of the operating system for each."""
-    from ising_rg.kernels import sampling_cuda
+    from ising_rg.sampler import sampling_cuda
     from ising_rg.spins import lattice_cuda
     from ising_rg.updates import metropolis_cuda
 

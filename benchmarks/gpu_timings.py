@@ -17,8 +17,8 @@ from ising_rg.growth import upsampling
 from ising_rg.growth.growing import InMemory
 from ising_rg.growth.manifest import Manifest
 from ising_rg.growth.run import Run
-from ising_rg.kernels import sampling
 from ising_rg.random_numbers import Purpose
+from ising_rg.sampler import sampling
 from ising_rg.spins import bitmaps, counting, lattice, observables
 from ising_rg.spins.device_memory import simulated, to_device, to_host, wait
 from ising_rg.theory import exact

@@ -88,7 +88,7 @@ def _swept(packed):
 
 def drawn(packed: lattice.PackedLattice) -> lattice.PackedLattice:
     """Return what a small program with all kinds of steps draws, in bands of four rows: a trial of the sampler."""
-    from ising_rg.kernels import sampling
+    from ising_rg.sampler import sampling
 
     step, steps = sampling.Step, []
     for p in range(9):

@@ -30,7 +30,7 @@ SCRIPTS = [
 
 
 _MODULES = [
-    "ising_rg.kernels.sampling_cpu",
+    "ising_rg.sampler.sampling_cpu",
     "ising_rg.updates.metropolis_cpu",
     "ising_rg.kernels.quality",
     "matplotlib.figure",

@@ -15,7 +15,7 @@ import numpy as np
 
 from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels.kernel import Kernel
-from ising_rg.kernels.sampling import SCALE
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps, lattice, statistics
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis

@@ -18,7 +18,7 @@ from ising_rg import storage
 from ising_rg.errors import UserError
 from ising_rg.growth import streaming
 from ising_rg.growth.growing import Growth
-from ising_rg.kernels.sampling import SCALE
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps, configurations
 from ising_rg.spins.bitfile import BitFile
 

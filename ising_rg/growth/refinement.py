@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ising_rg import storage
 from ising_rg.errors import UserError
 from ising_rg.kernels import weight_files
-from ising_rg.kernels.sampling import SCALE
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.theory import exact
 
 FEWEST = 5  # sweeps of a stage: c10 needs fewer, but var(E) and products of four spins are right to a percent only then

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ising_rg.growth import upsampling
-from ising_rg.kernels.sampling import SCALE
+from ising_rg.sampler.sampling import SCALE
 
 BATCH_SITES = 2**28  # of final lattices grown side by side: small ones go faster together
 _BYTES_PER_FINE_SITE = 0.3  # the fine lattice, the coarse one, one configuration row by row: a bit a spin each

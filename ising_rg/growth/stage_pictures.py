@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 
 from ising_rg import pictures, storage
-from ising_rg.kernels.sampling import SCALE
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import BitFile
 from ising_rg.spins.bitmaps import Bitmap

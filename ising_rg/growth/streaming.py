@@ -18,7 +18,7 @@ import numba
 from ising_rg import reports
 from ising_rg.errors import UserError
 from ising_rg.growth import upsampling
-from ising_rg.kernels.sampling import SCALE
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps, lattice
 from ising_rg.spins.bitfile import BitFile
 from ising_rg.spins.device_memory import to_host

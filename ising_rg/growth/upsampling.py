@@ -9,8 +9,8 @@ import numpy as np
 
 from ising_rg import random_numbers, reports
 from ising_rg.growth import ahead
-from ising_rg.kernels.sampling import SCALE
 from ising_rg.random_numbers import Purpose
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import counting, lattice
 from ising_rg.spins.device_memory import to_device, wait
 from ising_rg.spins.lattice import PackedLattice

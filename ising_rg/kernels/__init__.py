@@ -1,5 +1,5 @@
-"""The block-spin rule, the kernels that invert it, and the sampler that draws from them with integers.
+"""The block-spin rule and the kernels that invert it: what is trained, saved and loaded, and how good it is.
 
-`models` holds what is trained and saved, `sampling` turns it into a Program of integer weights and draws from it, on
-the CPU and on GPUs the same bits; `quality` measures KL per site. Imports theory, spins, updates.
+`models` reads and writes weight files, `drawer` gives growth the program of one, `quality` measures KL per site. Imports theory,
+spins, updates, sampler.
 """

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import symmetrized
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins.lattice import check_lattices
 
 # The products of each term of third order, sites (dy, dx) from the block's centre.

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from ising_rg.kernels import form as forms
-from ising_rg.kernels import sampling
 from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.kernel import Kernel
-from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import SYMMETRIES, transformed_offsets, transformed_order
+from ising_rg.sampler import sampling
+from ising_rg.sampler.sampling import SCALE
 
 CLAMP_UNIT = 32  # clamped sums have weights in units of 1 / 32
 CLAMP_SHIFT = 2  # and are kept in units of 1 / 8: in finer ones, rounding their own weights would cost 1e-4 nats a site

@@ -10,8 +10,9 @@ import numpy as np
 
 from ising_rg import storage
 from ising_rg.errors import UserError
-from ising_rg.kernels import sampling, weight_files
-from ising_rg.kernels.drawing import Drawing
+from ising_rg.kernels import weight_files
+from ising_rg.sampler import sampling
+from ising_rg.sampler.drawing import Drawing
 
 
 class Drawer(Drawing):

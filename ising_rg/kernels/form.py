@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ising_rg.kernels import sampling
-from ising_rg.kernels.sampling import SCALE
+from ising_rg.sampler import sampling
+from ising_rg.sampler.sampling import SCALE
 
 DRAWING_ORDER = (4, 0, 2, 6, 8, 1, 3, 5, 7)  # sub-pixels 3 y + x: centre, corners, edges
 RADIUS = 5.0  # sites; 7 gained nothing in KL and costs 89 multiply-adds a site instead of 61

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ising_rg.kernels import sampling
 from ising_rg.kernels.kernel import Kernel
-from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import symmetrized_channels
+from ising_rg.sampler import sampling
+from ising_rg.sampler.sampling import SCALE
 
 
 class IndependentKernel(Kernel):

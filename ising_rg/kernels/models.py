@@ -15,8 +15,8 @@ from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.independent import IndependentKernel
 from ising_rg.kernels.kernel import Kernel
-from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import symmetrized
+from ising_rg.sampler.sampling import SCALE
 
 _LARGEST_A = 2.0  # of the original's bound of means, which training leaves free; above 1 it binds nothing
 

@@ -17,11 +17,12 @@ from numba import njit
 
 from ising_rg import random_numbers
 from ising_rg.errors import UserError
-from ising_rg.kernels import models, sampling, sampling_rows
+from ising_rg.kernels import models
 from ising_rg.kernels.block_spin import BlockSpinRule
-from ising_rg.kernels.sampling import SCALE
 from ising_rg.kernels.symmetry import symmetrized
 from ising_rg.random_numbers import Purpose
+from ising_rg.sampler import sampling, sampling_rows
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap

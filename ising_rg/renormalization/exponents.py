@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from ising_rg.kernels.sampling import SCALE
 from ising_rg.renormalization import blocking, operators
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.updates import swendsen_wang

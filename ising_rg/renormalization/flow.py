@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ising_rg.kernels.sampling import SCALE
 from ising_rg.renormalization import couplings
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps, statistics
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap

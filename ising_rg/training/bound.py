@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from ising_rg.kernels.conditional import ConditionalKernel
-from ising_rg.kernels.sampling import SCALE
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.theory import exact
 
 

@@ -25,8 +25,8 @@ from ising_rg.growth import added, refinement
 from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.kernel import Kernel
-from ising_rg.kernels.sampling import CLAMPED, SCALE
 from ising_rg.random_numbers import Purpose
+from ising_rg.sampler.sampling import CLAMPED, SCALE
 from ising_rg.training import objectives
 
 REFINE_SWEEPS = refinement.FEWEST

@@ -23,9 +23,9 @@ from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.independent import IndependentKernel
 from ising_rg.kernels.kernel import Kernel
-from ising_rg.kernels.sampling import SCALE
 from ising_rg.processes import Processes
 from ising_rg.random_numbers import Purpose
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang

@@ -19,10 +19,10 @@ import itertools
 import numpy as np
 import torch
 
-from ising_rg.kernels import sampling
 from ising_rg.kernels.conditional import CLAMP_UNIT, ConditionalKernel
-from ising_rg.kernels.sampling import SCALE
 from ising_rg.processes import Processes
+from ising_rg.sampler import sampling
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.training.objectives import ShardSum, draw_coarse, look, random_windows
 
 WINDOW_BLOCKS = 128

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 
 from ising_rg import random_numbers
 from ising_rg.kernels.conditional import ConditionalKernel
-from ising_rg.kernels.sampling import SCALE
 from ising_rg.processes import Processes
 from ising_rg.random_numbers import Purpose
+from ising_rg.sampler.sampling import SCALE
 from ising_rg.theory import exact
 from ising_rg.training import bound, callen
 from ising_rg.training.objectives import ShardSum, draw_coarse, random_windows

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from ising_rg import storage
 from ising_rg.errors import UserError
 from ising_rg.growth import upsampling
-from ising_rg.kernels import models, sampling
+from ising_rg.kernels import models
 from ising_rg.kernels.conditional import CLAMP_LIMIT, CLAMP_SHIFT
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.symmetry import SYMMETRIES, symmetrized, transformed
+from ising_rg.sampler import sampling
 from ising_rg.spins import observables
 from ising_rg.theory import exact
 from ising_rg.training import regression

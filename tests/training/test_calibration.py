@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from ising_rg import storage
-from ising_rg.kernels import models, sampling
+from ising_rg.kernels import models
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.symmetry import SYMMETRIES, symmetrized_channels, transformed
+from ising_rg.sampler import sampling
 from ising_rg.theory import exact
 from ising_rg.training import calibration, objectives
 from ising_rg.updates import swendsen_wang

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from ising_rg import storage
-from ising_rg.kernels import models, sampling
+from ising_rg.kernels import models
 from ising_rg.kernels.conditional import CLAMP_UNIT
+from ising_rg.sampler import sampling
 from ising_rg.theory import exact
 from ising_rg.training import regression
 from ising_rg.updates import swendsen_wang

@@ -20,7 +20,8 @@ import os
 import numpy as np
 import torch
 from ising_rg.growth import upsampling
-from ising_rg.kernels import models, sampling, sampling_cuda
+from ising_rg.kernels import models
+from ising_rg.sampler import sampling, sampling_cuda
 from ising_rg.spins import lattice, lattice_cuda
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.updates import metropolis_cuda

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from ising_rg.kernels import sampling_cpu, sampling_rows
+from ising_rg.sampler import sampling_cpu, sampling_rows
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice
 from ising_rg.threads import share
@@ -259,7 +259,7 @@ def draw_packed(
     Of a window, `program.margins[0]` blocks at either end are drawn from neighbours that are not theirs.
     """
     if coarse.device == "cuda":
-        from ising_rg.kernels import sampling_cuda  # slow to import, and of use on few machines
+        from ising_rg.sampler import sampling_cuda  # slow to import, and of use on few machines
 
         return sampling_cuda.draw_packed(coarse, program, variants, key, first_configuration, tile)
     n, height, width = coarse.n_configurations, coarse.height, coarse.width

@@ -8,7 +8,7 @@ vector; some 100 taps a spin are most of the work there is.
 import numpy as np
 from numba import njit
 
-from ising_rg.kernels.sampling_rows import (
+from ising_rg.sampler.sampling_rows import (
     HALF_CHUNK,
     LANES,
     add_products,

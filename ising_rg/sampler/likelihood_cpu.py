@@ -3,8 +3,8 @@
 import numpy as np
 from numba import njit
 
-from ising_rg.kernels.sampling_cpu import CLAMP, CLAMPED, DRAW, DRAW_ODD, HALF, N_PLANES
-from ising_rg.kernels.sampling_rows import LANES, add_products, clamp, weighted_sums
+from ising_rg.sampler.sampling_cpu import CLAMP, CLAMPED, DRAW, DRAW_ODD, HALF, N_PLANES
+from ising_rg.sampler.sampling_rows import LANES, add_products, clamp, weighted_sums
 
 
 @njit(nogil=True, cache=True)

@@ -12,8 +12,8 @@ import numpy as np
 from numba import cuda
 
 from ising_rg import random_numbers
-from ising_rg.kernels.sampling_cpu import CLAMP, DRAW, DRAW_ODD, HALF, N_PLANES, plane
 from ising_rg.random_numbers import ROUNDS
+from ising_rg.sampler.sampling_cpu import CLAMP, DRAW, DRAW_ODD, HALF, N_PLANES, plane
 from ising_rg.spins import lattice_cuda
 from ising_rg.spins.device_memory import empty_on_gpu, kernel_view
 from ising_rg.spins.lattice import ONE, PackedLattice

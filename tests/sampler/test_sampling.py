@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from ising_rg import random_numbers
-from ising_rg.kernels import models, quality, sampling
+from ising_rg.kernels import models, quality
 from ising_rg.kernels.conditional import CLAMP_LIMIT
 from ising_rg.random_numbers import Purpose
+from ising_rg.sampler import sampling
 from ising_rg.spins import lattice
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
