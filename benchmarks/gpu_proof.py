@@ -36,7 +36,7 @@ from ising_rg.spins.device_memory import simulated
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
-TESTS = "tests/updates/test_metropolis_cuda.py"  # tests that run on the GPU, as for pytest; empty: none
+TESTS = "tests/updates/test_metropolis_cuda.py tests/sampler/test_sampling_cuda.py"  # that run on the GPU; empty: none
 RAGGED = (4, 126, 682, 684, 1000, 9000)  # sizes whose bits are compared only; up to 682 all sweeps are one launch
 SIZES = (1024, 4096, 16384, 32768, 65536)  # sizes that Metropolis is timed at, as far as memory allows
 STARTS = (64, 512)                   # seeds, each grown stage by stage

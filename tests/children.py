@@ -121,6 +121,17 @@ def run_together(n, script, *arguments, patch=None, timeout=400, agent=True):
     return subprocess.CompletedProcess([script, *arguments], status, text)
 
 
+def run_on_cuda(program):
+    """Run a Python program that prints "identical", in a process of its own: in Numba's simulator, or on a GPU if that is off."""
+    environment = {
+        "NUMBA_ENABLE_CUDASIM": "1",
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH")))),
+    }
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0 and "identical" in done.stdout, done.stdout + done.stderr
+
+
 def free_port():
     """Return a port that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as server:

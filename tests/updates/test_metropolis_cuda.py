@@ -1,69 +1,15 @@
-"""The CUDA kernels in Numba's simulator: the same bits as on the CPU, through both of their ways to run.
+"""CUDA sweeps in Numba's simulator: the same bits as on the CPU, through both of their ways to run.
 
-The simulator is chosen when Numba is imported, hence the subprocess. On a machine with a GPU the same programs run on it:
+The simulator is chosen when Numba is imported, hence the subprocess. On a machine with a GPU the same program runs on it:
 
     NUMBA_ENABLE_CUDASIM=0 python -m pytest -n 0 tests/updates/test_metropolis_cuda.py
 """
 
-import os
-import subprocess
-import sys
-
 import pytest
 
-from tests.children import ROOT
+from tests.children import run_on_cuda
 
 pytestmark = pytest.mark.long
-
-SAMPLING = """
-import os
-import numpy as np
-import torch
-from ising_rg.growth import upsampling
-from ising_rg.kernels import models
-from ising_rg.sampler import sampling, sampling_cuda
-from ising_rg.spins import lattice, lattice_cuda
-from ising_rg.spins.device_memory import to_device, to_host
-from ising_rg.updates import metropolis_cuda
-on_device = os.environ["NUMBA_ENABLE_CUDASIM"] == "0"
-def grow(start, kernel, n_sweeps, device):
-    stage = upsampling.Stage(kernel, 0.44, n_sweeps, 5, device)
-    raw, refined = upsampling.grow(to_device(start, device), stage, 7)
-    assert refined.packed.device == device
-    return to_host(refined.packed), refined.counts
-if not on_device:
-    sampling_cuda.THREADS = lattice_cuda.THREADS = metropolis_cuda.THREADS = 8  # each one of the operating system in the simulator
-def few_taps():  # with all that a kernel may have, a fraction of the shipped one's work
-    kernel = models.ConditionalKernel(3, 2.0, two_pass=(0, 5))
-    taps, none = [places[::5] for places in kernel.taps], np.zeros((0, 3, 3), np.int64)
-    products = [places[None, :3] if kind != sampling.CLAMP else none for (kind, _), places in zip(kernel.steps, kernel.taps)]
-    kernel = models.ConditionalKernel(3, 2.0, (0, 5), form=(taps, products)).requires_grad_(False)
-    generator = torch.Generator().manual_seed(0)
-    for weight in kernel.weights:
-        weight.normal_(0, 0.3, generator=generator)
-    for weight in kernel.clamp_weights:
-        weight.random_(-9, 10, generator=generator)
-    return kernel
-conditional = models.load("models/conditional_k5_s3.pt") if on_device else few_taps()
-independent = models.load("models/full_conn_proj_k9_s3_2048_26_2_3.pt")
-cases = (
-    (conditional, (2, 6, 4), 4, (0, 1)), (conditional, (1, 4, 66), None, (0,)), (independent, (2, 4, 4), 3, (0,))
-)
-for kernel, shape, rows, sweeps in cases:
-    start = (2 * np.random.default_rng(1).integers(0, 2, shape) - 1).astype(np.int8)
-    sampling_cuda.BAND_BYTES = 2**27 if rows is None else 12 * shape[2] * (rows + 2 * int(kernel.program().margins[0]))
-    for n_sweeps in sweeps:
-        found, counts = grow(lattice.pack(start), kernel, n_sweeps, "cuda")
-        expected, counted = grow(lattice.pack(start), kernel, n_sweeps, "cpu")
-        assert np.array_equal(lattice.unpack(found), lattice.unpack(expected)), (shape, rows)
-        assert np.array_equal(counts, counted)
-here = lattice.pack(np.ones((6, 4), np.int8))
-here.first_row, here.torus_height = 6, 10  # a window across the last row of its torus
-(there, _), (expected, _) = (grow(here, conditional, 1, device) for device in ("cuda", "cpu"))
-assert (there.first_row, there.torus_height) == (18, 30)
-assert np.array_equal(lattice.unpack(there), lattice.unpack(expected))
-print("identical")
-"""
 
 PROGRAM = """
 import os
@@ -115,15 +61,8 @@ print("identical")
 """
 
 
-@pytest.mark.parametrize("program", [PROGRAM, SAMPLING], ids=["metropolis", "sampling"])
-def test_cuda_kernels_give_the_bits_of_the_cpu(program):
-    environment = {
-        "NUMBA_ENABLE_CUDASIM": "1",
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH")))),
-    }
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert done.returncode == 0 and "identical" in done.stdout, done.stdout + done.stderr
+def test_sweeps_on_cuda_give_the_bits_of_the_cpu():
+    run_on_cuda(PROGRAM)
 
 
 def test_a_missing_gpu_is_said():
