@@ -18,7 +18,7 @@ import glob
 import os
 
 from ising_rg import devices, folders, processes, reports, settings, storage
-from ising_rg.growth import ahead, refinement
+from ising_rg.growth import ahead, refinement, upsampling
 from ising_rg.growth.growing import InMemory
 from ising_rg.growth.growing_streamed import Streamed
 from ising_rg.growth.manifest import Manifest
@@ -100,11 +100,7 @@ def check(s):
     settings.check_seed_size("START_SIZE", s.START_SIZE)
     if s.FILE_FORMAT == "auto":
         s.FILE_FORMAT = "bits" if (s.START_SIZE * 3**s.STAGES) ** 2 > 2**30 else "int8"
-    if not exact.is_critical(s.BETA):
-        print(
-            f"note: BETA = {s.BETA} is not critical ({exact.BETA_CRITICAL:.10f}): "
-            "the grown lattice is not that of the model at this BETA"
-        )
+    upsampling.check_critical(s.BETA, s.START_SIZE * 3**s.STAGES)
 
 
 def deciding(s, sweeps, kernel):

@@ -58,7 +58,7 @@ def main(s):
         row = {
             "name": name,
             **reports.measure(lattice.pack(spins), s.BETA)[0],
-            **compare_scales(spins, seed, exact.is_critical(s.BETA)),
+            **compare_scales(spins, seed),
             "check": reports.check(bitmaps.from_spins(spins), s.BETA),
         }
         rows.append(row)
@@ -81,10 +81,7 @@ def main(s):
 def check(s):
     if isinstance(s.REFINE_SWEEPS, tuple):
         raise UserError(f"REFINE_SWEEPS: found {s.REFINE_SWEEPS}, needed one number: there is one stage")
-    if not exact.is_critical(s.BETA):
-        print(
-            f"note: BETA = {s.BETA} is not critical: the inverse step does not hold there; C(r) is compared with the critical one"
-        )
+    upsampling.check_critical(s.BETA, 3 * s.LOW_RES_SIZE)
     if not s.SEED_FILE:
         settings.check_seed_size("LOW_RES_SIZE", s.LOW_RES_SIZE)
         settings.check_memory(
@@ -120,7 +117,7 @@ def generate(s, kernel, device):
     }
 
 
-def compare_scales(spins, seed, critical):
+def compare_scales(spins, seed):
     """Return C(r) / exact at doubling distances and, for a fine lattice, the gain seen at long distance.
 
     C_fine(3r) = g^2 C_coarse(r): the ratio of the two is nearly free of the configuration's own fluctuation.
@@ -129,7 +126,7 @@ def compare_scales(spins, seed, critical):
     distances = [2**k for k in range(int(math.log2(L // 2)) + 1)]
     ratios = [float(observables.correlation(spins, r, 0)[0] / exact.torus_correlation(r, 0, L)) for r in distances]
     result = {"r": distances, "correlation_over_exact": ratios, "gain": None, "gain_exact": None}
-    if critical and L != len(seed) and len(seed) > 4 * _GAIN_DISTANCE:
+    if L != len(seed) and len(seed) > 4 * _GAIN_DISTANCE:
         r = _GAIN_DISTANCE
         measured = observables.correlation(spins, 3 * r, 0)[0] / observables.correlation(seed, r, 0)[0]
         expected = exact.torus_correlation(3 * r, 0, L) / exact.torus_correlation(r, 0, len(seed))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from ising_rg import random_numbers, reports
+from ising_rg.errors import UserError
 from ising_rg.growth import ahead
 from ising_rg.random_numbers import Purpose
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import counting, lattice
 from ising_rg.spins.device_memory import to_device, wait
 from ising_rg.spins.lattice import PackedLattice
+from ising_rg.theory import exact, temperature
 from ising_rg.updates import metropolis, swendsen_wang
+
+_SHORT = 100.0  # sites: longer correlations take plain sweeps hours, some xi^2.17 of them
 
 
 class Stage(NamedTuple):
@@ -92,6 +97,19 @@ def ensemble(start_size: int, n_stages: int, stage: Stage, n: int, together: int
             seed = stage_seed(stage.seed, number)
             spins = upsample(spins, stage.kernel, stage.beta, stage.n_sweeps, seed, first)
         yield spins
+
+
+def check_critical(beta: float, size: int) -> None:
+    """Raise UserError unless beta is critical, where alone kernels hold; it says how a lattice of size^2 at beta is to be had."""
+    if exact.is_critical(beta):
+        return
+    xi = temperature.correlation_length(beta)
+    start, n = "hot" if beta < exact.BETA_CRITICAL else "cold", max(1000, math.ceil(20 * xi**2.17))
+    plain = f"python normal_fast_2d_Ising.py --beta={beta!r} --lattice_size={size} --start={start} --num_sweeps={n}"
+    raise UserError(
+        f"BETA: found {beta!r}, where correlations decay over {xi:.3g} sites, needed the critical {exact.BETA_CRITICAL!r}, "
+        f"where alone the inverse step holds; {plain if xi < _SHORT else 'no script equilibrates so long ones'}"
+    )
 
 
 def naive_copy(coarse: np.ndarray) -> np.ndarray:

@@ -43,7 +43,7 @@ def few_taps():  # with all that a kernel may have, a fraction of the shipped on
 conditional = models.load("models/conditional_k5_s3.pt") if on_device else few_taps()
 independent = models.load("models/full_conn_proj_k9_s3_2048_26_2_3.pt")
 cases = (
-    (conditional, (2, 6, 4), 4, (0, 1)), (conditional, (1, 4, 66), None, (0,)), (independent, (2, 4, 4), 3, (0,))
+    (conditional, (2, 6, 4), 4, (1,)), (conditional, (1, 4, 66), None, (0,)), (independent, (2, 4, 4), 3, (0,))
 )
 for kernel, shape, rows, sweeps in cases:
     start = (2 * np.random.default_rng(1).integers(0, 2, shape) - 1).astype(np.int8)

@@ -262,6 +262,12 @@ def test_bad_numbers_are_refused(script, tmp_path):
     for beta in ("nan", "inf", "0", "-0.44"):
         fail(script, out, f"--beta={beta}", says="BETA")
     fail(script, out, "--device=abacus", says="DEVICE")
+    if script.startswith("fast_generating"):  # a kernel holds at the critical point: what else serves is said
+        fail(
+            script, out, "--beta=0.5", says=("BETA", "2.19 sites", "normal_fast_2d_Ising.py --beta=0.5", "--start=cold")
+        )
+        fail(script, out, "--beta=0.43", says=("23.2 sites", "--start=hot"))
+        fail(script, out, "--beta=0.4406", says="no script")
     assert not os.path.exists(tmp_path / "out")
 
 
