@@ -1,6 +1,6 @@
 """Compiling ahead: on a first run a second process compiles what the run needs later, while this one begins.
 
-The process does JOBS in this order, this one comes to them in the opposite order. Who begins a job claims it by a file in Numba's
+The process does JOBS in this order, while this one compiles what its seed takes. Who begins a job claims it by a file in Numba's
 folder of compiled functions; who comes second waits until the other is done with it, or gone, and then finds it compiled. Nothing
 but time depends on it. A file left in that folder says that there is nothing to do on later runs.
 """
@@ -15,7 +15,11 @@ import time
 
 from ising_rg import environment
 
-JOBS = ("check", "refine", "raw")
+JOBS = (
+    "raw",
+    "check",
+    "refine",
+)  # the first is done when the seed is, the second while the first process does the third
 _PATIENCE = 120.0  # s, for one job
 _POLL = 0.02  # s
 
