@@ -15,11 +15,8 @@ import time
 
 from ising_rg import environment
 
-JOBS = (
-    "raw",
-    "check",
-    "refine",
-)  # the first is done when the seed is, the second while the first process does the third
+# The first is done when the seed is, the second while the first process does the third.
+JOBS = ("raw", "check", "refine")
 _PATIENCE = 120.0  # s, for one job
 _POLL = 0.02  # s
 
