@@ -38,7 +38,7 @@ BETA = exact.BETA_CRITICAL           # inverse temperature; the inverse step hol
 SAVE_STAGES = "last"                 # configurations to write: "last", "all" (with the seed) or "none"
 FILE_FORMAT = "auto"                 # "int8", a byte a spin; "bits", numpy.packbits, an eighth; "auto": bits beyond 2^30 spins
 MAX_MEMORY = "auto"                  # for lattices, each process, such as "512MiB"; "auto": half of what is free
-CHECK = True                         # compare every final lattice with exact theory, as checking.py does; 1 ns a spin
+CHECK = True                         # compare every final lattice with exact theory, as checking.py does; 1 to 3 ns a spin
 PICTURES = True                      # draw the comparison and the tracking picture
 PREVIEW_SIZE = 512                   # pixels per side of each lattice in the pictures
 SEED = 1                             # names the configurations: the same SEED gives the same spins
@@ -54,7 +54,7 @@ def main(s):
     check(s)
     group = processes.start()
     device = devices.choose(s.DEVICE, "growth")
-    if group.size == 1:
+    if group.size == 1 and device == "cpu":
         ahead.start()
     kernel = drawer.load(s.KERNEL_FILE)
     ledger = refinement.load(s.KERNEL_FILE, kernel.digest)

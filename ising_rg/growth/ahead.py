@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 
+import numba
+
 from ising_rg import environment
 
 # The first is done when the seed is, the second while the first process does the third.
@@ -24,10 +26,9 @@ _helper = None
 
 
 def start() -> None:
-    """Start the process if this is a first run on a machine with two cores."""
+    """Start the process if this is a first run that may use two threads."""
     global _helper
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if _helper is not None or cores < 2 or os.path.exists(_path("been_here")):
+    if _helper is not None or numba.config.NUMBA_NUM_THREADS < 2 or os.path.exists(_path("been_here")):
         return
     program = f"from ising_rg.growth import ahead; ahead.compile_for({os.getpid()})"
     path = os.pathsep.join(filter(None, (str(environment.HERE.parent), os.environ.get("PYTHONPATH"))))

@@ -87,6 +87,13 @@ def test_each_job_is_done_by_one_of_the_two_under_delay(slow, helper, monkeypatc
     assert sorted(job for _, job in done) == sorted(ahead.JOBS)
 
 
+@pytest.mark.long
+def test_the_jobs_themselves_run():
+    """The second process says nothing: what fails in it would only be slow."""
+    for job in (ahead._draw, ahead._check, ahead._refine):
+        job()
+
+
 def test_the_end_leaves_no_claims(helper, tmp_path):
     for job in ahead.JOBS:
         ahead.ready(job)
