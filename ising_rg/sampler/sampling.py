@@ -224,25 +224,7 @@ def draw(
     """
     n, height, width = coarse.shape
     fine = np.empty((n, SCALE * height, SCALE * width), np.int8)
-    none = np.empty((0, 2, 0, 0), np.uint64)
-    variants = np.ascontiguousarray(variants, np.int64)
-    tile = _tile(n, height, width, tile)
-    share(
-        sampling_cpu.draw,
-        sampling_cpu.n_tiles(n, height, width, tile),
-        coarse,
-        none,
-        height,
-        width,
-        (0, height),
-        program,
-        variants,
-        key,
-        first_configuration,
-        tile,
-        fine,
-        none,
-    )
+    _draw_tiles(coarse, fine, coarse.shape, (0, height), (program, variants, key, first_configuration), tile)
     return fine
 
 
@@ -262,29 +244,37 @@ def draw_packed(
         from ising_rg.sampler import sampling_cuda  # slow to import, and of use on few machines
 
         return sampling_cuda.draw_packed(coarse, program, variants, key, first_configuration, tile)
-    n, height, width = coarse.n_configurations, coarse.height, coarse.width
-    fine = lattice.empty(n, SCALE * height, SCALE * width, SCALE * coarse.first_row, SCALE * coarse.torus_height)
-    none = np.empty((0, 0, 0), np.int8)
-    variants = np.ascontiguousarray(variants, np.int64)
-    tile = _tile(n, height, width, tile)
+    shape, place = (coarse.n_configurations, coarse.height, coarse.width), (coarse.first_row, coarse.torus_height)
+    fine = lattice.empty(shape[0], *(SCALE * size for size in (*shape[1:], *place)))
+    _draw_tiles(coarse.words, fine.words, shape, place, (program, variants, key, first_configuration), tile)
+    lattice.close(fine)
+    return fine
+
+
+def _draw_tiles(coarse, fine, shape, place, law, tile):
+    """Draw `fine` from `coarse` (B, h, w), both int8 spins or both uint64 words; law: program, variants, key, number."""
+    spins = words = coarse, fine
+    if coarse.dtype == np.int8:
+        words = 2 * (np.empty((0, 2, 0, 0), np.uint64),)
+    else:
+        spins = 2 * (np.empty((0, 0, 0), np.int8),)
+    program, variants, key, first_configuration = law
+    tile = _tile(*shape, tile)
     share(
         sampling_cpu.draw,
-        sampling_cpu.n_tiles(n, height, width, tile),
-        none,
-        coarse.words,
-        height,
-        width,
-        (coarse.first_row, coarse.torus_height),
+        sampling_cpu.n_tiles(*shape, tile),
+        spins[0],
+        words[0],
+        *shape[1:],
+        place,
         program,
-        variants,
+        np.ascontiguousarray(variants, np.int64),
         key,
         first_configuration,
         tile,
-        none,
-        fine.words,
+        spins[1],
+        words[1],
     )
-    lattice.close(fine)
-    return fine
 
 
 def _tile(n_configurations, height, width, tile):
