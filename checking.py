@@ -4,12 +4,13 @@
     python checking.py --input=results/multi_stage/spins_0000_stage3_L13824.npy
     python checking.py --input="data/samples_L2048/sample_00*.npy"
     python checking.py --input=results/normal --beta=0.5
+    python checking.py --input=results/multi_stage --xi=300
     python checking.py --kernel_file=models/conditional_k5_s3.pt --start_size=64 --num_configs=400
 
 INPUT is a file, a folder or a pattern: int8 .npy (L, L) or (n, L, L), bit-packed uint8 (L, L/8), or spins as other programs
 write them: other numbers, .npz, text, PNG, HDF5. Every lattice is tested by itself, and ensembles of equal L by their means
-too. With KERNEL_FILE a kernel is measured instead: KL per site in both directions, the share of its block-spin rule, stage
-gain and correlations. Writes report.json (verdict, reasons, one row per
+too. With KERNEL_FILE a kernel is measured instead: KL per site in both directions, effective sample size and, at criticality, the
+share of its block-spin rule, stage gain and correlations. Writes report.json (verdict, reasons, one row per
 observable) and check.png into OUTPUT_DIR. Exit status: 0 good (or a kernel measured), 1 bad, 2 a mistake in the settings or
 files.
 """
@@ -26,12 +27,13 @@ from ising_rg.checks import clusters, comparison
 from ising_rg.checks.curves import CheckCurves
 from ising_rg.errors import UserError
 from ising_rg.spins import bitmaps, configurations
-from ising_rg.theory import exact
+from ising_rg.theory import exact, temperature
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
 INPUT = "results/multi_stage"        # a file, a folder or a pattern (quoted) of .npy configurations
 BETA = exact.BETA_CRITICAL           # inverse temperature that they should have
+XI = ""                              # instead of BETA: correlation length in sites, minus below T_c (300, -300), or "critical"
 KERNEL_FILE = ""                     # a kernel (.pt) to measure instead of INPUT
 START_SIZE = 64                      # of KERNEL_FILE: sites per side of the seeds, even
 NUM_CONFIGS = 400                    # of KERNEL_FILE: seeds
@@ -55,9 +57,10 @@ def main(s):
     start = time.perf_counter()
     critical = exact.is_critical(s.BETA)
     if not critical:
+        xi = temperature.correlation_length(s.BETA)
         print(
-            f"note: BETA = {s.BETA} is not critical: energy, local equilibrium and, from some correlation lengths on, "
-            "the magnetization are known there, C(r) is not"
+            f"BETA = {s.BETA} is not critical: correlations decay over {xi:.4g} sites. Energy and local equilibrium are known "
+            "there on any lattice, magnetization and C(r) on those of many correlation lengths"
         )
     results, curves = check_all(s, paths, critical)
     groups = {}
@@ -110,16 +113,22 @@ def measure_kernel(s):
     kernel = models.load(s.KERNEL_FILE)
     folders.claim(s.OUTPUT_DIR)
     print(f"{s.KERNEL_FILE}: {s.START_SIZE} -> {3 * s.START_SIZE}, {s.NUM_CONFIGS} configurations")
-    kl, error, coarse, fine = quality.kl_generated(kernel, s.START_SIZE, s.NUM_CONFIGS, s.SEED)
+    critical, beta = exact.is_critical(s.BETA), s.BETA
+    if critical:
+        beta = exact.BETA_CRITICAL
+    else:
+        print(f"at beta = {beta:.10f}, correlation length {temperature.correlation_length(beta):.4g} sites")
+    kl, error, coarse, fine = quality.kl_generated(kernel, s.START_SIZE, s.NUM_CONFIGS, s.SEED, beta)
     print(f"KL(generated || true) per site {kl:.6f} +- {error:.6f} nats")
-    rows = quality.correlation_rows(coarse, fine)
+    rows = quality.correlation_rows(coarse, fine) if critical else []
     for row in rows:
         row["far"] = abs(row["z"]) > comparison.THRESHOLD
-    reports.print_rows(rows)
-    forward, forward_error = quality.kl_true(kernel, s.START_SIZE, max(s.NUM_CONFIGS // 4, 4), s.SEED)
+    if rows:
+        reports.print_rows(rows)
+    forward, forward_error = quality.kl_true(kernel, s.START_SIZE, max(s.NUM_CONFIGS // 4, 4), s.SEED, beta)
     print(f"KL(true || generated) per site {forward:.6f} +- {forward_error:.6f} nats")
     shares = {}
-    for L, (n_seeds, n_draws) in _SHARES.items():
+    for L, (n_seeds, n_draws) in _SHARES.items() if critical else ():
         rule, rule_error, pairs = quality.rule_share(kernel, n_seeds, n_draws, s.SEED, L)
         shares[f"{L} -> {3 * L}"] = {"rule": rule, "error": rule_error, "kernel": pairs - rule}
         print(
@@ -128,17 +137,18 @@ def measure_kernel(s):
         )
     sizes = {}
     for L in _ESS_SIZES:
-        ess, ess_error = quality.effective_sample_size(kernel, L, _ESS_CONFIGS, s.SEED)
+        ess, ess_error = quality.effective_sample_size(kernel, L, _ESS_CONFIGS, s.SEED, beta)
         sizes[f"{L} -> {3 * L}"] = [ess, ess_error]
         print(f"effective sample size of one stage {L} -> {3 * L}, pairs weighted: {ess:.3f} +- {ess_error:.3f} of 1")
-    print(f"  published, fine lattices weighted, by side (RiGCS, arXiv:2503.08918): {quality.PUBLISHED_ESS}")
+    if critical:
+        print(f"  published, fine lattices weighted, by side (RiGCS, arXiv:2503.08918): {quality.PUBLISHED_ESS}")
     report = settings.provenance(
         s,
         effective_sample_size=sizes,
         kl_per_site=kl,
         kl_per_site_error=error,
-        gain=rows[0]["measured"],
-        gain_error=rows[0]["error"],
+        gain=rows[0]["measured"] if rows else None,
+        gain_error=rows[0]["error"] if rows else None,
         kl_true_per_site=forward,
         kl_true_per_site_error=forward_error,
         shares=shares,
@@ -161,7 +171,7 @@ def check_all(s, paths, critical):
             results.append({"file": name, **result, "dimensions": dimensions(bitmap, critical)})
             if s.PICTURES:
                 if bitmap.width not in curves:
-                    curves[bitmap.width] = CheckCurves(bitmap.width, critical and bitmap.width >= comparison.SMALLEST)
+                    curves[bitmap.width] = CheckCurves(bitmap.width, s.BETA)
                 curves[bitmap.width].add(bitmap)
             if len(paths) > 1:
                 with bar.external_write_mode():

@@ -27,6 +27,7 @@ from ising_rg.updates import metropolis, swendsen_wang
 LATTICE_SIZE = 2048                  # sites per side, even
 NUM_SAMPLES = 80                     # configurations to have in the end
 BETA = exact.BETA_CRITICAL           # inverse temperature, J = k_B = 1
+XI = ""                              # instead of BETA: correlation length in sites, minus below T_c (300, -300), or "critical"
 UPDATE = "swendsen_wang"             # "swendsen_wang", or "metropolis" (never equilibrates a large critical lattice)
 WARMUP_SWEEPS = 250                  # sweeps before the first sample: 20 autocorrelation times at L = 2048
 CHAINS = 1                           # independent chains, each warmed up by itself; sample i is of chain i modulo CHAINS

@@ -1,6 +1,7 @@
 """Grow equilibrated seeds into very large critical configurations: L -> 3L -> 9L -> ..., the main job.
 
     python fast_generating_multi_stage.py
+    python fast_generating_multi_stage.py --xi=300
     python fast_generating_multi_stage.py --start_size=64 --stages=2 --num_configs=400 --save_stages=none --pictures=false
     torchrun --standalone --nproc-per-node=4 fast_generating_multi_stage.py --stages=5
 
@@ -18,7 +19,7 @@ import glob
 import os
 
 from ising_rg import devices, folders, processes, reports, settings, storage
-from ising_rg.growth import ahead, refinement, upsampling
+from ising_rg.growth import ahead, refinement, temperatures
 from ising_rg.growth.growing import InMemory
 from ising_rg.growth.growing_streamed import Streamed
 from ising_rg.growth.manifest import Manifest
@@ -34,7 +35,8 @@ STAGES = 3                           # each triples the side: 512 -> 13824
 NUM_CONFIGS = 1                      # independent configurations
 KERNEL_FILE = "models/conditional_k5_s3.pt"  # from kernel_training_pixel_shuffle.py, or a file of the original repository
 REFINE_SWEEPS = "auto"               # Metropolis sweeps after each stage: one number, one a stage (5,3,2); "auto": what it takes
-BETA = exact.BETA_CRITICAL           # inverse temperature; the inverse step holds at the critical point only
+BETA = exact.BETA_CRITICAL           # inverse temperature of the last lattices; the exact flow tells those of the others
+XI = ""                              # instead of BETA: correlation length in sites, minus below T_c (300, -300), or "critical"
 SAVE_STAGES = "last"                 # configurations to write: "last", "all" (with the seed) or "none"
 FILE_FORMAT = "auto"                 # "int8", a byte a spin; "bits", numpy.packbits, an eighth; "auto": bits beyond 2^30 spins
 MAX_MEMORY = "auto"                  # for lattices, each process, such as "512MiB"; "auto": half of what is free
@@ -58,19 +60,24 @@ def main(s):
         ahead.start()
     kernel = drawer.load(s.KERNEL_FILE)
     ledger = refinement.load(s.KERNEL_FILE, kernel.digest)
-    sweeps = refinement.sweeps(s.REFINE_SWEEPS, ledger, s.START_SIZE, s.STAGES)
+    skipped = s.STAGES - temperatures.drawn_stages(s.BETA, s.STAGES)
+    sweeps = refinement.sweeps(s.REFINE_SWEEPS, ledger, s.START_SIZE, s.STAGES)[skipped:]
+    start_size, betas = s.START_SIZE * 3**skipped, temperatures.stage_betas(s.BETA, s.STAGES - skipped)
+    kernels = temperatures.kernels(kernel, betas)
+    if skipped:
+        settings.check_seed_size("START_SIZE, STAGES", start_size)
     folders.claim(s.OUTPUT_DIR, processes=group)
     record = Manifest(s.OUTPUT_DIR, deciding(s, sweeps, kernel), group)
     n_done = len(record.find(kind="configuration"))
     if record.pieces:
         print(f"{record.path}: an unfinished run with these settings, {n_done} configurations done; going on")
     run = Run(
-        kernel,
+        kernels,
         device,
-        start_size=s.START_SIZE,
+        start_size=start_size,
         sweeps=sweeps,
         n_configurations=s.NUM_CONFIGS,
-        beta=s.BETA,
+        betas=betas,
         seed=s.SEED,
         folder=s.OUTPUT_DIR,
         saved=s.SAVE_STAGES,
@@ -79,10 +86,12 @@ def main(s):
         describe=functools.partial(settings.provenance, s),
     )
     timings = reports.Timings("seed", "raw", "refine", "observables", "files", "pictures")
-    words, bias = refinement.told(ledger, sweeps, s.START_SIZE)
-    print(f"growing {s.NUM_CONFIGS} x {s.START_SIZE} -> {run.final_size} with {s.KERNEL_FILE}")
-    print(f"sweeps of each stage: {', '.join(map(str, sweeps))}; {words}")
-    pictures = StagePictures(s.OUTPUT_DIR, s.START_SIZE, s.PREVIEW_SIZE) if s.PICTURES else None
+    words, bias = refinement.told(ledger, sweeps, start_size, s.BETA)
+    print(f"growing {s.NUM_CONFIGS} x {start_size} -> {run.final_size} with {s.KERNEL_FILE}")
+    if not exact.is_critical(s.BETA):
+        print(temperatures.told(start_size, betas, s.STAGES))
+    print(f"sweeps of each stage: {', '.join(map(str, sweeps)) or 'none is drawn'}; {words}")
+    pictures = StagePictures(s.OUTPUT_DIR, start_size, s.PREVIEW_SIZE) if s.PICTURES else None
     streamed, budget = choose(s, run, record, group)
     if streamed:
         growth = Streamed(run, timings, group, record, pictures, max_memory=budget)
@@ -100,7 +109,6 @@ def check(s):
     settings.check_seed_size("START_SIZE", s.START_SIZE)
     if s.FILE_FORMAT == "auto":
         s.FILE_FORMAT = "bits" if (s.START_SIZE * 3**s.STAGES) ** 2 > 2**30 else "int8"
-    upsampling.check_critical(s.BETA, s.START_SIZE * 3**s.STAGES)
 
 
 def deciding(s, sweeps, kernel):
@@ -154,7 +162,7 @@ def report(s, growth, bias):
     rows, checks, files = growth.results()
     timings, L_final = growth.timings, growth.run.final_size
     reports.add_stage_gains(rows)
-    reports.print_ensemble(rows, s.BETA)
+    reports.print_ensemble(rows, growth.run.betas)
     if s.CHECK:
         reports.print_checks(checks, s.BETA)
     n_sites = s.NUM_CONFIGS * L_final**2
@@ -162,7 +170,8 @@ def report(s, growth, bias):
     timings.finish()
     described = settings.provenance(
         s,
-        stage_gain_exact=exact.STAGE_GAIN,
+        stage_gain_exact=exact.STAGE_GAIN if exact.is_critical(s.BETA) else None,
+        betas=growth.run.betas,
         sweeps=growth.run.sweeps,
         **bias,
         seconds=timings.seconds,

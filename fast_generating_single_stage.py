@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from ising_rg import devices, folders, pictures, reports, settings, storage
 from ising_rg.errors import UserError
-from ising_rg.growth import refinement, upsampling
+from ising_rg.growth import refinement, temperatures, upsampling
 from ising_rg.kernels import drawer
 from ising_rg.spins import bitmaps, configurations, lattice, observables
 from ising_rg.spins.device_memory import to_device, to_host
-from ising_rg.theory import exact
+from ising_rg.theory import correlations, exact
+from ising_rg.theory.temperature import correlation_length
 from ising_rg.updates import metropolis, swendsen_wang
 
 # fmt: off
@@ -30,7 +31,8 @@ LOW_RES_SIZE = 512                   # sites per side of the seed, even
 SEED_FILE = ""                       # a configuration (.npy) to start from instead
 KERNEL_FILE = "models/conditional_k5_s3.pt"  # from kernel_training_pixel_shuffle.py, or a file of the original repository
 REFINE_SWEEPS = 5                    # Metropolis sweeps after the kernel, and after the naive copy
-BETA = exact.BETA_CRITICAL           # inverse temperature
+BETA = exact.BETA_CRITICAL           # inverse temperature of the fine lattices; the exact flow tells that of the seed
+XI = ""                              # instead of BETA: correlation length in sites, minus below T_c (300, -300), or "critical"
 PICTURES = True                      # draw the five rows
 SEED = 1                             # names the configurations
 DEVICE = "auto"                      # of the Metropolis sweeps: "auto", "cpu" or "cuda"
@@ -45,27 +47,31 @@ _GAIN_DISTANCE = 8  # coarse sites at which C(3r) of the fine lattice is compare
 def main(s):
     check(s)
     device = devices.choose(s.DEVICE, "growth")
-    kernel = drawer.load(s.KERNEL_FILE)
+    kernel = drawer.load(s.KERNEL_FILE).at_mass(temperatures.mass(s.BETA))
     if s.REFINE_SWEEPS == "auto":
         (s.REFINE_SWEEPS,) = refinement.sweeps("auto", refinement.load(s.KERNEL_FILE, kernel.digest), s.LOW_RES_SIZE, 1)
     folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
-    configurations = generate(s, kernel, device)
+    seed_beta, _ = temperatures.stage_betas(s.BETA, 1)
+    if not exact.is_critical(s.BETA):
+        print(temperatures.told(s.LOW_RES_SIZE, [seed_beta, s.BETA], 1))
+    configurations = generate(s, kernel, device, seed_beta)
     seed = next(iter(configurations.values()))
 
     rows, notes, files = [], {}, []
     for name, spins in configurations.items():
+        beta = seed_beta if name == "seed" else s.BETA
         row = {
             "name": name,
-            **reports.measure(lattice.pack(spins), s.BETA)[0],
-            **compare_scales(spins, seed),
-            "check": reports.check(bitmaps.from_spins(spins), s.BETA),
+            **reports.measure(lattice.pack(spins), beta)[0],
+            **compare_scales(spins, seed, beta, seed_beta),
+            "check": reports.check(bitmaps.from_spins(spins), beta),
         }
         rows.append(row)
         path = os.path.join(s.OUTPUT_DIR, f"{name.replace(' ', '_')}_L{len(spins)}.npy")
-        storage.save_array(path, spins, settings.provenance(s, beta=s.BETA, seed=s.SEED, **row))
+        storage.save_array(path, spins, settings.provenance(s, beta=beta, seed=s.SEED, **row))
         files.append(path)
-    print_rows(rows)
+    print_rows(rows, s.BETA)
     for row in rows:
         notes[row["name"]] = diagnose(row)
         row["diagnosis"] = notes[row["name"]]
@@ -81,7 +87,7 @@ def main(s):
 def check(s):
     if isinstance(s.REFINE_SWEEPS, tuple):
         raise UserError(f"REFINE_SWEEPS: found {s.REFINE_SWEEPS}, needed one number: there is one stage")
-    upsampling.check_critical(s.BETA, 3 * s.LOW_RES_SIZE)
+    temperatures.check_drawn(s.BETA, 3 * s.LOW_RES_SIZE)
     if not s.SEED_FILE:
         settings.check_seed_size("LOW_RES_SIZE", s.LOW_RES_SIZE)
         settings.check_memory(
@@ -89,7 +95,7 @@ def check(s):
         )
 
 
-def generate(s, kernel, device):
+def generate(s, kernel, device, seed_beta):
     """Return the five configurations by name, int8 (L, L) each, the seed first."""
     if s.SEED_FILE:
         seed = configurations.load_spins(s.SEED_FILE)
@@ -97,11 +103,10 @@ def generate(s, kernel, device):
             raise UserError(f"{s.SEED_FILE}: found {len(seed)} x {len(seed)}, needed an even size of at least 4")
         settings.check_memory(60 * len(seed) ** 2, f"a stage to {3 * len(seed)} x {3 * len(seed)} and four copies")
     else:
-        total = swendsen_wang.thermalization_sweeps(s.LOW_RES_SIZE)
+        total = swendsen_wang.sweeps_at(s.LOW_RES_SIZE, seed_beta)
         with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar:
-            seed = swendsen_wang.sample(s.LOW_RES_SIZE, s.BETA, 1, upsampling.start_seed(s.SEED), progress=bar.update)[
-                0
-            ]
+            name = upsampling.start_seed(s.SEED)
+            seed = swendsen_wang.sample(s.LOW_RES_SIZE, seed_beta, 1, name, total, progress=bar.update)[0]
     stage = upsampling.Stage(kernel, s.BETA, s.REFINE_SWEEPS, upsampling.stage_seed(s.SEED, 1), device)
     raw, refined = (lattice.unpack(to_host(made.packed))[0] for made in upsampling.grow(lattice.pack(seed), stage))
     copied = upsampling.naive_copy(seed)[0]
@@ -117,24 +122,26 @@ def generate(s, kernel, device):
     }
 
 
-def compare_scales(spins, seed):
+def compare_scales(spins, seed, beta, seed_beta):
     """Return C(r) / exact at doubling distances and, for a fine lattice, the gain seen at long distance.
 
-    C_fine(3r) = g^2 C_coarse(r): the ratio of the two is nearly free of the configuration's own fluctuation.
+    C_fine(3r) = g^2 C_coarse(r): the ratio of the two is nearly free of the configuration's own fluctuation. Off criticality the
+    exact values are those of the infinite lattice, as far as two correlation lengths.
     """
     L = len(spins)
-    distances = [2**k for k in range(int(math.log2(L // 2)) + 1)]
-    ratios = [float(observables.correlation(spins, r, 0)[0] / exact.torus_correlation(r, 0, L)) for r in distances]
+    farthest = max(1, min(L // 2, 2 * correlation_length(beta)))
+    distances = [2**k for k in range(int(math.log2(farthest)) + 1)]
+    ratios = [float(observables.correlation(spins, r, 0)[0] / correlations.expected(r, L, beta)) for r in distances]
     result = {"r": distances, "correlation_over_exact": ratios, "gain": None, "gain_exact": None}
-    if L != len(seed) and len(seed) > 4 * _GAIN_DISTANCE:
+    if L != len(seed) and len(seed) > 4 * _GAIN_DISTANCE and correlation_length(seed_beta) > _GAIN_DISTANCE / 2:
         r = _GAIN_DISTANCE
         measured = observables.correlation(spins, 3 * r, 0)[0] / observables.correlation(seed, r, 0)[0]
-        expected = exact.torus_correlation(3 * r, 0, L) / exact.torus_correlation(r, 0, len(seed))
+        expected = correlations.expected(3 * r, L, beta) / correlations.expected(r, len(seed), seed_beta)
         result |= {"gain": float(np.sqrt(max(measured, 0))), "gain_exact": float(np.sqrt(expected))}
     return result
 
 
-def print_rows(rows):
+def print_rows(rows, beta):
     print(
         f"{'lattice':>18} {'L':>6} {'c10':>9} {'exact':>9} {'dev %':>7} {'z':>8} {'r21':>8} {'m':>9} {'gain':>8} {'exact':>8}"
     )
@@ -146,7 +153,8 @@ def print_rows(rows):
             f"{row['r21'] or math.nan:8.5f} {row['m']:9.5f} {gain}"
         )
     print(
-        f"exact: r21 {exact.R21_CRITICAL:.5f} (L -> infinity); gain is sqrt(C_fine(3r) / C_seed(r)) at r = {_GAIN_DISTANCE}"
+        (f"exact: r21 {exact.R21_CRITICAL:.5f} (L -> infinity); " if exact.is_critical(beta) else "")
+        + f"gain is sqrt(C_fine(3r) / C_seed(r)) at r = {_GAIN_DISTANCE}"
     )
 
 

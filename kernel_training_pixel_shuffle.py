@@ -2,6 +2,7 @@
 
     python kernel_training_pixel_shuffle.py
     python kernel_training_pixel_shuffle.py --kernel=independent --block_rule=load
+    python kernel_training_pixel_shuffle.py --critical=load
     torchrun --standalone --nproc-per-node=2 kernel_training_pixel_shuffle.py
 
 Writes BLOCK_RULE_FILE and PARAM_FILE, a JSON of provenance beside each, and a picture into PICTURE_DIR. Ctrl-C (or a kill)
@@ -22,8 +23,17 @@ from ising_rg.errors import UserError
 from ising_rg.growth import added
 from ising_rg.kernels import form, models, symmetry
 from ising_rg.random_numbers import Purpose
-from ising_rg.theory import exact
-from ising_rg.training import calibration, callen, objectives, regression, rule_fit
+from ising_rg.theory import exact, temperature
+from ising_rg.training import (
+    calibration,
+    callen,
+    kernel_slopes,
+    objectives,
+    off_critical,
+    regression,
+    rule_fit,
+    rule_slopes,
+)
 from ising_rg.training.checkpoints import Checkpoint
 from ising_rg.updates import swendsen_wang
 
@@ -38,6 +48,9 @@ BLOCK_RULE = "fit"                   # the block-spin rule: "fit" it, or "load" 
 BLOCK_RULE_FILE = "models/block_spin_rule_k9_s3.pt"
 BLOCK_RULE_STEPS = 8                 # trials of the rule's fit
 WINDOWS = 400                        # windows of 128 x 128 blocks that the conditional kernel's last step sees
+CRITICAL = "fit"                     # the conditional kernel at the critical point: "fit" it, or "load" it from PARAM_FILE
+MASSIVE_SAMPLES = 12                 # lattices of each temperature off criticality to learn from; 0: a kernel for the critical one
+MASSIVE_SIZE = 1536                  # sites per side of each, even
 CALIBRATION_SEEDS = 4000             # equilibrated seeds for the calibration at the end; 0: none
 CALIBRATION_SIZE = 192               # sites per side of each, even
 STEPS = 2000                         # Adam steps for the independent kernel
@@ -59,6 +72,7 @@ _PARAM_FILES = {
 _KERNEL_SIZES = {"conditional": 5, "independent": 9}
 # What does not change the weights.
 _OUTPUT_SETTINGS = {"PARAM_FILE", "DEVICE", "PICTURES", "PICTURE_DIR", "CHECKPOINT_DIR", "CHECKPOINT_SECONDS"}
+_MASSIVE = ("K(1,0)", "K(1,1)", "K(2,0)", "K(2,1)", "plaquette", "star")  # shown while its slopes are
 _COUPLINGS = ("K(1,0)", "K(1,1)", "K(2,0)", "K(2,1)", "plaquette", "star")  # shown while the rule is fitted
 
 
@@ -81,10 +95,22 @@ def main(s):
     checkpoint = Checkpoint(path, deciding, s.CHECKPOINT_SECONDS, group)
     start = time.perf_counter()
     trained_on = f"{n_samples} x {L}^2"
-    rule, phases = fitted_rule(s, checkpoint, batches, trained_on)
-    train = train_conditional if s.KERNEL == "conditional" else train_independent
-    kernel, kernel_phases = train(s, checkpoint, rule.to(device), batches, device)
-    phases |= kernel_phases
+    if s.CRITICAL == "load":
+        kernel = models.load(target).requires_grad_(False)
+        rule, phases = kernel.rule, storage.description(target).get("history", {})
+    else:
+        rule, phases = fitted_rule(s, checkpoint, batches)
+        train = train_conditional if s.KERNEL == "conditional" else train_independent
+        kernel, kernel_phases = train(s, checkpoint, rule.to(device), batches, device)
+        phases |= kernel_phases
+    if s.KERNEL == "conditional" and s.MASSIVE_SAMPLES:
+        kernel, massive_phases = off_criticality(s, checkpoint, kernel, batches)
+        phases |= massive_phases
+    if s.CRITICAL == "load" or s.BLOCK_RULE == "fit":
+        there = storage.description(s.BLOCK_RULE_FILE).get("history", {}) if s.CRITICAL == "load" else {}
+        own = {name: rows for name, rows in phases.items() if "rule" in name or name == "first kernel"}
+        about = settings.provenance(s, kernel="block_spin_rule", trained_on=trained_on, history=there | own)
+        save(group, s.BLOCK_RULE_FILE, kernel.rule, about)
     description = settings.provenance(
         s, kernel=s.KERNEL, trained_on=trained_on, block_rule_file=s.BLOCK_RULE_FILE, history=phases
     )
@@ -98,8 +124,8 @@ def main(s):
     group.close()
 
 
-def fitted_rule(s, checkpoint, batches, trained_on):
-    """Return (the block-spin rule, loaded or fitted and written, {phase: rows of its history})."""
+def fitted_rule(s, checkpoint, batches):
+    """Return (the block-spin rule, loaded or fitted, {phase: rows of its history})."""
     if s.BLOCK_RULE == "load":
         return models.load_rule(s.BLOCK_RULE_FILE).requires_grad_(False), {}
     start = models.ConditionalKernel().requires_grad_(False)
@@ -118,14 +144,7 @@ def fitted_rule(s, checkpoint, batches, trained_on):
     windows = max(1, s.WINDOWS // 6)
     fit = rule_fit.RuleFit(kernel, batches, s.SEED, windows, s.BLOCK_RULE_STEPS, checkpoint.processes)
     run(checkpoint, "block-spin rule", fit, show)
-    phases = {"first kernel": rows, "block-spin rule": fit.history}
-    save(
-        checkpoint.processes,
-        s.BLOCK_RULE_FILE,
-        fit.rule,
-        settings.provenance(s, kernel="block_spin_rule", trained_on=trained_on, history=phases),
-    )
-    return fit.rule.requires_grad_(False), phases
+    return fit.rule.requires_grad_(False), {"first kernel": rows, "block-spin rule": fit.history}
 
 
 def train_conditional(s, checkpoint, rule, batches, device):
@@ -138,6 +157,46 @@ def train_conditional(s, checkpoint, rule, batches, device):
         seeds = seed_lattices(s, s.CALIBRATION_SEEDS, s.CALIBRATION_SIZE)
         kernel, phases["calibration"] = calibrate(checkpoint, kernel, batches, seeds, s.SEED)
     return kernel, phases
+
+
+def off_criticality(s, checkpoint, kernel, batches):
+    """Return (the kernel with slopes in the mass, and its rule with them, {phase: rows of its history})."""
+    masses, massive = [temperature.mass_of_xi(xi) for xi in off_critical.XI], {}
+    settings.check_memory(len(masses) * s.MASSIVE_SAMPLES * s.MASSIVE_SIZE**2, "the lattices off criticality")
+    for mu in tqdm(masses, desc="lattices off criticality", leave=False, disable=None):
+        massive[mu] = off_critical.lattices(mu, s.MASSIVE_SAMPLES, s.MASSIVE_SIZE, s.SEED)
+    print(
+        "\noff criticality, block-spin rule: couplings of the coarse lattice less those of the flow, and less what is left at "
+        "criticality; amplitude's error\n"
+        + " ".join(f"{name:>9}" for name in ("step", "length", *_MASSIVE, "amplitude"))
+    )
+
+    def show_rule(row):
+        for xi, values in zip(off_critical.XI, row["off"], strict=True):
+            found = dict(zip((*callen.TERMS, "amplitude"), values, strict=True))
+            told = " ".join(f"{found[name]:+9.5f}" for name in (*_MASSIVE, "amplitude"))
+            print(f"{row['step']:9d} {xi:+9.0f} {told}")
+
+    critical = [spins for batch in batches for spins in batch]
+    critical = critical[:: max(1, len(critical) // s.MASSIVE_SAMPLES)][: s.MASSIVE_SAMPLES]
+    rule = kernel.rule
+    if not len(rule.weight_slopes):
+        fit = rule_slopes.RuleSlopes(rule, critical, massive, s.SEED, checkpoint.processes)
+        run(checkpoint, "block-spin rule off criticality", fit, show_rule)
+        rule = fit.result()
+    print("\noff criticality, conditional kernel: -ln q per site at each correlation length")
+    print(" ".join(f"{name:>9}" for name in ("step", "windows", "critical", *(f"{xi:+.0f}" for xi in off_critical.XI))))
+
+    def show_kernel(row):
+        print(f"{row['step']:9d} {row['windows']:9d} " + " ".join(f"{value:9.5f}" for value in row["losses"]))
+
+    plan = tuple(max(1, s.WINDOWS // part) for part in (64, 64, 16, 2))
+    slopes = kernel_slopes.KernelSlopes(kernel, rule, batches, massive, s.SEED, plan, checkpoint.processes)
+    run(checkpoint, "kernel off criticality", slopes, show_kernel)
+    histories = {"kernel off criticality": slopes.history}
+    return slopes.result(), (
+        {"block-spin rule off criticality": fit.history} if rule is not kernel.rule else {}
+    ) | histories
 
 
 def fit_kernel(s, checkpoint, phase, kernel, batches, windows):
@@ -248,6 +307,10 @@ def check(s):
         raise UserError(
             f"PARAM_FILE: auto is for KERNEL_SIZE {_KERNEL_SIZES[s.KERNEL]}, found {s.KERNEL_SIZE}; name a file"
         )
+    if s.CRITICAL == "load" and (s.KERNEL != "conditional" or not s.MASSIVE_SAMPLES):
+        raise UserError(
+            "CRITICAL: found load, which leaves nothing to do, needed KERNEL conditional and MASSIVE_SAMPLES"
+        )
     files = (param_file(s), s.BLOCK_RULE_FILE)
     for path in files:
         if not path.endswith(".pt") or os.path.isdir(path) or files[0] == files[1]:
@@ -293,6 +356,8 @@ def load_batches(s):
 def fingerprint(s, batches):
     """Return what a checkpoint compares beside the settings: check sums of the data and of a rule that is loaded."""
     sums = {"data": zlib.crc32(b"".join(zlib.crc32(batch).to_bytes(4, "big") for batch in batches))}
+    if s.CRITICAL == "load":
+        sums["kernel"] = models.load(param_file(s)).digest
     if s.BLOCK_RULE == "load":
         sums["rule"] = models.load_rule(s.BLOCK_RULE_FILE).digest
     return sums
@@ -312,6 +377,16 @@ def draw(s, kernel, phases):
         if name == "block-spin rule":
             rows = [{"step": row["step"], **dict(zip(callen.TERMS, row["couplings"], strict=True))} for row in rows]
             panels.append((name, "step", "couplings - nearest-neighbour model's", rows))
+        elif name == "block-spin rule off criticality":
+            lengths = [f"{xi:+.0f}" for xi in off_critical.XI]
+            shown = [
+                {"step": row["step"], **dict(zip(lengths, (one[0] for one in row["off"]), strict=True))} for row in rows
+            ]
+            panels.append((f"{name}, by length", "step", "K(1,0) - the flow's", shown))
+        elif name == "kernel off criticality":
+            names = ["critical", *(f"{xi:+.0f}" for xi in off_critical.XI)]
+            shown = [{"step": row["step"], **dict(zip(names, row["losses"], strict=True))} for row in rows]
+            panels.append((f"{name}, by length", "step", "-ln q per site (nats)", shown))
         elif name == "calibration":
             rows = [{"step": i, "objective": math.log10(row["objective"])} for i, row in enumerate(rows)]
             panels.append((name, "step", "log10 of the objective", rows))

@@ -27,6 +27,7 @@ from ising_rg.updates import metropolis, swendsen_wang
 # ---------------------------------------------------------------------------------------------------------------------
 LATTICE_SIZE = 2048                  # sites per side, even
 BETA = exact.BETA_CRITICAL           # inverse temperature, J = k_B = 1
+XI = ""                              # instead of BETA: correlation length in sites, minus below T_c (300, -300), or "critical"
 UPDATE = "metropolis"                # "metropolis" (bit-sliced checkerboard) or "swendsen_wang" (clusters)
 NUM_SWEEPS = 10000                   # sweeps; each tries every site once
 SAMPLE_INTERVAL = 20                 # sweeps between records of m and energy

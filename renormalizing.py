@@ -2,6 +2,7 @@
 
     python renormalizing.py
     python renormalizing.py --input="results/multi_stage/spins_*_stage3_L13824.npy" --compare="results/multi_stage/*stage0*.npy"
+    python renormalizing.py --xi=300
     python renormalizing.py --input=results/normal --beta=0.43 --levels=1
     python renormalizing.py --rule_file=majority
     python renormalizing.py --num_lattices=170000 --lattice_size=108 --levels=2
@@ -26,7 +27,7 @@ from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels import models
 from ising_rg.renormalization import blocking, exponents, flow
 from ising_rg.spins import configurations
-from ising_rg.theory import exact, temperature
+from ising_rg.theory import exact, fluctuations, temperature
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -34,6 +35,7 @@ INPUT = "results/multi_stage"        # a file, a folder or a pattern (quoted) of
 RULE_FILE = "models/block_spin_rule_k9_s3.pt"  # from kernel_training_pixel_shuffle.py; or "majority", of 3 x 3 spins
 LEVELS = 3                           # how often to block; L must be divisible by 3 as often
 BETA = exact.BETA_CRITICAL           # inverse temperature of the configurations
+XI = ""                              # instead of BETA: correlation length in sites, minus below T_c (300, -300), or "critical"
 COMPARE = ""                         # configurations (as INPUT) of the last level's size to compare it with
 NUM_LATTICES = 0                     # instead of INPUT: lattices to make for exponents; y_h takes 10^3, y_t 10^5
 LATTICE_SIZE = 324                   # of NUM_LATTICES: sites per side, even, divisible by 3 as often as LEVELS says
@@ -53,9 +55,9 @@ _ENSEMBLE = 100  # configurations of INPUT from which on exponents are measured
 
 
 def main(s):
-    start, rule = time.perf_counter(), blocking.program(blocking.load(s.RULE_FILE))
+    start, rule = time.perf_counter(), blocking.load(s.RULE_FILE)
     if s.NUM_LATTICES:
-        report = {"exponents": measure_exponents(s, rule)}
+        report = {"exponents": measure_exponents(s, blocking.program(rule))}
     else:
         names, lattices = read(s.INPUT)
         blocking.check_size(lattices[0].width, s.LEVELS, _SMALLEST, s.INPUT)
@@ -86,13 +88,16 @@ def read(pattern):
 
 def renormalize(s, rule, names, lattices, others):
     """Block all lattices, print and draw what every level is; return the report."""
+    programs = rules(s, rule)
     beta, levels, previews, sums = s.BETA, [], [], []
     for level in range(s.LEVELS + 1):
         fine = lattices
         if level:
             beta = temperature.coarser(s.BETA, level)
             bar = tqdm(fine, desc=f"level {level}", unit="lattice", leave=False, disable=None)
-            lattices = [blocking.block(lattice, rule, s.SEED, level, number) for number, lattice in enumerate(bar)]
+            lattices = [
+                blocking.block(lattice, programs[level], s.SEED, level, number) for number, lattice in enumerate(bar)
+            ]
             if s.SAVE_LEVELS == "all" or (s.SAVE_LEVELS == "last" and level == s.LEVELS):
                 save(s, names, lattices, level, beta)
         levels.append(measure_level(s, level, fine, lattices, beta))
@@ -118,6 +123,21 @@ def renormalize(s, rule, names, lattices, others):
     return report
 
 
+def rules(s, rule):
+    """Return the program of the rule that makes each level, at the temperature of the level before; None for level 0."""
+    programs = [None]
+    for level in range(1, s.LEVELS + 1):
+        beta = temperature.coarser(s.BETA, level - 1)
+        program, exactly = blocking.program_at(rule, 0.0 if exact.is_critical(s.BETA) else temperature.mass(beta))
+        programs.append(program)
+        if not exactly:
+            xi = temperature.correlation_length(beta)
+            print(
+                f"note: level {level}: {s.RULE_FILE} is not for correlations of {xi:.3g} sites; taken at the nearest it is for"
+            )
+    return programs
+
+
 def measure_level(s, level, fine, lattices, beta):
     """Print and return one level of the flow; level 0 is what was given."""
     L = lattices[0].width
@@ -132,6 +152,9 @@ def measure_level(s, level, fine, lattices, beta):
     result["correlations"] = flow.correlation_rows(lattices, beta, critical)
     if level and critical:
         result["correlations"].append(flow.gain_row(fine, lattices))
+    elif level and beta > exact.BETA_CRITICAL and L > fluctuations.LENGTHS_BELOW * temperature.correlation_length(beta):
+        expected = temperature.gain_of_mass(temperature.mass(beta) / 3)
+        result["correlations"].append(flow.gain_row(fine, lattices, expected))
     reports.print_rows(result["couplings"] + result["correlations"])
     if result["left_out"]:
         told = ", ".join(f"{one['name']} {one['measured']:+.4f} (z {one['z']:+.1f})" for one in result["left_out"])

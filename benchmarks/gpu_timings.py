@@ -179,12 +179,12 @@ def grow(s, kernel, device, folder):
     """Return (seconds of each part as `reports.Timings` gives them, rows of the report, SHA-256 of the file) of a run."""
     group = processes.start()
     run = Run(
-        kernel,
+        [None] + s.STAGES * [kernel],
         device,
         start_size=s.START_SIZE,
         sweeps=(s.REFINE_SWEEPS,) * s.STAGES,
         n_configurations=1,
-        beta=exact.BETA_CRITICAL,
+        betas=(s.STAGES + 1) * [exact.BETA_CRITICAL],
         seed=s.SEED,
         folder=folder,
         saved="last",

@@ -181,6 +181,24 @@ class OrAuto:
         return value if isinstance(value, str) and value == "auto" else self.kind.take(value)
 
 
+class Length(Text):
+    """A correlation length in sites, + above and - below the critical temperature; "critical"; or "" for none told."""
+
+    needed = (
+        'a correlation length from 0.1 to 10^9 sites, minus that for below the critical temperature, critical, or ""'
+    )
+
+    def take(self, value: object) -> str | float:
+        if value in ("", "critical"):
+            return value
+        if isinstance(value, bool):
+            raise TypeError
+        number = float(value)
+        if not 0.1 <= abs(number) <= 1e9:
+            raise ValueError
+        return number
+
+
 MAX_SITES = 2**31 - 1  # of a Swendsen-Wang lattice: runs, which may be as many as sites, are numbered by 31 bits
 
 _SIZE = Whole(4, 10**7, even=True, note="; an odd torus has no two sublattices, a larger one takes hundreds of GiB")
@@ -195,6 +213,7 @@ KINDS = {
     "STAGES": Whole(1, 12),
     "SCALE_FACTOR": Whole(3, 3, note=": the kernels and the exact stage gain are for 3"),
     "BETA": Number(1e-6, 50, "an inverse temperature", "; critical is 0.4406867935"),
+    "XI": Length(),
     "SEED": Whole(0, 2**64 - 1),
     # how many
     "NUM_SAMPLES": _COUNT,
@@ -218,6 +237,9 @@ KINDS = {
     "BLOCK_RULE_STEPS": _STEPS,
     "STEPS": _STEPS,
     "WINDOWS": Whole(1, 10**5),
+    "CRITICAL": Choice(("fit", "load")),
+    "MASSIVE_SAMPLES": Whole(0, 10**4),
+    "MASSIVE_SIZE": Whole(126, 10**5, even=True),
     "CALIBRATION_SEEDS": Whole(0, 10**5),
     "CALIBRATION_SIZE": _SIZE,
     "LEARNING_RATE": Number(1e-9, 0.999),

@@ -110,6 +110,38 @@ def ensemble(path: str, axis: tuple, curves: dict, magnetizations: dict, small: 
     _save(figure, path)
 
 
+def lengths(path: str, lattices: list[dict], title: str) -> None:
+    """Draw lattices of several correlation lengths side by side, and C(r) of each on its exact curve.
+
+    Args:
+        lattices: dicts: title, preview (2D), r (distances), measured and exact (C at them), low and high (one standard deviation
+            of one lattice about the exact value).
+    """
+    n = len(lattices)
+    figure = _figure(2.9 * n, 7.4)
+    grid = figure.add_gridspec(2, n, height_ratios=(1, 1.35))
+    curves = figure.add_subplot(grid[1, :])
+    markers = "osD^vP*"
+    for index, one in enumerate(lattices):
+        axis, colour = figure.add_subplot(grid[0, index]), _COLOURS[index]
+        _show(axis, one["preview"])
+        axis.set_title(one["title"], fontsize=11, color=colour)
+        curves.fill_between(one["r"], one["low"], one["high"], color=colour, alpha=0.2, linewidth=0)
+        curves.plot(one["r"], one["exact"], color=colour, linewidth=1.2)
+        shown = one["measured"] > 0
+        label = one["title"].replace("\n", ", ")
+        marker = markers[index % len(markers)]
+        curves.plot(one["r"][shown], one["measured"][shown], marker, color=colour, markersize=4, label=label)
+    curves.set_xscale("log")
+    curves.set_yscale("log")
+    curves.set_ylim(1e-3, 1)
+    curves.set_xlabel("r (lattice spacings, along the axes)")
+    curves.set_ylabel("C(r)")
+    curves.legend(fontsize=9, loc="lower left", title="one lattice each; line: exact, band: one standard deviation")
+    figure.suptitle(title, fontsize=12)
+    _save(figure, path)
+
+
 def single_stage(path: str, rows: list[dict]) -> None:
     """Draw the whole lattice, a close-up and the correlation function of each row of a single-stage comparison.
 
@@ -145,39 +177,15 @@ def check(path: str, curves: object, title: str) -> None:
     """Draw G(r) with its ratio to the exact torus curve, S(k) as a map and averaged over rings, and the configuration.
 
     Args:
-        curves: `curves.CheckCurves`; at other temperatures than the critical one no exact curves are drawn.
+        curves: `curves.CheckCurves`; exact curves are drawn where they are `known`.
         title: a file's name, or a word on the ensemble.
     """
     figure = _figure(15.5, 9)
     grid = figure.add_gridspec(3, 3, width_ratios=(1.45, 1, 1), height_ratios=(1.3, 0.4, 0.9))
     decay = figure.add_subplot(grid[:2, 0])
     ratio = figure.add_subplot(grid[2, 0], sharex=decay)
-    r, measured, L = curves.r, curves.correlation, curves.L
-    shown = measured > 0  # logarithmic axes of no positive value at all are warned about
-    decay.loglog(r[shown], measured[shown], "o", color=BLUE, markersize=4, label="measured, along the axes", zorder=3)
-    if curves.critical:
-        decay.loglog(r, curves.exact, color="black", linewidth=1.2, label="exact on the torus")
-        straight = exact.BULK_AMPLITUDE * r**-0.25
-        decay.loglog(r, straight, color=GREY, linewidth=1, linestyle="--", label="infinite lattice, 0.70338 r^(-1/4)")
-        for width, shade in ((2, 0.15), (1, 0.3)):
-            band = width * curves.error / curves.exact
-            ratio.fill_between(
-                r, 1 - band, 1 + band, color=GREY, alpha=shade, linewidth=0, label=f"{width} standard dev."
-            )
-        ratio.plot(r, straight / curves.exact, color=GREY, linewidth=1, linestyle="--")
-        ratio.axhline(1, color="black", linewidth=1)
-        ratio.plot(r, measured / curves.exact, "o-", color=BLUE, markersize=3, linewidth=0.8)
-        spread = max(float(np.abs(measured / curves.exact - 1).max()), 0.05)
-        ratio.set_ylim(1 - min(1.15 * spread, 1.05), 1 + 1.15 * spread)
-        ratio.legend(fontsize=8, loc="lower left")
-    decay.set_ylabel("G(r) = C(r, 0)")
-    for which in (decay.yaxis.set_major_formatter, decay.yaxis.set_minor_formatter):
-        which("{x:.2g}")
-    decay.legend(fontsize=9)
-    decay.tick_params(labelbottom=False)
-    ratio.set_ylabel("measured / exact")
-    ratio.set_xlabel("r (lattice spacings)")
-
+    _draw_decay(decay, ratio, curves)
+    L = curves.L
     spins = figure.add_subplot(grid[:2, 1])
     _show(spins, curves.thumbnail)
     spins.set_title(
@@ -200,6 +208,39 @@ def check(path: str, curves: object, title: str) -> None:
     _radial_spectrum(radial, curves)
     figure.suptitle(title, fontsize=12)
     _save(figure, path)
+
+
+def _draw_decay(decay, ratio, curves):
+    """Draw G(r) on one pair of axes, its ratio to the exact values on the other."""
+    r, measured = curves.r, curves.correlation
+    shown = measured > 0  # logarithmic axes of no positive value at all are warned about
+    decay.loglog(r[shown], measured[shown], "o", color=BLUE, markersize=4, label="measured, along the axes", zorder=3)
+    if curves.known:
+        where = "on the torus" if curves.critical else "of the infinite lattice"
+        decay.loglog(r, curves.exact, color="black", linewidth=1.2, label=f"exact {where}")
+        straight = exact.BULK_AMPLITUDE * r**-0.25
+        name = "infinite lattice" if curves.critical else "at criticality"
+        decay.loglog(r, straight, color=GREY, linewidth=1, linestyle="--", label=f"{name}, 0.70338 r^(-1/4)")
+        for width, shade in ((2, 0.15), (1, 0.3)):
+            band = width * curves.error / curves.exact
+            ratio.fill_between(
+                r, 1 - band, 1 + band, color=GREY, alpha=shade, linewidth=0, label=f"{width} standard dev."
+            )
+        if curves.critical:
+            ratio.plot(r, straight / curves.exact, color=GREY, linewidth=1, linestyle="--")
+        ratio.axhline(1, color="black", linewidth=1)
+        ratio.plot(r, measured / curves.exact, "o-", color=BLUE, markersize=3, linewidth=0.8)
+        spread = min(max(float(np.abs(measured / curves.exact - 1).max()), 0.05), 1.0)
+        ratio.set_ylim(1 - min(1.15 * spread, 1.05), 1 + 1.15 * spread)
+        ratio.legend(fontsize=8, loc="lower left")
+    decay.set_ylabel("G(r) = C(r, 0)")
+    low, high = decay.get_ylim()
+    decay.yaxis.set_major_formatter("{x:.2g}")
+    decay.yaxis.set_minor_formatter("{x:.2g}" if high < 30 * low else "")
+    decay.legend(fontsize=9)
+    decay.tick_params(labelbottom=False)
+    ratio.set_ylabel("measured / exact")
+    ratio.set_xlabel("r (lattice spacings)")
 
 
 def _radial_spectrum(axes, curves):

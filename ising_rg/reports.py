@@ -87,8 +87,12 @@ def add_stage_gains(rows: list[dict]) -> None:
             row["stage_gain"], row["stage_gain_error"] = _number(gain), _number(error)
 
 
-def print_ensemble(rows: list[dict], beta: float = exact.BETA_CRITICAL) -> None:
-    """Print one line for each stage and kind of a run's rows: ensemble means with errors beside exact values."""
+def print_ensemble(rows: list[dict], betas: list[float]) -> None:
+    """Print one line for each stage and kind of a run's rows, ensemble means with errors beside exact values.
+
+    Args:
+        betas: inverse temperatures of the stages, the seed's first.
+    """
     print(
         f"{'stage':>5} {'kind':>8} {'L':>6} {'configs':>7} {'c10':>9} {'+-':>8} {'exact':>9} {'dev %':>7} {'z':>6} "
         f"{'r21':>8} {'|m|':>8} {'gain':>8} {'+-':>7} {'seconds':>8}"
@@ -96,7 +100,7 @@ def print_ensemble(rows: list[dict], beta: float = exact.BETA_CRITICAL) -> None:
     keys = sorted({(row["stage"], ("seed", "raw", "refined").index(row["kind"]), row["kind"]) for row in rows})
     for stage, _, kind in keys:
         group = [row for row in rows if row["stage"] == stage and row["kind"] == kind]
-        L, n = group[0]["L"], len(group)
+        L, n, beta = group[0]["L"], len(group), betas[stage]
         c10 = np.mean([row["c10"] for row in group])
         error = exact.c10_noise(L, beta) / math.sqrt(n)
         r21 = np.mean([row["c11"] for row in group]) / c10
@@ -107,10 +111,14 @@ def print_ensemble(rows: list[dict], beta: float = exact.BETA_CRITICAL) -> None:
             f"{np.mean([abs(row['m']) for row in group]):8.5f} {_shown(gain, 8)} {_shown(gain_error, 7)} "
             f"{sum(row['seconds'] for row in group):8.2f}"
         )
-    print(
-        f"exact: r21 {exact.R21_CRITICAL:.5f} (L -> infinity), gain {exact.STAGE_GAIN:.5f}; "
-        "+- and z of c10 from the known var(E) at this L"
-    )
+    known = "+- and z of c10 from the known var(E) at this L"
+    if exact.is_critical(betas[-1]):
+        print(f"exact: r21 {exact.R21_CRITICAL:.5f} (L -> infinity), gain {exact.STAGE_GAIN:.5f}; {known}")
+    elif betas[-1] > exact.BETA_CRITICAL:
+        gains = ", ".join(f"{temperature.stage_gain(beta):.5f}" for beta in betas[1:])
+        print(f"exact: gain {gains or '-'} (L -> infinity: |m| of a lattice over |m| of the one before); {known}")
+    else:
+        print(f"above the critical temperature the gain <m m'> / <m'^2> has no exact value; {known}")
 
 
 def print_rows(rows: list[dict], beside: str = "exact") -> None:

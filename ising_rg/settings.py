@@ -85,9 +85,31 @@ def collect(script: dict, arguments: list[str]) -> tuple[dict, list[str]]:
         key = name.upper()
         if key not in values or name != name.lower():
             raise UserError(f"unknown setting {_quoted('--' + name)}; {names}")
-        values[key] = _taken(key, text, kinds.kind(key, defaults[key]), f", such as --{name}={_shown(values[key])}")
+        values[key] = _taken(
+            key,
+            text,
+            kinds.kind(key, defaults[key]),
+            f", such as --{name}={_shown(values[key])}" if values[key] != "" else " ",
+        )
         overridden.append(key)
+    if values.get("XI", "") != "":
+        _take_length(values, overridden)
     return values, overridden
+
+
+def _take_length(values, overridden):
+    """Put the inverse temperature of a correlation length XI in the place of BETA; what the command line says comes first."""
+    from ising_rg.theory import exact, temperature  # most runs do without
+
+    told = {name for name in ("BETA", "XI") if name in overridden}
+    if told == {"BETA"}:
+        values["XI"] = ""
+    elif told == {"BETA", "XI"} or not told and not exact.is_critical(values["BETA"]):
+        raise UserError(
+            f"BETA, XI: found {values['BETA']} and {values['XI']}, needed one of them; XI takes BETA's place"
+        )
+    else:
+        values["BETA"] = temperature.beta_of_xi(values["XI"])
 
 
 def provenance(s: SimpleNamespace, **more: object) -> dict:

@@ -1,8 +1,9 @@
 """One configuration or an ensemble against exact theory: rows of measured and exact values, and a verdict in words.
 
-Rows are those of `deviates`. `configuration` tests one lattice: energy, magnetization and, at criticality, correlations at every
-scale, whose fluctuations are known (`fluctuations`); local equilibrium (`local_equilibrium`), which is exact at any beta; straight
-walls (`walls`). `ensemble` tests means. What rows far off mean is put into words by `reasons`.
+Rows are those of `deviates`. `configuration` tests one lattice: energy, magnetization and correlations at every scale, whose
+fluctuations are known (`fluctuations`; off criticality `massive_fluctuations`, for lattices of many correlation lengths); local
+equilibrium (`local_equilibrium`), which is exact at any beta; straight walls (`walls`). `ensemble` tests means. What rows far off
+mean is put into words by `reasons`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ising_rg.checks import local_equilibrium, neighbourhoods, reasons, spectra,
 from ising_rg.spins import bitmaps, statistics
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
-from ising_rg.theory import deviates, exact, fluctuations, temperature
+from ising_rg.theory import correlations, deviates, exact, fluctuations, massive_fluctuations, temperature
 
 THRESHOLD = 4.5  # standard deviations; one good lattice in 3,000 has a row beyond it (some 50 rows a lattice)
 SMALLEST_ENSEMBLE = 10  # configurations of one size from which their means are tested too
@@ -48,12 +49,14 @@ def configuration(bitmap: Bitmap | Rows, beta: float, n_configurations: int = 1)
     m, notes = bitmaps.magnetization(bitmap), []
     measured = _correlations(bitmap, scales(L) if critical and L >= SMALLEST else [1])
     rows = _correlation_rows(measured, L, beta)
+    if not critical:
+        rows += _massive_rows(bitmap, beta)
     if critical and L >= SMALLEST:
         rows.append(deviates.row("m2", m**2, exact.M2_AMPLITUDE * L**-0.25, fluctuations.m2_noise(L)))
     elif not critical:
         magnetization = fluctuations.magnetization_row(m, L, beta)
         rows += [magnetization] if magnetization else []
-        notes = [] if magnetization else [_too_small(L, beta)]
+        notes = ([] if magnetization else [_too_small(L, beta)]) + _lengths_missing(L, beta)
     sums = neighbourhoods.count(bitmap, beta, [n for n in walls.LENGTHS if n <= L // 4])
     rows += local_equilibrium.couplings(sums)
     extremes = []
@@ -151,11 +154,36 @@ def _correlation_rows(measured, L, beta):
     return rows
 
 
+def _massive_rows(bitmap, beta):
+    """Return rows of C(r, 0) off criticality, 2 <= r <= 3 xi, where lattice and correlation length are large enough; else none."""
+    L = bitmap.width
+    if not massive_fluctuations.holds(beta, L):
+        return []
+    distances = [r for r in scales(L) if 2 <= r <= 3 * temperature.correlation_length(beta)]
+    values = bitmaps.correlations(bitmap, [d for r in distances for d in ((r, 0), (0, r))]).reshape(-1, 2)
+    expected = correlations.axis_correlation(beta, distances[-1])
+    return [
+        deviates.row(f"C({r},0)", value.mean(), expected[r], massive_fluctuations.correlation_noise(r, beta, L), r=r)
+        for r, value in zip(distances, values, strict=True)
+    ]
+
+
 def _smallest_mode(bitmap):
     """Return S(k) at k = 2 pi / L, the mean of both directions, from block averages of at least L / 64 sites."""
     block = spectra.block_for(bitmap.width, 64)
     _, power, _ = spectra.structure_factor(bitmaps.block_averages(bitmap, block), block)
     return float(power[1, 0] + power[0, 1]) / 2
+
+
+def _lengths_missing(L, beta):
+    """Return the note that C(r) is not compared, if that is because the lattice has too few correlation lengths."""
+    lengths = L / temperature.correlation_length(beta)
+    if lengths >= massive_fluctuations.LENGTHS:
+        return []
+    return [
+        f"C(r) beyond nearest neighbours cannot be judged: L = {L} is {lengths:.1f} correlation lengths, and what it should be is "
+        f"known from {massive_fluctuations.LENGTHS} on; energy and local equilibrium are judged on any lattice"
+    ]
 
 
 def _too_small(L, beta):

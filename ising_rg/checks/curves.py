@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ising_rg.checks import spectra
+from ising_rg.checks import comparison, spectra
 from ising_rg.pictures import preview
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
-from ising_rg.theory import exact, fluctuations
+from ising_rg.theory import correlations, exact, fluctuations, massive_fluctuations, temperature
 
 _MAP_MODES = 24  # modes each way in the map of S(k)
 
@@ -17,13 +17,18 @@ _MAP_MODES = 24  # modes each way in the map of S(k)
 class CheckCurves:
     """Curves of one or more bitmaps of size L x L.
 
+    critical, known: whether beta is critical, and whether exact values are known of C(r) at all.
     r, correlation, exact, error: (n,) distances along the axes, mean C(r), exact value, standard deviation of the mean.
     map: S(k) of the modes next to k = 0; radial: (k, S, error) averaged over rings; exact_modes: (k, S).
     """
 
-    def __init__(self, L: int, critical: bool):
-        self.L, self.critical, self.n = L, critical, 0
-        self.r = np.unique(np.geomspace(1, L // 2, 60).astype(int))
+    def __init__(self, L: int, beta: float):
+        self.L, self.beta, self.n = L, beta, 0
+        self.critical = exact.is_critical(beta) and L >= comparison.SMALLEST
+        self.known = self.critical or massive_fluctuations.holds(beta, L)
+        # Off criticality what is far beyond the correlation length is noise, or the square of the magnetization.
+        largest = L // 2 if self.critical else max(2, int(min(L // 2, 3 * temperature.correlation_length(beta))))
+        self.r = np.unique(np.geomspace(1, largest, 60).astype(int))
         self.block = spectra.block_for(L)
         self.thumbnail = None
         self._correlation, self._map, self._rings = 0.0, 0.0, 0.0
@@ -46,12 +51,18 @@ class CheckCurves:
 
     @property
     def exact(self) -> np.ndarray:
+        if not self.critical:
+            return correlations.axis_correlation(self.beta, int(self.r[-1]))[self.r]
         values = np.asarray(exact.torus_correlation(self.r, 0, self.L))
         return np.r_[exact.torus_c10(self.L), values[1:]]
 
     @property
     def error(self) -> np.ndarray:
-        return np.array([fluctuations.correlation_noise(int(r), 0, self.L) for r in self.r]) / np.sqrt(self.n)
+        if self.critical:
+            each = [fluctuations.correlation_noise(int(r), 0, self.L) for r in self.r]
+        else:
+            each = [massive_fluctuations.correlation_noise(int(r), self.beta, self.L) for r in self.r]
+        return np.array(each) / np.sqrt(self.n)
 
     @property
     def map(self) -> np.ndarray:

@@ -87,12 +87,17 @@ def _misplaced_reason(by_name, far, sums):
     near, distant = by_name["c10"], by_name.get("C(4,0)")
     if near["measured"] < -0.5:
         words.append(f"neighbours are opposite (c10 = {near['measured']:.4f}): the order of an antiferromagnet")
-    elif distant and near["far"] and near["z"] < 0 and distant["measured"] > 0.9 * near["measured"]:  # exact: 0.704
+    elif distant and near["far"] and near["z"] < 0 and distant["measured"] > _level(distant, near) * near["measured"]:
         words.append(
             f"neighbours correlate hardly more than spins four sites apart ({near['measured']:.4f} and {distant['measured']:.4f}): "
             "spins shuffled among one another"
         )
     return words
+
+
+def _level(distant, near):
+    """Return which ratio of two correlations is nearly level: 0.9 where it is 0.704, at criticality."""
+    return 1.28 * distant["exact"] / near["exact"]
 
 
 def _period_reason(far):

@@ -42,9 +42,10 @@ class Growth:
         """Return equilibrated seeds of configurations first ... first + n - 1."""
         L, seed = self.run.start_size, upsampling.start_seed(self.run.seed)
         with self.timings.of("seed"):
-            total = swendsen_wang.thermalization_sweeps(L)
+            beta = self.run.betas[0]
+            total = swendsen_wang.sweeps_at(L, beta)
             with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar:
-                spins = swendsen_wang.sample(L, self.run.beta, n, seed, first_configuration=first, progress=bar.update)
+                spins = swendsen_wang.sample(L, beta, n, seed, total, first, bar.update)
             packed = lattice.pack(spins)
         seconds = self.timings.last
         with self.timings.of("observables"):
@@ -52,7 +53,7 @@ class Growth:
 
     def rows(self, first: int, stage: int, kind: str, counts: np.ndarray, seconds: float) -> list[dict]:
         """Return the report's rows of configurations first, first + 1, ... whose counts these are; seconds: of all of them."""
-        measured = reports.rows_of_counts(counts, self.run.size(stage), self.run.beta)
+        measured = reports.rows_of_counts(counts, self.run.size(stage), self.run.betas[stage])
         return [
             {"config": first + i, "stage": stage, "kind": kind, **row, "seconds": seconds / len(counts)}
             for i, row in enumerate(measured)
@@ -61,13 +62,18 @@ class Growth:
     def description(self, row: dict) -> dict:
         """Return the sidecar of the configuration that a row of the report describes."""
         measured = {key: value for key, value in row.items() if key not in ("config", "stage", "kind", "seconds")}
-        names = {"beta": self.run.beta, "seed": self.run.seed, "config": row["config"], "stage": row["stage"]}
+        names = {
+            "beta": self.run.betas[row["stage"]],
+            "seed": self.run.seed,
+            "config": row["config"],
+            "stage": row["stage"],
+        }
         return self.run.describe(**names, **measured)
 
     def check(self, config: int, bitmap: Bitmap | BitFile) -> dict:
         """Return the comparison of a final lattice, a Bitmap or BitFile, with exact theory."""
         ahead.ready("check")
-        return {"config": config, **reports.check(bitmap, self.run.beta, self.run.n_configurations)}
+        return {"config": config, **reports.check(bitmap, self.run.betas[-1], self.run.n_configurations)}
 
     def todo(self, largest: int) -> list:
         """Return (first, n) of at most `largest` configurations each that are not done, the same in every process."""
@@ -125,7 +131,7 @@ class InMemory(Growth):
         """Report a batch that was just made, write what is to be kept, and take the first configuration's pictures."""
         run, kind = self.run, made.kind
         kept = kind != "raw" and run.is_kept(stage)
-        checked = run.checked and stage == run.last and kind == "refined"
+        checked = run.checked and stage == run.last and kind != "raw"
         pictured = self.pictures and first == 0
         on_host = to_host(made.packed) if checked or kept or pictured else None
         rows = self.rows(first, stage, kind, made.counts, made.seconds)

@@ -41,7 +41,8 @@ class Streamed(Growth):
 
     def check_memory(self) -> None:
         """Raise UserError if the budget does not hold the smallest band of the last stage."""
-        self._band_height(self.run.last)
+        if self.run.last:
+            self._band_height(self.run.last)
 
     def _part(self, config, stage):
         return self.run.path(config, stage) + ".part"
@@ -50,7 +51,7 @@ class Streamed(Growth):
         return self.run.path(config, stage) + ".preview"
 
     def _band_height(self, stage):
-        margin = streaming.margin(self.run.kernel, self.run.sweeps[stage - 1])
+        margin = streaming.margin(self.run.kernels[stage], self.run.sweeps[stage - 1])
         return streaming.band_height(self.run.size(stage - 1), margin, self.max_memory, self.processes.size)
 
     def _start(self, config):

@@ -68,8 +68,12 @@ def sweeps(
     return found
 
 
-def told(ledger: Ledger | None, sweeps: tuple[int, ...], start_size: int) -> tuple[str, dict]:
+def told(
+    ledger: Ledger | None, sweeps: tuple[int, ...], start_size: int, beta: float = exact.BETA_CRITICAL
+) -> tuple[str, dict]:
     """Return what is known of the bias after so many sweeps a stage: in words, and as numbers for the report."""
+    if not exact.is_critical(beta):
+        return "bias not known: ledgers are of the critical point", {}
     L = start_size * SCALE ** len(sweeps)
     bias = expected_bias(ledger, sweeps) if ledger else math.inf
     if math.isinf(bias):

@@ -18,12 +18,12 @@ _BYTES_BESIDE = 2**28  # tiles of the sampler, the check, a part of a file
 class Run:
     """Configurations start_size -> 3 start_size -> 9 start_size -> ... sites per side; J = k_B = 1."""
 
-    kernel: object  # from `drawer.load` or `models.load`
+    kernels: list  # from `temperatures.kernels`: None for the seed, then that of each stage
     device: str  # "cpu" or "cuda", where kernel and sweeps run
     start_size: int  # sites per side of the seed
     sweeps: tuple[int, ...]  # Metropolis sweeps after each stage; as many stages
     n_configurations: int
-    beta: float  # inverse temperature
+    betas: list[float]  # inverse temperatures: of the seed, then of each stage
     seed: int  # names the configurations
     folder: str  # where the files go
     saved: str  # configurations to write: "last", "all" (with the seed) or "none"
@@ -53,7 +53,7 @@ class Run:
     def stage(self, stage: int) -> upsampling.Stage:
         """Return what is done in one stage, 1 ... last."""
         seed = upsampling.stage_seed(self.seed, stage)
-        return upsampling.Stage(self.kernel, self.beta, self.sweeps[stage - 1], seed, self.device)
+        return upsampling.Stage(self.kernels[stage], self.betas[stage], self.sweeps[stage - 1], seed, self.device)
 
     def batch_size(self, n_processes: int = 1) -> int:
         """Return how many configurations are grown side by side in memory."""
@@ -72,5 +72,7 @@ class Run:
         total = self.n_configurations * sum(n for stage, n in enumerate(each) if self.is_kept(stage))
         if streamed:
             last_is_kept = self.is_kept(self.last) and self.file_format == "bits"
-            total += (0 if last_is_kept else bits[-1]) + (0 if self.saved == "all" and last_is_kept else bits[-2])
+            total += (0 if last_is_kept else bits[-1]) + (
+                0 if self.saved == "all" and last_is_kept else sum(bits[-2:-1])
+            )
         return total

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from ising_rg import random_numbers, reports
-from ising_rg.errors import UserError
-from ising_rg.growth import ahead
+from ising_rg.growth import ahead, temperatures
 from ising_rg.random_numbers import Purpose
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import counting, lattice
 from ising_rg.spins.device_memory import to_device, wait
 from ising_rg.spins.lattice import PackedLattice
-from ising_rg.theory import exact, temperature
 from ising_rg.updates import metropolis, swendsen_wang
-
-_SHORT = 100.0  # sites: longer correlations take plain sweeps hours, some xi^2.17 of them
 
 
 class Stage(NamedTuple):
@@ -88,28 +83,18 @@ def ensemble(start_size: int, n_stages: int, stage: Stage, n: int, together: int
     """Yield n lattices grown from independent equilibrated ones, int8 (B, L, L) with B <= `together`, L = start_size 3^n_stages.
 
     Args:
-        stage: of all stages; its seed names the run.
+        stage: of all stages, beta and kernel of the last; its seed names the run.
     """
+    betas = temperatures.stage_betas(stage.beta, n_stages)
+    kernels = temperatures.kernels(stage.kernel, betas)
     for first in range(0, n, together):
         count = min(together, n - first)
-        spins = swendsen_wang.sample(start_size, stage.beta, count, start_seed(stage.seed), first_configuration=first)
+        sweeps = swendsen_wang.sweeps_at(start_size, betas[0])
+        spins = swendsen_wang.sample(start_size, betas[0], count, start_seed(stage.seed), sweeps, first)
         for number in range(1, n_stages + 1):
             seed = stage_seed(stage.seed, number)
-            spins = upsample(spins, stage.kernel, stage.beta, stage.n_sweeps, seed, first)
+            spins = upsample(spins, kernels[number], betas[number], stage.n_sweeps, seed, first)
         yield spins
-
-
-def check_critical(beta: float, size: int) -> None:
-    """Raise UserError unless beta is critical, where alone kernels hold; it says how a lattice of size^2 at beta is to be had."""
-    if exact.is_critical(beta):
-        return
-    xi = temperature.correlation_length(beta)
-    start, n = "hot" if beta < exact.BETA_CRITICAL else "cold", max(1000, math.ceil(20 * xi**2.17))
-    plain = f"python normal_fast_2d_Ising.py --beta={beta!r} --lattice_size={size} --start={start} --num_sweeps={n}"
-    raise UserError(
-        f"BETA: found {beta!r}, where correlations decay over {xi:.3g} sites, needed the critical {exact.BETA_CRITICAL!r}, "
-        f"where alone the inverse step holds; {plain if xi < _SHORT else 'no script equilibrates so long ones'}"
-    )
 
 
 def naive_copy(coarse: np.ndarray) -> np.ndarray:

@@ -3,6 +3,9 @@
     f = sum w(r) s(r) + c_1 (sum of the products of three of the four sites two away from the block's centre)
         + c_2 (sum of the products of corners and middle of each side of the square three away).
 
+w and c are polynomials in the mass mu of the fine lattice (`temperature.mass`), 0 at criticality; elsewhere other weights keep the
+model nearest-neighbour.
+
 With a linear f alone some couplings of the coarse lattice, of a spin with three of its neighbours above all, stay at 0.005
 whatever the window. Of all products of three sites up to three away, these two lower couplings and KL most (docs/physics.md).
 """
@@ -16,6 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ising_rg.errors import UserError
+from ising_rg.kernels import weight_files
+from ising_rg.kernels.form import MASS_UNIT
 from ising_rg.kernels.symmetry import symmetrized
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins.lattice import check_lattices
@@ -55,14 +61,44 @@ class BlockSpinRule(nn.Module):
     """P(S = +1 | s) = sigma(2 f): `weight` (1, 1, k, k), of which only the symmetric part counts, and `triple` (2,), the c.
 
     A term of third order that reaches out of the window is left out.
+
+    Args:
+        kernel_size: k.
+        degree: of the polynomials in mu; 0: of a rule for the critical point alone.
+
+    Attributes:
+        masses: float64 (2,), the least and the largest mass that the rule is for.
+        weight, triple: at criticality; weight_slopes: (degree, 1, 1, k, k) and triple_slopes: (degree, 2), what powers of
+            mu / MASS_UNIT multiply.
     """
 
-    def __init__(self, kernel_size: int = 9):
+    def __init__(self, kernel_size: int = 9, degree: int = 0):
         super().__init__()
         far = (torch.arange(kernel_size) - kernel_size // 2).abs().tolist()
         weight = [[_START.get((max(y, x), min(y, x)), 0.0) for x in far] for y in far]
         self.weight = nn.Parameter(torch.tensor(weight)[None, None])
         self.triple = nn.Parameter(torch.tensor(_START_TRIPLES))
+        self.register_buffer("weight_slopes", torch.zeros(degree, *self.weight.shape))
+        self.register_buffer("triple_slopes", torch.zeros(degree, len(TRIPLES)))
+        self.register_buffer("masses", torch.zeros(2, dtype=torch.float64))
+
+    def at_mass(self, mu: float) -> BlockSpinRule:
+        """Return the rule for fine lattices of mass mu, itself at 0.
+
+        Raises:
+            UserError: mu is not among the masses that the rule is for.
+        """
+        if mu == 0:
+            return self
+        lowest, highest = self.masses.tolist()
+        if not lowest <= mu <= highest:
+            found = f"masses {lowest:.4g} to {highest:.4g}" if lowest < highest else "the critical point alone"
+            raise UserError(f"found weights for {found}, needed some for mass {mu:.4g}; {weight_files.TRAIN_COMMAND}")
+        result = BlockSpinRule(self.weight.shape[-1]).to(self.weight.device).requires_grad_(False)
+        for name in ("weight", "triple"):
+            terms = at_mass(getattr(self, name).detach(), getattr(self, f"{name}_slopes"), mu)
+            getattr(result, name).copy_(terms)
+        return result
 
     def field(self, fine: torch.Tensor) -> torch.Tensor:
         """Return f at the blocks, (B, 1, n, n), of +-1 floats (B, 1, 3h, 3w) already padded by (k - 3) / 2 sites."""
@@ -100,3 +136,9 @@ class BlockSpinRule(nn.Module):
             padded = F.pad(fine, (self.margin,) * 4, mode="circular")
             field = copy.deepcopy(self).double().field(padded)
             return -F.softplus(-2 * field * coarse).sum((1, 2, 3)).numpy()
+
+
+def at_mass(value: torch.Tensor, slopes: torch.Tensor, mu: float) -> torch.Tensor:
+    """Return value + x slopes[0] + x^2 slopes[1] + ..., x = mu / MASS_UNIT, summed in float64: a weight at mass mu."""
+    powers = (mu / MASS_UNIT) ** torch.arange(1, len(slopes) + 1, dtype=torch.float64, device=value.device)
+    return (value.double() + torch.tensordot(powers, slopes.double(), 1)).to(value)

@@ -28,6 +28,18 @@ class Kernel(nn.Module, Drawing):
             self._made = weights, self.make_program()
         return self._made[1]
 
+    def at_mass(self, mu: float) -> Kernel:
+        """Return the kernel for fine lattices of mass mu (`temperature.mass`); there is none but at 0.
+
+        Raises:
+            UserError: mu is not 0.
+        """
+        if mu != 0:
+            raise UserError(
+                f"found a kernel for the critical point alone, needed one for mass {mu:.4g}; {weight_files.TRAIN_COMMAND}"
+            )
+        return self
+
     def block_log_prob(self, coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
         """Return ln P_w(S | s) of the block-spin rule for each configuration, float64 (B,); int8 (B, h, w) and (B, 3h, 3w).
 

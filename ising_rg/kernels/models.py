@@ -10,7 +10,7 @@ import torch
 
 from ising_rg import storage
 from ising_rg.kernels import weight_files
-from ising_rg.kernels.block_spin import TRIPLES, BlockSpinRule
+from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.independent import IndependentKernel
@@ -18,6 +18,7 @@ from ising_rg.kernels.kernel import Kernel
 from ising_rg.kernels.symmetry import symmetrized
 from ising_rg.sampler.sampling import SCALE
 
+_LARGEST_DEGREE = 8  # of polynomials in the mass
 _LARGEST_A = 2.0  # of the original's bound of means, which training leaves free; above 1 it binds nothing
 
 
@@ -72,11 +73,11 @@ def load(path: str) -> ConditionalKernel | IndependentKernel:
         if not isinstance(state, dict):
             raise weight_files.refusal(path, f"state_dict {type(state).__name__}", "a dict of tensors")
         state = weight_files.without_prefixes(state)
-        rule = BlockSpinRule(weight_files.kernel_size(path, "rule.weight", state, 1))
-        kernel = _conditional(path, content, size, radius, rule)
+        rule = _rule(path, "rule.", state)
+        kernel = _conditional(path, content, size, radius, rule, _degree(path, "slopes.0", state))
         if "two_pass" not in content:  # a file of windows
             state = _flat(path, kernel, state)
-        kernel = weight_files.fill(path, kernel, _with_triple(state, "rule.triple"), digest)
+        kernel = weight_files.fill(path, kernel, _completed(state, kernel), digest)
     elif "proj.weight" in content:
         size = weight_files.kernel_size(path, "proj.weight", content, SCALE**2)
         kernel = weight_files.fill(path, IndependentKernel(size), content, digest)
@@ -104,18 +105,32 @@ def load_rule(path: str) -> BlockSpinRule:
     if content.get("kernel") != "block_spin_rule" or not isinstance(state, dict):
         raise weight_files.refusal(path, weight_files.keys(content), "a block-spin rule")
     state = weight_files.without_prefixes(state)
-    rule = BlockSpinRule(weight_files.kernel_size(path, "weight", state, 1))
-    return weight_files.fill(path, rule, _with_triple(state, "triple"), digest)
+    rule = _rule(path, "", state)
+    return weight_files.fill(path, rule, _completed(state, rule), digest)
 
 
-def _conditional(path, content, size, radius, rule):
+def _rule(path, prefix, state):
+    """Return the BlockSpinRule of the form that a state_dict tells, not filled."""
+    size = weight_files.kernel_size(path, f"{prefix}weight", state, 1)
+    return BlockSpinRule(size, _degree(path, f"{prefix}weight_slopes", state))
+
+
+def _degree(path, name, state):
+    """Return the degree in the mass of the weights of a file, 0 in files from before there were slopes."""
+    degree = tuple(getattr(state.get(name), "shape", (0,)))[0] if name in state else 0
+    if degree > _LARGEST_DEGREE:
+        raise weight_files.refusal(path, f"{name} of degree {degree}", f"at most {_LARGEST_DEGREE}")
+    return degree
+
+
+def _conditional(path, content, size, radius, rule, degree):
     """Return the untrained ConditionalKernel of the form that a file tells."""
     form = {name: content.get(name, default) for name, default in (("two_pass", ()), ("clamped", False))}
     try:
         if "form" in content:
             taps, products = ([places.numpy() for places in lists] for lists in content["form"])
             form["form"] = taps, products
-        kernel = ConditionalKernel(size, radius, **form, rule=rule)
+        kernel = ConditionalKernel(size, radius, **form, rule=rule, degree=degree)
         for places in (*kernel.taps, *kernel.products):
             if places.dtype != np.int64 or places.shape[-1] != 3:
                 raise ValueError(f"places of {places.dtype}, {places.shape}")
@@ -127,9 +142,12 @@ def _conditional(path, content, size, radius, rule):
     return kernel
 
 
-def _with_triple(state, name):
-    """Return a state_dict with the rule's terms of third order, 0 in files from before there were any."""
-    return state if name in state else {**state, name: torch.zeros(len(TRIPLES))}
+def _completed(state, module):
+    """Return a state_dict with what files from before there was such a thing lack: terms of third order, slopes, masses; all 0."""
+    late = ("triple", "triple_slopes", "weight_slopes", "masses")
+    own = module.state_dict()
+    missing = {name for name in own if name.split(".")[-1] in late or name.startswith("slopes.")} - state.keys()
+    return {**state, **{name: torch.zeros_like(own[name]) for name in missing}}
 
 
 def _flat(path, kernel, state):

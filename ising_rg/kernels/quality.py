@@ -1,15 +1,15 @@
 """How good a kernel is: Kullback-Leibler divergence per site in both directions, its shares, gain and correlations.
 
-With pi the critical model, P_w the block-spin rule, q the kernel and S of size L, s of size 3L,
+With pi the model at K, P_w the block-spin rule, q the kernel, S of size L, s of size 3L and K' = `temperature.coarser(K)`,
 
-    ln w = -K E(s) + ln P_w(S | s) + K E(S) - ln q(s | S).
+    ln w = -K E(s) + ln P_w(S | s) + K' E(S) - ln q(s | S).
 
 For S from pi and s from q, E[ln w] = ln Z(3L) - ln Z(L) - KL(generated || true); for s from pi and S from P_w the sign of KL turns.
 ln Z is Kaufman's, so both are measured without a reference sample, per fine site and in nats. Both are of pairs (s, S), upper
 bounds on the divergence of the fine lattices alone.
 
-Given one S, the mean of w over s from q is pi's weight of S under the rule, P_w(S) Z(3L) / (e^(-K E(S))). So the part of KL that is
-the rule's, KL(pi(S) || P_w(S)), follows from the logarithm of that mean over many draws (Burda et al., arXiv:1509.00519, which
+Given one S, the mean of w over s from q is pi's weight of S under the rule, P_w(S) Z(3L) / (e^(-K' E(S))). So the part of KL that
+is the rule's, KL(pi(S) || P_w(S)), follows from the logarithm of that mean over many draws (Burda et al., arXiv:1509.00519, which
 is biased upward by half the relative variance of the mean); the rest is the conditional kernel's.
 """
 
@@ -26,7 +26,7 @@ from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.kernels.kernel import Kernel
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import observables, statistics
-from ising_rg.theory import deviates, exact
+from ising_rg.theory import deviates, exact, temperature
 from ising_rg.updates import swendsen_wang
 
 # ESS / n of the best published sampler of critical lattices, by side (RiGCS, arXiv:2503.08918): a chain of networks from
@@ -37,40 +37,46 @@ DISTANCES = ((1, 0), (1, 1), (2, 0), (3, 0), (4, 0), (6, 0), (8, 0), (12, 0), (1
 
 
 def log_weights(kernel: Kernel, coarse: np.ndarray, fine: np.ndarray, beta: float = exact.BETA_CRITICAL) -> np.ndarray:
-    """Return ln w of each pair, float64 (B,); int8 coarse (B, L, L) and fine (B, 3L, 3L)."""
+    """Return ln w of each pair, float64 (B,); int8 coarse (B, L, L) and fine (B, 3L, 3L), beta the fine lattices'."""
+    coarse_beta, kernel = temperature.coarser(beta), kernel.at_mass(temperature.mass(beta))
     step, parts = max(1, _CHUNK_SITES // fine[0].size), []
     for first in range(0, len(fine), step):
         s, S = fine[first : first + step], coarse[first : first + step]
-        energy = 2 * s[0].size * observables.c10(s) - 2 * S[0].size * observables.c10(S)  # E(S) - E(s)
-        parts.append(beta * energy + kernel.block_log_prob(S, s) - kernel.log_prob(s, S))
+        action = 2 * beta * s[0].size * observables.c10(s) - 2 * coarse_beta * S[0].size * observables.c10(S)
+        parts.append(action + kernel.block_log_prob(S, s) - kernel.log_prob(s, S))
     return np.concatenate(parts)
 
 
-def kl_generated(kernel: Kernel, L: int, n: int, seed: int) -> tuple[float, float, np.ndarray, np.ndarray]:
+def kl_generated(
+    kernel: Kernel, L: int, n: int, seed: int, beta: float = exact.BETA_CRITICAL
+) -> tuple[float, float, np.ndarray, np.ndarray]:
     """Return (KL, error, coarse, fine): KL(generated || true) per fine site from n equilibrated seeds of size L."""
-    coarse = swendsen_wang.sample(L, exact.BETA_CRITICAL, n, seed)
-    fine = kernel.sample(coarse, random_numbers.derived_seed(seed, Purpose.STAGE, 1))
-    kl = (_log_ratio(L) - log_weights(kernel, coarse, fine)) / (9 * L * L)
+    coarse = swendsen_wang.sample(L, temperature.coarser(beta), n, seed)
+    fine = kernel.at_mass(temperature.mass(beta)).sample(coarse, random_numbers.derived_seed(seed, Purpose.STAGE, 1))
+    kl = (_log_ratio(L, beta) - log_weights(kernel, coarse, fine, beta)) / (9 * L * L)
     return float(kl.mean()), float(kl.std(ddof=1) / math.sqrt(n)), coarse, fine
 
 
-def effective_sample_size(kernel: Kernel, L: int, n: int, seed: int) -> tuple[float, float]:
+def effective_sample_size(
+    kernel: Kernel, L: int, n: int, seed: int, beta: float = exact.BETA_CRITICAL
+) -> tuple[float, float]:
     """Return (ESS / n, error) of one stage L -> 3L as an importance sampler: (mean w)^2 / mean w^2, n pairs, seeds equilibrated.
 
     1 for a perfect stage. Pairs (s, S) are weighted, so it is a lower bound on that of the fine lattices alone; the error is a
     jackknife's, and too small where a few weights dominate.
     """
-    coarse = swendsen_wang.sample(L, exact.BETA_CRITICAL, n, random_numbers.derived_seed(seed, Purpose.STAGE, 5))
-    fine = kernel.sample(coarse, random_numbers.derived_seed(seed, Purpose.STAGE, 6))
-    w = np.exp(log_weights(kernel, coarse, fine) - _log_ratio(L))
+    names = (random_numbers.derived_seed(seed, Purpose.STAGE, number) for number in (5, 6))
+    coarse = swendsen_wang.sample(L, temperature.coarser(beta), n, next(names))
+    fine = kernel.at_mass(temperature.mass(beta)).sample(coarse, next(names))
+    w = np.exp(log_weights(kernel, coarse, fine, beta) - _log_ratio(L, beta))
     return statistics.jackknife(lambda w: w.mean() ** 2 / (w**2).mean(), w)
 
 
-def kl_true(kernel: Kernel, L: int, n: int, seed: int) -> tuple[float, float]:
+def kl_true(kernel: Kernel, L: int, n: int, seed: int, beta: float = exact.BETA_CRITICAL) -> tuple[float, float]:
     """Return (KL, error): KL(true || generated) per fine site from n equilibrated fine lattices of size 3L."""
-    fine = swendsen_wang.sample(3 * L, exact.BETA_CRITICAL, n, random_numbers.derived_seed(seed, Purpose.STAGE, 2))
-    coarse = draw_coarse(kernel.rule, fine, seed)
-    kl = (log_weights(kernel, coarse, fine) - _log_ratio(L)) / (9 * L * L)
+    fine = swendsen_wang.sample(3 * L, beta, n, random_numbers.derived_seed(seed, Purpose.STAGE, 2))
+    coarse = draw_coarse(kernel.rule.at_mass(temperature.mass(beta)), fine, seed)
+    kl = (log_weights(kernel, coarse, fine, beta) - _log_ratio(L, beta)) / (9 * L * L)
     return float(kl.mean()), float(kl.std(ddof=1) / math.sqrt(n))
 
 
@@ -120,5 +126,5 @@ def correlation_rows(
     return rows
 
 
-def _log_ratio(L):
-    return exact.log_partition(3 * L, exact.BETA_CRITICAL) - exact.log_partition(L, exact.BETA_CRITICAL)
+def _log_ratio(L, beta=exact.BETA_CRITICAL):
+    return exact.log_partition(3 * L, beta) - exact.log_partition(L, temperature.coarser(beta))

@@ -93,6 +93,13 @@ def program(rule: BlockSpinRule) -> Program:
     )
 
 
+def program_at(rule: BlockSpinRule, mu: float) -> tuple[Program, bool]:
+    """Return (the Program of a rule for lattices of mass mu, or of the nearest mass that it is for; whether it is for mu)."""
+    lowest, highest = rule.masses.tolist()
+    nearest = min(max(mu, lowest), highest)
+    return program(rule.at_mass(nearest)), nearest == mu
+
+
 def check_size(L: int, levels: int, smallest: int, what: str) -> None:
     """Raise UserError unless a lattice of L x L can be blocked so many times down to `smallest` or more."""
     if L % SCALE**levels or L // SCALE**levels < smallest:

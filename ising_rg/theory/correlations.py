@@ -26,7 +26,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ising_rg.theory import temperature
+from ising_rg.theory import exact, temperature
 
 _NODES = 64  # Gauss-Legendre nodes of one panel
 _PHASE = 80  # largest n * length of a panel: 64 nodes integrate cos(n t) over it to rounding
@@ -41,6 +41,13 @@ def axis_correlation(beta: float, n: int) -> np.ndarray:
     """
     mu = temperature.mass(beta)
     return _float_correlations(mu > 0, (mu + 4 * beta, abs(mu)), n)
+
+
+def expected(r: int, L: int, beta: float) -> float:
+    """Return C(r, 0) on an L x L lattice: the torus's at criticality, elsewhere the infinite lattice's, for L from 10 lengths."""
+    if exact.is_critical(beta):
+        return float(exact.torus_correlation(r, 0, L))
+    return float(axis_correlation(beta, 64 * -(-r // 64))[r])
 
 
 @lru_cache(maxsize=64)

@@ -21,7 +21,15 @@ from ising_rg.theory import exact, temperature
 _LOG_R = np.log([1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1, 3 / 2, 2, 3, 4, 8])  # r / xi
 _ABOVE = np.array([0.0772, 0.151, 0.215, 0.261, 0.314, 0.345, 0.343, 0.337, 0.318, 0.307, 0.305])
 _BELOW = np.array([0.0840, 0.170, 0.263, 0.345, 0.482, 0.586, 0.720, 0.793, 0.868, 0.91, 0.97])
+LENGTHS = 16  # correlation lengths from which on a lattice is as the infinite one and its scatter normal enough
+SHORTEST = 4.0  # sites: correlation length from which on it holds
 _SLOPE = math.pi / 2 * exact.BULK_AMPLITUDE**2
+
+
+def holds(beta: float, L: int) -> bool:
+    """Tell whether `correlation_noise` is known: off criticality, correlations and lattice long enough."""
+    xi = temperature.correlation_length(beta)
+    return math.isfinite(xi) and xi >= SHORTEST and L >= LENGTHS * xi
 
 
 def correlation_noise(r: int, beta: float, L: int) -> float:
@@ -30,7 +38,7 @@ def correlation_noise(r: int, beta: float, L: int) -> float:
     Args:
         r: distance along an axis, 1 to about L / 3: nearer to L / 2 both ways around the torus count.
         beta: inverse temperature, > 0, not the critical one.
-        L: lattice size, from about 12 correlation lengths, themselves from about 4 sites.
+        L: lattice size, from LENGTHS correlation lengths on, these from SHORTEST sites on.
 
     Raises:
         ValueError: beta is critical, or not a finite number > 0.

@@ -42,9 +42,10 @@ _SUBSETS = [frozenset(n for i, n in enumerate(_NEIGHBOURS) if mask >> i & 1) for
 
 
 class Residuals:
-    """r_a of all TERMS as functions of the means t of a window of coarse spins."""
+    """r_a of all TERMS as functions of the means t of a window of coarse spins; `beta`: K of the nearest-neighbour model."""
 
-    def __init__(self):
+    def __init__(self, beta: float = exact.BETA_CRITICAL):
+        self.beta = beta
         products = [_products(term) for term in TERMS.values()]
         self.reach = max(abs(x) for term in products for product in term for site in product for x in site)
         # Each f_a as {subset of the neighbours: [products of other sites that stand beside it]}.
@@ -57,7 +58,7 @@ class Residuals:
             self.parts.append(parts)
         self.used = sorted({subset for parts in self.parts for subset in parts})
         # tanh K h_0 times the product of each subset, as coefficients of the products of the 16 subsets.
-        one, three = _tanh_coefficients(exact.BETA_CRITICAL)
+        one, three = _tanh_coefficients(beta)
         tanh = {subset: (one if len(subset) == 1 else three) for subset in _SUBSETS if len(subset) in (1, 3)}
         table = torch.zeros(16, 16)
         for i, subset in enumerate(_SUBSETS):
@@ -89,7 +90,7 @@ class Residuals:
             around = torch.nn.functional.pad(lattice[None, None], (r,) * 4, mode="circular")[0, 0]
             at = _shifts(around, r)
             f = torch.stack([sum(_product(at, p) for p in _products(term)).flatten() for term in TERMS.values()])
-            t = torch.tanh(exact.BETA_CRITICAL * f[0])
+            t = torch.tanh(self.beta * f[0])
             total = total + (f * (1 - t * t)).double() @ f.T.double() / f.shape[1]
         return total / len(spins)
 

@@ -117,18 +117,7 @@ class KernelFit:
     def _shard(self, shard, with_hessian):
         """Return sites, -ln q, blocks of each step, gradients and Hessians for one window (a window a shard), float32, flat."""
         _, coarse, fine = self._pair(shard, 10**6 * self.step)
-        loss, blocks, gradients, hessians = 0.0, [], [], []
-        with torch.no_grad():
-            for weight, (x, spins) in zip(self.kernel.weights, self.kernel.features(coarse, fine), strict=True):
-                h = weight @ x
-                t = torch.tanh(h)
-                loss += float(torch.nn.functional.softplus(-2 * h * spins).sum())
-                blocks.append(len(spins))
-                gradients.append(x @ (t - spins))
-                if with_hessian:
-                    x *= torch.sqrt(1 - t * t)
-                    hessians.append((x @ x.T).flatten())
-        return torch.cat([gradients[0].new_tensor([sum(blocks), loss, *blocks]), *gradients, *hessians]).cpu().numpy()
+        return regression_sums(self.kernel, coarse, fine, with_hessian)
 
     def _field_shard(self, shard):
         """Return the normal equations of a block's field on the spins of the 3 x 3 blocks around it, float32, flat."""
@@ -170,6 +159,24 @@ class KernelFit:
         self.kernel = self.kernel.reformed(*([places.numpy() for places in lists] for lists in state["form"]))
         self.kernel.load_state_dict(state["kernel"])
         self.hessians = [h.numpy() for h in state["hessians"]]
+
+
+def regression_sums(
+    kernel: ConditionalKernel, coarse: torch.Tensor, fine: torch.Tensor, with_hessian: bool
+) -> np.ndarray:
+    """Return sites, -ln q, blocks of each step, gradients and Hessians, float32, flat; spins as `kernel.features`."""
+    loss, blocks, gradients, hessians = 0.0, [], [], []
+    with torch.no_grad():
+        for weight, (x, spins) in zip(kernel.weights, kernel.features(coarse, fine), strict=True):
+            h = weight @ x
+            t = torch.tanh(h)
+            loss += float(torch.nn.functional.softplus(-2 * h * spins).sum())
+            blocks.append(len(spins))
+            gradients.append(x @ (t - spins))
+            if with_hessian:
+                x *= torch.sqrt(1 - t * t)
+                hessians.append((x @ x.T).flatten())
+    return torch.cat([gradients[0].new_tensor([sum(blocks), loss, *blocks]), *gradients, *hessians]).cpu().numpy()
 
 
 def with_candidates(kernel: ConditionalKernel) -> tuple[list[np.ndarray], list[np.ndarray]]:

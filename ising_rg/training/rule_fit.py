@@ -17,7 +17,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from ising_rg import random_numbers
 from ising_rg.kernels.conditional import ConditionalKernel
@@ -25,7 +24,7 @@ from ising_rg.processes import Processes
 from ising_rg.random_numbers import Purpose
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.theory import exact
-from ising_rg.training import bound, callen
+from ising_rg.training import blocked, bound, callen
 from ising_rg.training.objectives import ShardSum, draw_coarse, random_windows
 from ising_rg.updates import swendsen_wang
 
@@ -46,7 +45,6 @@ KL_SCALE = 1e-5  # nats a site that one tolerance is worth
 # fitted rules.
 _CURVATURE, _CURVATURE_TRIPLE = 0.002, 0.0054
 _MODES = 16  # wave numbers of the window from which the gain is taken
-_TILE = 96  # blocks: what a cache holds of the many products
 _JACOBIAN_SHARDS = 2
 _TRIALS_ON_ALL = 3  # the last trials see all lattices: on a dozen, K(1,0) has an error of 0.0016
 
@@ -84,8 +82,8 @@ class RuleFit:
         )
         self.inverse = torch.linalg.inv(self.residuals.hessian(seeds))
         self.tolerances = np.array([TOLERANCES.get(name, OTHER_TOLERANCE) for name in callen.TERMS])
-        self.orbits = _orbits(self.rule.weight.shape[-1])
-        self.start = self.parameters = self._parameters()
+        self.orbits = blocked.orbits(self.rule.weight.shape[-1])
+        self.start = self.parameters = blocked.parameters(self.rule, self.orbits)
         self.step, self.history, self.damping, self.best, self.gradient = 0, [], 60.0, None, None
 
     def advance(self, stop: bool = False) -> bool:
@@ -122,11 +120,8 @@ class RuleFit:
         return self.parameters - np.linalg.solve(normal, slope)
 
     def _curvature(self):
-        metric, n = (self.best or {"metric": np.eye(len(self.start))})["metric"], len(self.rule.triple)
-        curvature = _CURVATURE * metric
-        curvature[-n:], curvature[:, -n:] = 0, 0
-        curvature[-n:, -n:] = _CURVATURE_TRIPLE * metric[-n:, -n:]
-        return curvature
+        metric = (self.best or {"metric": np.eye(len(self.start))})["metric"]
+        return curvature(metric, len(self.rule.triple))
 
     def _measure(self, parameters, stop=False):
         """Return (dict of what the objective needs at some parameters, whether to stop)."""
@@ -158,46 +153,11 @@ class RuleFit:
 
     def _shard(self, shard, parameters):
         """Return metric, r, sums over modes, and for the first shards their derivatives, of one lattice, float32, flat."""
-        features, fine = self._features(self.samples[shard])
-        size = features.shape[-1]
-        with_jacobian = shard < _JACOBIAN_SHARDS
-        t = torch.tanh(torch.tensordot(torch.from_numpy(parameters).float(), features, 1))
-        chosen = features[:, ::4, ::4].flatten(1)
-        modes, d_modes = self._with_jacobian(lambda means: _mode_sums(fine, means), t, features, with_jacobian)
-        r, d_terms, step = 0, 0, _TILE - 2 * self.residuals.reach
-        places = range(0, max(1, size - _TILE + 1), step)
-        for y in places:
-            for x in places:
-                tile = (slice(y, y + _TILE), slice(x, x + _TILE))
-                part, d_part = self._with_jacobian(
-                    self.residuals, t[tile], features[(slice(None), *tile)], with_jacobian
-                )
-                r, d_terms = r + part / len(places) ** 2, d_terms + d_part / len(places) ** 2
-        parts = chosen @ chosen.T / chosen.shape[1], r, modes, d_terms, d_modes
-        return torch.cat([part.detach().float().flatten() for part in parts]).numpy()
-
-    @staticmethod
-    def _with_jacobian(function, t, features, wanted):
-        """Return (function(t), its derivatives in the parameters (outputs, parameters), or zeros)."""
-        t = t.detach().requires_grad_(wanted)
-        values = function(t)
-        if not wanted:
-            return values, torch.zeros(len(values), len(features))
-        slopes = torch.stack([torch.autograd.grad(value, t, retain_graph=True)[0] for value in values])
-        return values.detach(), (slopes * (1 - t * t)).flatten(1).detach() @ features.flatten(1).T
-
-    def _features(self, spins):
-        """Return (what each parameter multiplies at each block, float (parameters, n, n); means of the blocks' fine spins)."""
-        margin = self.rule.margin
-        n = (len(spins) - 2 * margin) // SCALE
-        window = torch.from_numpy(
-            np.ascontiguousarray(spins[: SCALE * n + 2 * margin, : SCALE * n + 2 * margin])
-        ).float()
-        window = window[None, None]
-        with torch.no_grad():
-            linear = F.conv2d(window, self.orbits, stride=SCALE)[0]
-            fine = F.avg_pool2d(window[..., margin:-margin, margin:-margin], SCALE)[0, 0]
-            return torch.cat([linear, self.rule.triples(window)[:, 0]]), fine
+        features, fine = blocked.features(self.rule, self.orbits, self.samples[shard])
+        values = blocked.measured(
+            self.residuals, lambda t: _mode_sums(fine, t), features, parameters, shard < _JACOBIAN_SHARDS
+        )
+        return torch.cat([part.float().flatten() for part in values]).numpy()
 
     def _kl_shard(self, shard):
         """Return the derivative of KL per site in the parameters in one window, float32."""
@@ -208,13 +168,8 @@ class RuleFit:
         edge = 2 * self.kernel.reach
         with torch.no_grad():
             slope = bound.field_gradient(self.kernel, coarse, fine, self.kernel.rule.field(window)[0, 0])
-            features = torch.cat([F.conv2d(window, self.orbits, stride=SCALE)[0], self.rule.triples(window)[:, 0]])
+            features = blocked.terms(self.rule, self.orbits, window)
             return (features[:, edge:-edge, edge:-edge] * slope).mean((1, 2)).numpy()
-
-    def _parameters(self):
-        weight = self.rule.weight.detach().double()[0, 0]
-        linear = [(weight * orbit[0]).sum() / orbit.sum() for orbit in self.orbits]
-        return np.array([*linear, *self.rule.triple.tolist()])
 
     def _set(self, parameters):
         with torch.no_grad():
@@ -241,12 +196,12 @@ class RuleFit:
         self._set(self.parameters)
 
 
-def _orbits(size):
-    """Return the orbits of a square window under the square's group, 1 at their sites, float (orbits, 1, size, size)."""
-    far = (torch.arange(size) - size // 2).abs()
-    rows, columns = torch.meshgrid(far, far, indexing="ij")
-    name = torch.maximum(rows, columns) * size + torch.minimum(rows, columns)
-    return torch.stack([(name == value).float() for value in torch.unique(name)])[:, None]
+def curvature(metric: np.ndarray, n_triples: int) -> np.ndarray:
+    """Return the second derivative of KL per site in the parameters, about, of which the last are of third order."""
+    result, n = _CURVATURE * metric, n_triples
+    result[-n:], result[:, -n:] = 0, 0
+    result[-n:, -n:] = _CURVATURE_TRIPLE * metric[-n:, -n:]
+    return result
 
 
 def _mode_sums(fine, t):

@@ -23,6 +23,7 @@ from ising_rg import kinds, random_numbers
 from ising_rg.random_numbers import ROUNDS, Purpose
 from ising_rg.spins import bitmaps
 from ising_rg.spins.lattice import check_spins
+from ising_rg.theory import temperature
 from ising_rg.threads import share
 from ising_rg.updates import bonds, cluster_signs, clusters_of_runs
 from ising_rg.updates.clusters_of_runs import strip_rows
@@ -39,6 +40,12 @@ def thermalization_sweeps(L: int) -> int:
     1 + 2 sum rho of the energy was measured as 4.2, 6.8, 6.5, 13 (the last two to 20 %). A start's memory is then ~e^-20.
     """
     return math.ceil(20 * 2.03 * L**0.222)
+
+
+def sweeps_at(L: int, beta: float) -> int:
+    """Return how many sweeps equilibrate an L x L lattice at beta: those of a critical one, of 16 correlation lengths at most."""
+    xi = temperature.correlation_length(beta) if beta > 0 else 0.0
+    return thermalization_sweeps(round(min(L, max(16 * xi, 16))))
 
 
 def sample(

@@ -127,6 +127,33 @@ def test_other_temperatures_are_checked_too():
     assert check(spins, 0.58)["verdict"] == "bad"
 
 
+@pytest.mark.parametrize("xi", [5, 12, -5, -12])
+def test_correlations_off_criticality(xi):
+    """C(r) to three correlation lengths of 60 lattices: none beyond 4.5 deviations, their scatter as told.
+
+    Rows of one lattice are correlated and their z not quite normal: standard deviation 1 +- 5 / sqrt(2 * 60).
+    """
+    beta, L = temperature.beta_of_xi(xi), 16 * abs(xi) + 32
+    results = [check(spins, beta) for spins in equilibrated(L, beta, 60)]
+    assert [reason for result in results for reason in result["reasons"]] == []
+    names = [row["name"] for row in results[0]["rows"]]
+    distances = [name for name in names if name.startswith("C(")]
+    assert len(distances) >= 6 and "C(8,0)" in distances
+    for name in distances:
+        z = np.array([result["rows"][names.index(name)]["z"] for result in results])
+        assert abs(z.std() - 1) < 5 / math.sqrt(120) and abs(z.mean()) < 4.5 * z.std() / math.sqrt(60)
+
+
+def test_an_ensemble_off_criticality_is_judged_by_its_correlations():
+    """40 lattices at xi = 8: their means are good; those of lattices at xi = 10 are not, and C(8,0) is among what tells."""
+    beta = temperature.beta_of_xi(8)
+    good = comparison.ensemble([check(spins, beta) for spins in equilibrated(160, beta, 40)], beta)
+    assert good["verdict"] == "good" and "C(8,0)" in {row["name"] for row in good["rows"]}
+    other = temperature.beta_of_xi(10)
+    bad = comparison.ensemble([check(spins, beta) for spins in equilibrated(160, other, 40)], beta)
+    assert bad["verdict"] == "bad" and any("C(8,0)" in reason for reason in bad["reasons"])
+
+
 def equilibrated(L, beta, n, seed=3):
     """Return n independent configurations of one phase: from all up below the critical temperature, 60 cluster sweeps."""
     spins = np.ones((n, L, L), np.int8) if beta > BETA else swendsen_wang.hot_start((n, L, L), seed)

@@ -71,3 +71,17 @@ def test_growth_does_without_torch(tmp_path):
     assert all(done.returncode == 0 for done in said), said[-1].stderr
     if "numba-cuda is not installed" in said[-1].stdout:  # else torch is asked for a GPU
         assert said[-1].stdout.split()[-1] == "False"
+
+
+def test_programs_of_masses_are_kept_too_the_last_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(drawer, "_MOST_KEPT", 2)
+    kernel = models.load(FILES[0])
+    for mu in (0.03, 0.03, -0.02, 0.01):
+        kept = drawer.load(FILES[0]).at_mass(mu)
+        assert same(kept.program(), kernel.at_mass(mu).program()) and kept.digest == kernel.digest
+    assert drawer.load(FILES[0]).at_mass(0) is not None and len(list(tmp_path.iterdir())) == 3
+    with pytest.raises(UserError, match="needed some for mass 0.5"):
+        drawer.load(FILES[0]).at_mass(0.5)
+    with pytest.raises(UserError, match="the critical point alone"):
+        drawer.load(FILES[1]).at_mass(0.03)

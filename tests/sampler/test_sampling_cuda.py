@@ -45,6 +45,8 @@ independent = models.load("models/full_conn_proj_k9_s3_2048_26_2_3.pt")
 cases = (
     (conditional, (2, 6, 4), 4, (1,)), (conditional, (1, 4, 66), None, (0,)), (independent, (2, 4, 4), 3, (0,))
 )
+if on_device:
+    cases += ((conditional.at_mass(0.05), (2, 6, 4), 4, (1,)),)
 for kernel, shape, rows, sweeps in cases:
     start = (2 * np.random.default_rng(1).integers(0, 2, shape) - 1).astype(np.int8)
     sampling_cuda.BAND_BYTES = 2**27 if rows is None else 12 * shape[2] * (rows + 2 * int(kernel.program().margins[0]))

@@ -28,6 +28,8 @@ TRAIN = (
     "--windows=2",
     "--calibration_seeds=16",
     "--calibration_size=16",
+    "--massive_samples=1",
+    "--massive_size=132",
     "--report_interval=2",
 )
 
@@ -128,6 +130,7 @@ def test_training_goes_on_after_ctrl_c(pipeline, tmp_path):
         "--block_rule_steps=3",
         "--calibration_seeds=16",
         "--calibration_size=16",
+        "--massive_samples=0",
         "--report_interval=25",
     )
     whole = (
@@ -262,12 +265,16 @@ def test_bad_numbers_are_refused(script, tmp_path):
     for beta in ("nan", "inf", "0", "-0.44"):
         fail(script, out, f"--beta={beta}", says="BETA")
     fail(script, out, "--device=abacus", says="DEVICE")
-    if script.startswith("fast_generating"):  # a kernel holds at the critical point: what else serves is said
-        fail(
-            script, out, "--beta=0.5", says=("BETA", "2.19 sites", "normal_fast_2d_Ising.py --beta=0.5", "--start=cold")
-        )
-        fail(script, out, "--beta=0.43", says=("23.2 sites", "--start=hot"))
-        fail(script, out, "--beta=0.4406", says="no script")
+    for xi in ("0", "nan", "1e12", "long"):
+        fail(script, out, f"--xi={xi}", says=("XI", "a correlation length"))
+    fail(script, out, "--xi=30", "--beta=0.43", says=("BETA, XI", "one of them"))
+    if script.startswith("fast_generating"):
+        critical = "--kernel_file=models/full_conn_proj_k9_s3_2048_26_2_3.pt"
+        fail(script, out, "--xi=100", critical, says=("the critical point alone", "kernel_training_pixel_shuffle.py"))
+    if "single" in script:  # a stage is drawn, or there is none: what else serves is said
+        plain = "normal_fast_2d_Ising.py --beta=0.5"
+        fail(script, out, "--beta=0.5", says=("BETA", "2.19 sites", "at least 8", plain, "--start=cold"))
+        fail(script, out, "--beta=0.35", says=("2.57 sites", "--start=hot"))
     assert not os.path.exists(tmp_path / "out")
 
 

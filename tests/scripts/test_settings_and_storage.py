@@ -90,6 +90,26 @@ def test_help_lists_every_setting_with_its_comment(script):
     assert "private" not in done.stdout.lower()
 
 
+def test_a_correlation_length_takes_the_place_of_beta():
+    """On the command line, or as a constant; the command line comes first, and two that contradict each other are refused."""
+    import normal_fast_2d_Ising as script
+    from ising_rg.theory import exact, temperature
+
+    def collected(arguments=(), **constants):
+        values, _ = settings.collect({**vars(script), **constants}, list(arguments))
+        return values["BETA"], values["XI"]
+
+    thirty = temperature.beta_of_xi(30)
+    assert collected() == (exact.BETA_CRITICAL, "")
+    assert collected(["--xi=30"]) == collected(["--xi=30"], BETA=0.5) == collected(XI=30) == (thirty, 30.0)
+    assert collected(["--xi=-30"])[0] == temperature.beta_of_xi(-30) > exact.BETA_CRITICAL
+    assert collected(["--xi=critical"], BETA=0.5) == (exact.BETA_CRITICAL, "critical")
+    assert collected(["--beta=0.5"], XI=30) == (0.5, "")
+    for arguments, constants in ((["--beta=0.5", "--xi=30"], {}), ([], {"BETA": 0.5, "XI": 30})):
+        with pytest.raises(UserError, match="needed one of them"):
+            collected(arguments, **constants)
+
+
 def test_checks():
     for bad in (3, 2, 0, -4, 1001):
         with pytest.raises(UserError, match="even"):

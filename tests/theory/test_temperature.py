@@ -132,3 +132,21 @@ def test_bad_lengths_are_refused(xi):
     with pytest.raises(ValueError, match="xi: found"):
         temperature.mass_of_xi(xi)
     assert np.sign(temperature.mass_of_xi("-30")) == -1
+
+
+@pytest.mark.parametrize("mu", [0.02, 0.1, 0.3])
+def test_projected_gain_is_that_of_sums_over_lines(mu):
+    """The one-particle part summed over lines, by Fourier sums on 2^12 sites, for fine and coarse lattice and a block's mean."""
+
+    def projected(mu, x):
+        s = math.sinh(2 * temperature.beta_of_mass(mu))
+        p = 2 * math.pi * np.arange(2**12) / 2**12
+        return (1 - s**4) ** 0.25 * (np.cos(p * x) / (1 + s * s - s * (np.cos(p) + 1))).mean()
+
+    X = 4
+    fine = sum(projected(mu, 3 * X + x) for x in (-1, 0, 1)) / 3  # of a block's mean with a site, per fine line
+    square = projected(mu, 3 * X) / (3 * projected(3 * mu, X))
+    expected = math.sqrt(square) * fine / projected(mu, 3 * X)
+    assert temperature.projected_gain(mu) == pytest.approx(expected, rel=1e-9)
+    assert temperature.projected_gain(-mu) == temperature.gain_of_mass(-mu)
+    assert temperature.projected_gain(1e-9) == pytest.approx(exact.STAGE_GAIN, rel=1e-8)
