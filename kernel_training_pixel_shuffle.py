@@ -28,6 +28,7 @@ from ising_rg.training import (
     calibration,
     callen,
     kernel_slopes,
+    massive_calibration,
     objectives,
     off_critical,
     regression,
@@ -72,6 +73,7 @@ _PARAM_FILES = {
 _KERNEL_SIZES = {"conditional": 5, "independent": 9}
 # What does not change the weights.
 _OUTPUT_SETTINGS = {"PARAM_FILE", "DEVICE", "PICTURES", "PICTURE_DIR", "CHECKPOINT_DIR", "CHECKPOINT_SECONDS"}
+_MASSIVE_SHARE = 8  # of CALIBRATION_SEEDS so many fewer at each temperature off criticality
 _MASSIVE = ("K(1,0)", "K(1,1)", "K(2,0)", "K(2,1)", "plaquette", "star")  # shown while its slopes are
 _COUPLINGS = ("K(1,0)", "K(1,1)", "K(2,0)", "K(2,1)", "plaquette", "star")  # shown while the rule is fitted
 
@@ -165,13 +167,26 @@ def off_criticality(s, checkpoint, kernel, batches):
     settings.check_memory(len(masses) * s.MASSIVE_SAMPLES * s.MASSIVE_SIZE**2, "the lattices off criticality")
     for mu in tqdm(masses, desc="lattices off criticality", leave=False, disable=None):
         massive[mu] = off_critical.lattices(mu, s.MASSIVE_SAMPLES, s.MASSIVE_SIZE, s.SEED)
-    print(
-        "\noff criticality, block-spin rule: couplings of the coarse lattice less those of the flow, and less what is left at "
-        "criticality; amplitude's error\n"
-        + " ".join(f"{name:>9}" for name in ("step", "length", *_MASSIVE, "amplitude"))
-    )
+    rule, phases = kernel.rule, {}
+    if not len(rule.weight_slopes):
+        rule, rows = massive_rule(s, checkpoint, rule, batches, massive)
+        phases["block-spin rule off criticality"] = rows
+    kernel, rows = massive_kernel(s, checkpoint, kernel, rule, batches, massive)
+    phases["kernel off criticality"] = rows
+    if s.CALIBRATION_SEEDS:
+        kernel, phases["calibration off criticality"] = massive_calibrated(s, checkpoint, kernel, massive)
+    return kernel, phases
 
-    def show_rule(row):
+
+def massive_rule(s, checkpoint, rule, batches, massive):
+    """Return (the rule with slopes in the mass, rows of the fit's history)."""
+    print(
+        "\noff criticality, block-spin rule: couplings of the coarse lattice less those of the flow, and less what is left at"
+    )
+    print("criticality; amplitude's error")
+    print(" ".join(f"{name:>9}" for name in ("step", "length", *_MASSIVE, "amplitude")))
+
+    def show(row):
         for xi, values in zip(off_critical.XI, row["off"], strict=True):
             found = dict(zip((*callen.TERMS, "amplitude"), values, strict=True))
             told = " ".join(f"{found[name]:+9.5f}" for name in (*_MASSIVE, "amplitude"))
@@ -179,24 +194,45 @@ def off_criticality(s, checkpoint, kernel, batches):
 
     critical = [spins for batch in batches for spins in batch]
     critical = critical[:: max(1, len(critical) // s.MASSIVE_SAMPLES)][: s.MASSIVE_SAMPLES]
-    rule = kernel.rule
-    if not len(rule.weight_slopes):
-        fit = rule_slopes.RuleSlopes(rule, critical, massive, s.SEED, checkpoint.processes)
-        run(checkpoint, "block-spin rule off criticality", fit, show_rule)
-        rule = fit.result()
+    fit = rule_slopes.RuleSlopes(rule, critical, massive, s.SEED, checkpoint.processes)
+    run(checkpoint, "block-spin rule off criticality", fit, show)
+    return fit.result(), fit.history
+
+
+def massive_kernel(s, checkpoint, kernel, rule, batches, massive):
+    """Return (the kernel with slopes in the mass, for a rule that has them, rows of the fit's history)."""
     print("\noff criticality, conditional kernel: -ln q per site at each correlation length")
     print(" ".join(f"{name:>9}" for name in ("step", "windows", "critical", *(f"{xi:+.0f}" for xi in off_critical.XI))))
 
-    def show_kernel(row):
+    def show(row):
         print(f"{row['step']:9d} {row['windows']:9d} " + " ".join(f"{value:9.5f}" for value in row["losses"]))
 
     plan = tuple(max(1, s.WINDOWS // part) for part in (64, 64, 16, 2))
-    slopes = kernel_slopes.KernelSlopes(kernel, rule, batches, massive, s.SEED, plan, checkpoint.processes)
-    run(checkpoint, "kernel off criticality", slopes, show_kernel)
-    histories = {"kernel off criticality": slopes.history}
-    return slopes.result(), (
-        {"block-spin rule off criticality": fit.history} if rule is not kernel.rule else {}
-    ) | histories
+    fit = kernel_slopes.KernelSlopes(kernel, rule, batches, massive, s.SEED, plan, checkpoint.processes)
+    run(checkpoint, "kernel off criticality", fit, show)
+    return fit.result(), fit.history
+
+
+def massive_calibrated(s, checkpoint, kernel, massive):
+    """Return (the kernel, its slopes shifted so that raw and refined lattices come out right, rows of what was measured)."""
+    n_sweeps = calibration.REFINE_SWEEPS
+    print(
+        f"\noff criticality, calibration: what one stage adds, in 10^-5 of exact values, raw and after {n_sweeps} sweeps"
+    )
+    names = [f"C({x},{y})" for x, y in massive_calibration.PLACES]
+    print(" ".join(f"{name:>8}" for name in ("length", "", *names, "KL cost")))
+
+    def show(row):
+        for xi, deviations, kl in zip(off_critical.XI, row["deviations"], row["kl"], strict=True):
+            for kind, part in (("raw", deviations[: len(names)]), ("refined", deviations[len(names) :])):
+                told = " ".join(f"{1e5 * value:8.1f}" for value in part)
+                print(f"{xi:+8.0f} {kind:>8} {told} {kl:8.1e}")
+
+    n_seeds = max(added.FEWEST, s.CALIBRATION_SEEDS // _MASSIVE_SHARE)
+    last = massive_calibration.MassiveCalibration(kernel, massive, n_seeds, s.CALIBRATION_SIZE, s.SEED)
+    run(checkpoint, "calibration off criticality", last, show)
+    kept = ("deviations", "errors", "kl", "objective")
+    return last.result(), [{name: row[name] for name in kept} for row in last.history]
 
 
 def fit_kernel(s, checkpoint, phase, kernel, batches, windows):
@@ -387,7 +423,7 @@ def draw(s, kernel, phases):
             names = ["critical", *(f"{xi:+.0f}" for xi in off_critical.XI)]
             shown = [{"step": row["step"], **dict(zip(names, row["losses"], strict=True))} for row in rows]
             panels.append((f"{name}, by length", "step", "-ln q per site (nats)", shown))
-        elif name == "calibration":
+        elif name.startswith("calibration"):
             rows = [{"step": i, "objective": math.log10(row["objective"])} for i, row in enumerate(rows)]
             panels.append((name, "step", "log10 of the objective", rows))
         else:

@@ -152,8 +152,7 @@ def test_training_killed_at_random_moments(tmp_path, kills):
         "--block_rule_steps=3",
         "--calibration_seeds=16",
         "--calibration_size=16",
-        "--massive_samples=1",
-        "--massive_size=132",
+        "--massive_samples=0",
         "--report_interval=20",
         "--checkpoint_seconds=0",
     )
