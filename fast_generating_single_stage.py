@@ -80,7 +80,7 @@ def main(s):
     storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), report)
     if s.PICTURES:
         with pictures.attempt():
-            draw(os.path.join(s.OUTPUT_DIR, "single_stage.png"), configurations, rows)
+            draw(os.path.join(s.OUTPUT_DIR, "single_stage.png"), configurations, rows, exact.is_critical(s.BETA))
     print(f"{len(seed)} -> {3 * len(seed)} in {time.perf_counter() - start:.1f} s; files in {s.OUTPUT_DIR}")
 
 
@@ -169,7 +169,7 @@ def diagnose(row):
     return f"{words}. Order carried over from the seed: too {'strong' if excess > 0 else 'weak'} (gain {excess:+.1f} %)"
 
 
-def draw(path, configurations, rows):
+def draw(path, configurations, rows, critical):
     panels = []
     for (name, spins), row in zip(configurations.items(), rows, strict=True):
         side = min(_CLOSEUP if row["L"] != rows[0]["L"] else _CLOSEUP // 3, row["L"])
@@ -189,7 +189,7 @@ def draw(path, configurations, rows):
                 "note": note,
             }
         )
-    pictures.single_stage(path, panels)
+    pictures.single_stage(path, panels, "on the torus" if critical else "of the infinite lattice")
 
 
 if __name__ == "__main__":

@@ -142,12 +142,13 @@ def lengths(path: str, lattices: list[dict], title: str) -> None:
     _save(figure, path)
 
 
-def single_stage(path: str, rows: list[dict]) -> None:
+def single_stage(path: str, rows: list[dict], where: str = "on the torus") -> None:
     """Draw the whole lattice, a close-up and the correlation function of each row of a single-stage comparison.
 
     Args:
         rows: list of dicts: name, L, preview (2D), closeup (2D), r (distances), ratio (C measured / exact), note. The first
             is the seed: its ratio, with distances stretched to the fine lattice, is what a perfect stage would show.
+        where: of which lattice the exact values are.
     """
     figure = _figure(12.5, 2.9 * len(rows))
     for row, (whole, closeup, curve) in zip(
@@ -158,7 +159,7 @@ def single_stage(path: str, rows: list[dict]) -> None:
         whole.set_xlabel(f"whole lattice, L = {row['L']}", fontsize=9)
         _show(closeup, row["closeup"])
         closeup.set_xlabel(f"{len(row['closeup'])} x {len(row['closeup'])} sites", fontsize=9)
-        curve.axhline(1, color=GREY, linewidth=1, linestyle="--", label="exact on the torus")
+        curve.axhline(1, color=GREY, linewidth=1, linestyle="--", label=f"exact {where}")
         if row is not rows[0]:
             stretched = np.array(rows[0]["r"]) * row["L"] / rows[0]["L"]
             curve.plot(stretched, rows[0]["ratio"], color=ORANGE, linewidth=4, alpha=0.5, label="the seed, at 3r")

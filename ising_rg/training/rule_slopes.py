@@ -51,9 +51,10 @@ class RuleSlopes:
         seed: int,
         processes: Processes | None = None,
     ):
-        self.rule, self.samples, self.sum = rule, {0.0: critical, **massive}, ShardSum(processes)
+        self.rule = copy.deepcopy(rule).cpu()
+        self.samples, self.sum = {0.0: critical, **massive}, ShardSum(processes)
         self.orbits = blocked.orbits(rule.weight.shape[-1])
-        self.critical = blocked.parameters(rule, self.orbits)
+        self.critical = blocked.parameters(self.rule, self.orbits)
         self.slopes = np.zeros((DEGREE, len(self.critical)))
         self.tolerances = np.array([rule_fit.TOLERANCES.get(name, rule_fit.OTHER_TOLERANCE) for name in callen.TERMS])
         self.step, self.history, self.at_critical = 0, [], None

@@ -119,6 +119,7 @@ def test_more_samples_extend_the_chain_and_other_settings_are_refused(pipeline, 
     assert_same_arrays(arrays(tmp_path), arrays(f"{pipeline}/samples"))
 
 
+@pytest.mark.slow
 def test_training_goes_on_after_ctrl_c(pipeline, tmp_path):
     """Interrupted at a random moment and started again, it ends with the same weights; other settings are refused."""
     train = (

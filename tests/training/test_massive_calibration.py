@@ -78,8 +78,9 @@ def test_deviations_of_the_shipped_kernel_are_small(massive):
 
 
 def test_the_cost_is_limited(massive, monkeypatch):
+    """A law that would take far more than KL_LIMIT: the dearest mass costs that, less one step of 1.1 in the scale, 1.21 in KL."""
     kernel = models.load(CONDITIONAL).requires_grad_(False)
     target = np.random.default_rng(4).normal(size=(3, len(calibration.tap_classes(kernel)))) * 0.1
     monkeypatch.setattr(MassiveCalibration, "_deviations", linear_law(kernel, target))
     procedure = run(MassiveCalibration(kernel, massive, 16, 12, 1))
-    assert max(procedure.history[-1]["kl"]) == pytest.approx(massive_calibration.KL_LIMIT, rel=0.1)
+    assert massive_calibration.KL_LIMIT / 1.22 < max(procedure.history[-1]["kl"]) <= massive_calibration.KL_LIMIT
