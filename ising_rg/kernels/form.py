@@ -17,7 +17,7 @@ DRAWING_ORDER = (4, 0, 2, 6, 8, 1, 3, 5, 7)  # sub-pixels 3 y + x: centre, corne
 RADIUS = 5.0  # sites; 7 gained nothing in KL and costs 89 multiply-adds a site instead of 61
 TWO_PASS = (0, 1, 2, 3, 5, 6)  # places in the drawing order
 MASS_UNIT = 0.1  # of the mass, in the powers that slopes multiply
-SHORTEST = 8.0  # sites: correlations from which on lattices are drawn; shorter ones, plain sweeps equilibrate at once
+SHORTEST = 10.0  # sites: correlations from which on lattices are drawn; shorter ones, plain sweeps equilibrate at once
 
 
 def steps(two_pass: Sequence[int], clamped: bool) -> tuple[tuple[int, int], ...]:

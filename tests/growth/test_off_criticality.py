@@ -18,15 +18,15 @@ KERNEL = "models/conditional_k5_s3.pt"
 
 
 def test_stages_that_are_drawn():
-    """Those whose correlation length is 8 sites or more; the temperatures are those of the exact flow."""
-    assert [temperatures.drawn_stages(temperature.beta_of_xi(xi), 3) for xi in (7.9, 8.1, 24.1, 72.1, 1e6)] == [
+    """Those whose correlation length is 10 sites or more; the temperatures are those of the exact flow."""
+    assert [temperatures.drawn_stages(temperature.beta_of_xi(xi), 3) for xi in (9.9, 10, 30, 90, 1e6)] == [
         0,
         1,
         2,
         3,
         3,
     ]
-    assert [temperatures.drawn_stages(temperature.beta_of_xi(-xi), 3) for xi in (7.9, 8.1, 24.1, 72.1)] == [0, 1, 2, 3]
+    assert [temperatures.drawn_stages(temperature.beta_of_xi(-xi), 3) for xi in (9.9, 10, 30, 90)] == [0, 1, 2, 3]
     assert temperatures.drawn_stages(exact.BETA_CRITICAL, 5) == 5
     betas = temperatures.stage_betas(temperature.beta_of_xi(90), 2)
     assert [temperature.correlation_length(K) for K in betas] == pytest.approx([10, 30, 90])
@@ -81,7 +81,7 @@ def test_short_correlations_take_a_larger_seed_or_no_stage(tmp_path):
             [f"--xi={xi}", "--start_size=32", "--stages=2", "--save_stages=all", f"--output_dir={tmp_path}/{xi}"],
             tmp_path / "log",
         )
-        assert "the seed is as large as that because correlations shorter than 8 sites" in output
+        assert "the seed is as large as that because correlations shorter than 10 sites" in output
         names = [f"spins_0000_stage{stage}_L{L}.npy" for stage, L in enumerate(sizes)]
         assert all((tmp_path / f"{xi}" / name).exists() for name in names)
         report = json.loads((tmp_path / f"{xi}/report.json").read_text())

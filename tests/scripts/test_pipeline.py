@@ -274,7 +274,7 @@ def test_bad_numbers_are_refused(script, tmp_path):
         fail(script, out, "--xi=100", critical, says=("the critical point alone", "kernel_training_pixel_shuffle.py"))
     if "single" in script:  # a stage is drawn, or there is none: what else serves is said
         plain = "normal_fast_2d_Ising.py --beta=0.5"
-        fail(script, out, "--beta=0.5", says=("BETA", "2.19 sites", "at least 8", plain, "--start=cold"))
+        fail(script, out, "--beta=0.5", says=("BETA", "2.19 sites", "at least 10", plain, "--start=cold"))
         fail(script, out, "--beta=0.35", says=("2.57 sites", "--start=hot"))
     assert not os.path.exists(tmp_path / "out")
 
