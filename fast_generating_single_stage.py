@@ -53,10 +53,10 @@ def main(s):
     folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
     seed_beta, _ = temperatures.stage_betas(s.BETA, 1)
-    if not exact.is_critical(s.BETA):
-        print(temperatures.told(s.LOW_RES_SIZE, [seed_beta, s.BETA], 1))
     configurations = generate(s, kernel, device, seed_beta)
     seed = next(iter(configurations.values()))
+    if not exact.is_critical(s.BETA):
+        print(temperatures.told(len(seed), [seed_beta, s.BETA], 1))
 
     rows, notes, files = [], {}, []
     for name, spins in configurations.items():

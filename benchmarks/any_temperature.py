@@ -22,7 +22,6 @@ from ising_rg.kernels import models
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps, lattice, statistics
 from ising_rg.theory import correlations, exact, temperature
-from ising_rg.updates import swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -51,17 +50,21 @@ def main(s):
 def measure(s, kernel, beta):
     """Grow the ensemble at one temperature; print and return its rows."""
     n_stages, L = temperatures.drawn_stages(beta, s.STAGES), s.START_SIZE * SCALE**s.STAGES
+    temperatures.check_drawn(beta, L)
     xi = temperature.correlation_length(beta)
     places = [(1, 0), (1, 1), (2, 0)]
     if L >= _LONG * xi:
         places += [(r, 0) for r in distances(3 * xi)]
     reach = max(4, round(min(xi, L) / SCALE))
-    values, sums, found = {"raw": [], "refined": []}, [], range(0, s.NUM_CONFIGS, max(1, _TOGETHER // L**2))
-    for first in tqdm(found, desc=f"xi = {xi:g}", leave=False, disable=None):
-        n = min(found.step, s.NUM_CONFIGS - first)
-        coarse, fine = grow(s, kernel, beta, n_stages, L // SCALE**n_stages, first, n)
-        for made in fine:
-            values[made.kind].append([observed(made.packed, i, places) for i in range(n)])
+    values, sums, together = {"raw": [], "refined": []}, [], max(1, _TOGETHER // L**2)
+    earlier = upsampling.Stage(kernel, temperatures.stage_betas(beta, 1)[0], s.REFINE_SWEEPS, s.SEED)
+    seed, drawn = upsampling.stage_seed(s.SEED, n_stages), kernel.at_mass(temperatures.mass(beta))
+    batches = upsampling.ensemble(L // SCALE**n_stages, n_stages - 1, earlier, s.NUM_CONFIGS, together)
+    bar = tqdm(batches, desc=f"xi = {xi:g}", total=-(-s.NUM_CONFIGS // together), leave=False, disable=None)
+    for index, coarse in enumerate(bar):
+        stage = upsampling.Stage(drawn, beta, s.REFINE_SWEEPS, seed)
+        for made in upsampling.grow(lattice.pack(coarse), stage, index * together):
+            values[made.kind].append([observed(made.packed, i, places) for i in range(len(coarse))])
             if made.kind == "raw":  # sweeps let the fine lattice forget the coarse one, over ~xi^2.17 of them
                 sums += [line_sums(a, b, reach) for a, b in zip(lattice.unpack(made.packed), coarse, strict=True)]
     rows, sums = [], np.array(sums)
@@ -81,19 +84,6 @@ def measure(s, kernel, beta):
         expected = temperature.projected_gain(temperature.mass(beta))
         rows.append(row(xi, beta, "raw", "gain", gain, error, expected))
     return rows
-
-
-def grow(s, kernel, beta, n_stages, start_size, first, n):
-    """Return (coarse lattices of the last stage, int8; iterator of its raw and refined `upsampling.Made`)."""
-    betas = temperatures.stage_betas(beta, n_stages)
-    sweeps = swendsen_wang.sweeps_at(start_size, betas[0])
-    spins = swendsen_wang.sample(start_size, betas[0], n, upsampling.start_seed(s.SEED), sweeps, first)
-    for number in range(1, n_stages + 1):
-        drawn = kernel.at_mass(temperatures.mass(betas[number]))
-        stage = upsampling.Stage(drawn, betas[number], s.REFINE_SWEEPS, upsampling.stage_seed(s.SEED, number))
-        if number == n_stages:
-            return spins, upsampling.grow(lattice.pack(spins), stage, first)
-        spins = upsampling.upsample(spins, *stage[:4], first)
 
 
 def distances(largest):

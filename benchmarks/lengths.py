@@ -15,9 +15,8 @@ from ising_rg import pictures, settings
 from ising_rg.growth import refinement, temperatures, upsampling
 from ising_rg.kernels import drawer
 from ising_rg.sampler.sampling import SCALE
-from ising_rg.spins import bitmaps, lattice
+from ising_rg.spins import bitmaps
 from ising_rg.theory import correlations, exact, fluctuations, massive_fluctuations, temperature
-from ising_rg.updates import swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -38,7 +37,7 @@ def main(s):
     shown = []
     for xi in tqdm(np.atleast_1d(s.XIS).tolist(), unit="lattice", leave=False, disable=None):
         beta = temperature.beta_of_xi(xi or temperature.CRITICAL)
-        bitmap = bitmaps.from_packed(grown(s, kernel, beta))
+        bitmap = grown(s, kernel, beta)
         shown.append(panel(bitmap, beta, min(s.WINDOW, L)))
         z = (shown[-1]["measured"] - shown[-1]["exact"]) / (shown[-1]["high"] - shown[-1]["exact"])
         print(f"xi = {xi or 'infinite'}: beta = {beta:.10f}, largest |z| of C(r) {np.abs(z).max():.1f}")
@@ -48,16 +47,11 @@ def main(s):
 
 
 def grown(s, kernel, beta):
-    """Return the grown lattice, a PackedLattice."""
+    """Return the grown lattice, a Bitmap."""
     n_stages = temperatures.drawn_stages(beta, s.STAGES)
-    betas, L = temperatures.stage_betas(beta, n_stages), s.START_SIZE * SCALE ** (s.STAGES - n_stages)
-    sweeps = swendsen_wang.sweeps_at(L, betas[0])
-    packed = lattice.pack(swendsen_wang.sample(L, betas[0], 1, upsampling.start_seed(s.SEED), sweeps))
-    for number in range(1, n_stages + 1):
-        drawn, seed = kernel.at_mass(temperatures.mass(betas[number])), upsampling.stage_seed(s.SEED, number)
-        *_, refined = upsampling.grow(packed, upsampling.Stage(drawn, betas[number], refinement.FEWEST, seed))
-        packed = refined.packed
-    return packed
+    stage = upsampling.Stage(kernel, beta, refinement.FEWEST, s.SEED)
+    (spins,) = upsampling.ensemble(s.START_SIZE * SCALE ** (s.STAGES - n_stages), n_stages, stage, 1, 1)
+    return bitmaps.from_spins(spins[0])
 
 
 def panel(bitmap, beta, window):

@@ -105,6 +105,8 @@ class MassiveCalibration:
         if not self.history:
             return np.zeros((DEGREE, n))
         last, scale = self.history[-1], calibration.KL_SCALE
+        if not np.isfinite(last["deviations"]).all():
+            raise ValueError(f"deviations {last['deviations']}")
         while True:
             normal, slope = np.zeros((DEGREE, n, DEGREE, n)), np.zeros((DEGREE, n))
             for index, (mu, (fisher, slopes)) in enumerate(zip(self.masses, self.responses, strict=True)):
@@ -124,12 +126,12 @@ class MassiveCalibration:
     def _deviations(self, kernel, mu, n):
         """Return (what one stage adds to C at PLACES, raw and refined, relative to exact values; its errors), float64 (14,)."""
         if mu not in self._seeds:
-            beta, name = (
-                temperature.beta_of_mass(SCALE * mu),
+            name, coarser = (
                 random_numbers.derived_seed(self.seed, Purpose.SEED_LATTICE),
+                temperature.beta_of_mass(SCALE * mu),
             )
-            sweeps = swendsen_wang.sweeps_at(self.size, beta)
-            self._seeds[mu] = swendsen_wang.sample(self.size, beta, self.n_seeds, name, sweeps)
+            sweeps = swendsen_wang.sweeps_at(self.size, coarser)
+            self._seeds[mu] = swendsen_wang.sample(self.size, coarser, self.n_seeds, name, sweeps)
         packed, beta = lattice.pack(self._seeds[mu][:n]), temperature.beta_of_mass(mu)
         controls = [place for place in _CONTROLS if 4 * place[0] <= self.size]
         x = added.observed(packed, controls)[:, 1:] - _exact(controls, self.size, temperature.beta_of_mass(SCALE * mu))
