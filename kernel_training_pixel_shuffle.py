@@ -3,7 +3,11 @@
     python kernel_training_pixel_shuffle.py
     python kernel_training_pixel_shuffle.py --kernel=independent --block_rule=load
     python kernel_training_pixel_shuffle.py --critical=load
+    python kernel_training_pixel_shuffle.py --kernel=none
     torchrun --standalone --nproc-per-node=2 kernel_training_pixel_shuffle.py
+
+KERNEL "none" fits the measuring rule alone, which renormalizing.py blocks with: it starts from BLOCK_RULE_FILE's and need not be
+inverted by a kernel.
 
 Writes BLOCK_RULE_FILE and PARAM_FILE, a JSON of provenance beside each, and a picture into PICTURE_DIR. Ctrl-C (or a kill)
 leaves a checkpoint in CHECKPOINT_DIR; the same command goes on from there and ends with the same weights. Processes started
@@ -21,7 +25,7 @@ from tqdm import tqdm
 from ising_rg import devices, folders, pictures, processes, random_numbers, settings, storage
 from ising_rg.errors import UserError
 from ising_rg.growth import added
-from ising_rg.kernels import form, models, symmetry
+from ising_rg.kernels import block_spin, form, models, symmetry
 from ising_rg.random_numbers import Purpose
 from ising_rg.theory import exact, temperature
 from ising_rg.training import (
@@ -41,7 +45,7 @@ from ising_rg.updates import swendsen_wang
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
 DATA_DIR = "data/batches_L2048"      # folder of batch_*.pt, from batching.py
-KERNEL = "conditional"               # "conditional" (default of the generating scripts) or "independent" (the original's form)
+KERNEL = "conditional"               # "conditional" (default of the generating scripts), "independent" (the original's), "none"
 KERNEL_SIZE = 0                      # side of the kernel in blocks, odd; 0: 5 for conditional, 9 for independent
 SCALE_FACTOR = 3                     # fine sites per coarse site along each axis; 3 is what the kernels are built for
 PARAM_FILE = "auto"                  # where the kernel goes; "auto": the file in models/ that the generating scripts use
@@ -49,7 +53,7 @@ BLOCK_RULE = "fit"                   # the block-spin rule: "fit" it, or "load" 
 BLOCK_RULE_FILE = "models/block_spin_rule_k9_s3.pt"
 BLOCK_RULE_STEPS = 8                 # trials of the rule's fit
 WINDOWS = 400                        # windows of 128 x 128 blocks that the conditional kernel's last step sees
-CRITICAL = "fit"                     # the conditional kernel at the critical point: "fit" it, or "load" it from PARAM_FILE
+CRITICAL = "fit"                     # kernel (or measuring rule) at the critical point: "fit" it, or "load" it from PARAM_FILE
 MASSIVE_SAMPLES = 12                 # lattices of each temperature off criticality to learn from; 0: a kernel for the critical one
 MASSIVE_SIZE = 1536                  # sites per side of each, even
 CALIBRATION_SEEDS = 4000             # equilibrated seeds for the calibration at the end; 0: none
@@ -69,8 +73,9 @@ CHECKPOINT_SECONDS = 20.0            # between checkpoints: what a kill loses
 _PARAM_FILES = {
     "conditional": "models/conditional_k5_s3.pt",
     "independent": "models/full_conn_proj_k9_s3_2048_26_2_3.pt",
+    "none": "models/measuring_rule_k9_s3.pt",
 }
-_KERNEL_SIZES = {"conditional": 5, "independent": 9}
+_KERNEL_SIZES = {"conditional": 5, "independent": 9, "none": 0}
 # What does not change the weights.
 _OUTPUT_SETTINGS = {"PARAM_FILE", "DEVICE", "PICTURES", "PICTURE_DIR", "CHECKPOINT_DIR", "CHECKPOINT_SECONDS"}
 _MASSIVE_SHARE = 8  # of CALIBRATION_SEEDS so many fewer at each temperature off criticality
@@ -84,7 +89,8 @@ def main(s):
     device = devices.choose(s.DEVICE, "training")
     target = param_file(s)
     folders.claim(s.CHECKPOINT_DIR, processes=group)
-    for path in (target, s.BLOCK_RULE_FILE, *([picture_file(s)] if s.PICTURES else [])):
+    rule_files = [s.BLOCK_RULE_FILE] if s.KERNEL != "none" else []
+    for path in (target, *rule_files, *([picture_file(s)] if s.PICTURES else [])):
         folders.claim(os.path.dirname(path) or ".", os.path.basename(path), group)
     batches = load_batches(s)
     L, n_samples = batches[0].shape[-1], sum(len(batch) for batch in batches)
@@ -97,6 +103,10 @@ def main(s):
     checkpoint = Checkpoint(path, deciding, s.CHECKPOINT_SECONDS, group)
     start = time.perf_counter()
     trained_on = f"{n_samples} x {L}^2"
+    if s.KERNEL == "none":
+        return measuring_rule(
+            s, checkpoint, batches, settings.provenance(s, kernel="block_spin_rule", trained_on=trained_on)
+        )
     if s.CRITICAL == "load":
         kernel = models.load(target).requires_grad_(False)
         rule, phases = kernel.rule, storage.description(target).get("history", {})
@@ -138,15 +148,54 @@ def fitted_rule(s, checkpoint, batches):
     )
     print(" ".join(f"{name:>9}" for name in ("step", *_COUPLINGS, "gain", "KL change")))
 
-    def show(row):
-        couplings = dict(zip(callen.TERMS, row["couplings"], strict=True))
-        values = [couplings[name] for name in _COUPLINGS] + [row["gain"] / exact.STAGE_GAIN - 1]
-        print(f"{row['step']:9d} " + " ".join(f"{value:+9.5f}" for value in values) + f" {row['kl']:+9.1e}")
-
     windows = max(1, s.WINDOWS // 6)
     fit = rule_fit.RuleFit(kernel, batches, s.SEED, windows, s.BLOCK_RULE_STEPS, checkpoint.processes)
-    run(checkpoint, "block-spin rule", fit, show)
+    run(
+        checkpoint,
+        "block-spin rule",
+        fit,
+        lambda row: show_couplings(row, _COUPLINGS, callen.TERMS, f" {row['kl']:+9.1e}"),
+    )
     return fit.rule.requires_grad_(False), {"first kernel": rows, "block-spin rule": fit.history}
+
+
+def fitted_measuring_rule(s, checkpoint, batches):
+    """Return (the measuring rule at the critical point, {phase: rows of its history})."""
+    demands, start = rule_fit.MEASURING, models.load_rule(s.BLOCK_RULE_FILE)
+    shown = (*_COUPLINGS, "K(3,0)", "zigzag", "cross", "ell")
+    print(
+        "\nmeasuring rule: couplings of the coarse lattice beside those of the nearest-neighbour model, and the gain's error"
+    )
+    print(" ".join(f"{name:>9}" for name in ("step", *shown, "gain")))
+    kernel = models.ConditionalKernel(rule=start.with_terms(len(block_spin.TRIPLES))).requires_grad_(False)
+    fit = rule_fit.RuleFit(kernel, batches, s.SEED, 0, s.BLOCK_RULE_STEPS, checkpoint.processes, demands=demands)
+    run(checkpoint, "measuring rule", fit, lambda row: show_couplings(row, shown, demands.terms))
+    return fit.rule.requires_grad_(False), {"measuring rule": fit.history}
+
+
+def show_couplings(row, shown, terms, more=""):
+    """Print one trial of a rule's fit."""
+    couplings = dict(zip(terms, row["couplings"], strict=True))
+    values = [couplings[name] for name in shown] + [row["gain"] / exact.STAGE_GAIN - 1]
+    print(f"{row['step']:9d} " + " ".join(f"{value:+9.5f}" for value in values) + more)
+
+
+def measuring_rule(s, checkpoint, batches, about):
+    """Fit and write the rule that need not be inverted."""
+    if s.CRITICAL == "load":
+        rule, phases = models.load_rule(param_file(s)), storage.description(param_file(s)).get("history", {})
+    else:
+        rule, phases = fitted_measuring_rule(s, checkpoint, batches)
+    if s.MASSIVE_SAMPLES:
+        massive = massive_lattices(s)
+        rule, rows = massive_rule(s, checkpoint, rule, batches, massive)
+        phases["block-spin rule off criticality"] = rows
+    save(checkpoint.processes, param_file(s), rule, {**about, "history": phases})
+    checkpoint.remove()
+    if s.PICTURES and checkpoint.processes.first:
+        draw(s, models.ConditionalKernel(rule=rule), phases)
+    print(f"next: python renormalizing.py --rule_file={param_file(s)}")
+    checkpoint.processes.close()
 
 
 def train_conditional(s, checkpoint, rule, batches, device):
@@ -163,11 +212,7 @@ def train_conditional(s, checkpoint, rule, batches, device):
 
 def off_criticality(s, checkpoint, kernel, batches):
     """Return (the kernel with slopes in the mass, and its rule with them, {phase: rows of its history})."""
-    masses, massive = [temperature.mass_of_xi(xi) for xi in off_critical.XI], {}
-    settings.check_memory(len(masses) * s.MASSIVE_SAMPLES * s.MASSIVE_SIZE**2, "the lattices off criticality")
-    for mu in tqdm(masses, desc="lattices off criticality", leave=False, disable=None):
-        massive[mu] = off_critical.lattices(mu, s.MASSIVE_SAMPLES, s.MASSIVE_SIZE, s.SEED)
-    rule, phases = kernel.rule, {}
+    massive, rule, phases = massive_lattices(s), kernel.rule, {}
     if not len(rule.weight_slopes):
         rule, rows = massive_rule(s, checkpoint, rule, batches, massive)
         phases["block-spin rule off criticality"] = rows
@@ -176,6 +221,15 @@ def off_criticality(s, checkpoint, kernel, batches):
     if s.CALIBRATION_SEEDS:
         kernel, phases["calibration off criticality"] = massive_calibrated(s, checkpoint, kernel, massive)
     return kernel, phases
+
+
+def massive_lattices(s):
+    """Return {mass: lattices off criticality to learn from, int8 (MASSIVE_SAMPLES, L, L)}."""
+    masses, massive = [temperature.mass_of_xi(xi) for xi in off_critical.XI], {}
+    settings.check_memory(len(masses) * s.MASSIVE_SAMPLES * s.MASSIVE_SIZE**2, "the lattices off criticality")
+    for mu in tqdm(masses, desc="lattices off criticality", leave=False, disable=None):
+        massive[mu] = off_critical.lattices(mu, s.MASSIVE_SAMPLES, s.MASSIVE_SIZE, s.SEED)
+    return massive
 
 
 def massive_rule(s, checkpoint, rule, batches, massive):
@@ -343,9 +397,9 @@ def check(s):
         raise UserError(
             f"PARAM_FILE: auto is for KERNEL_SIZE {_KERNEL_SIZES[s.KERNEL]}, found {s.KERNEL_SIZE}; name a file"
         )
-    if s.CRITICAL == "load" and (s.KERNEL != "conditional" or not s.MASSIVE_SAMPLES):
+    if s.CRITICAL == "load" and (s.KERNEL == "independent" or not s.MASSIVE_SAMPLES):
         raise UserError(
-            "CRITICAL: found load, which leaves nothing to do, needed KERNEL conditional and MASSIVE_SAMPLES"
+            "CRITICAL: found load, which leaves nothing to do, needed KERNEL conditional or none, and MASSIVE_SAMPLES"
         )
     files = (param_file(s), s.BLOCK_RULE_FILE)
     for path in files:
@@ -364,7 +418,7 @@ def param_file(s):
 
 
 def picture_file(s):
-    return os.path.join(s.PICTURE_DIR, f"training_{s.KERNEL}.png")
+    return os.path.join(s.PICTURE_DIR, f"training_{'rule' if s.KERNEL == 'none' else s.KERNEL}.png")
 
 
 def load_batches(s):
@@ -393,8 +447,8 @@ def fingerprint(s, batches):
     """Return what a checkpoint compares beside the settings: check sums of the data and of a rule that is loaded."""
     sums = {"data": zlib.crc32(b"".join(zlib.crc32(batch).to_bytes(4, "big") for batch in batches))}
     if s.CRITICAL == "load":
-        sums["kernel"] = models.load(param_file(s)).digest
-    if s.BLOCK_RULE == "load":
+        sums["kernel"] = (models.load_rule if s.KERNEL == "none" else models.load)(param_file(s)).digest
+    if s.BLOCK_RULE == "load" or s.KERNEL == "none":
         sums["rule"] = models.load_rule(s.BLOCK_RULE_FILE).digest
     return sums
 
@@ -404,21 +458,22 @@ def draw(s, kernel, phases):
     if s.KERNEL == "independent":
         maps += list((kernel.w1 * kernel.proj.weight).detach().cpu().numpy()[:, 0])
         titles += [f"sub-pixel ({p // 3}, {p % 3})" for p in range(9)]
-    else:
+    elif s.KERNEL == "conditional":
         for p, pixel in enumerate(form.DRAWING_ORDER):
             maps.append(kernel.coarse_weights(p))
             titles.append(f"drawn {p + 1}: sub-pixel ({pixel // 3}, {pixel % 3})")
     panels = []
     for name, rows in phases.items():
-        if name == "block-spin rule":
-            rows = [{"step": row["step"], **dict(zip(callen.TERMS, row["couplings"], strict=True))} for row in rows]
-            panels.append((name, "step", "couplings - nearest-neighbour model's", rows))
+        if name in ("block-spin rule", "measuring rule"):
+            terms = callen.TERMS if name == "block-spin rule" else callen.ALL_TERMS
+            rows = [{"step": row["step"], **dict(zip(terms, row["couplings"], strict=True))} for row in rows]
+            panels.append((name, "step", "couplings - exact", rows))
         elif name == "block-spin rule off criticality":
             lengths = [f"{xi:+.0f}" for xi in off_critical.XI]
             shown = [
                 {"step": row["step"], **dict(zip(lengths, (one[0] for one in row["off"]), strict=True))} for row in rows
             ]
-            panels.append((f"{name}, by length", "step", "K(1,0) - the flow's", shown))
+            panels.append((f"{name}, by length", "step", "K(1,0) - exact", shown))
         elif name == "kernel off criticality":
             names = ["critical", *(f"{xi:+.0f}" for xi in off_critical.XI)]
             shown = [{"step": row["step"], **dict(zip(names, row["losses"], strict=True))} for row in rows]
@@ -431,8 +486,8 @@ def draw(s, kernel, phases):
             panels.append(
                 (name, "step", "-ln q per site (nats)", [{n: row[n] for n in ("step", "loss")} for row in late])
             )
-    path = os.path.join(s.PICTURE_DIR, f"training_{s.KERNEL}.png")
-    pictures.training(path, f"{s.KERNEL} kernel", maps, titles, panels)
+    path, what = picture_file(s), "measuring rule" if s.KERNEL == "none" else f"{s.KERNEL} kernel"
+    pictures.training(path, what, maps, titles, panels)
     print(f"written: {path}")
 
 

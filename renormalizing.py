@@ -32,7 +32,7 @@ from ising_rg.theory import exact, fluctuations, temperature
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
 INPUT = "results/multi_stage"        # a file, a folder or a pattern (quoted) of .npy configurations of one size
-RULE_FILE = "models/block_spin_rule_k9_s3.pt"  # from kernel_training_pixel_shuffle.py; or "majority", of 3 x 3 spins
+RULE_FILE = "models/measuring_rule_k9_s3.pt"  # a rule of kernel_training_pixel_shuffle.py; or "majority", of 3 x 3 spins
 LEVELS = 3                           # how often to block; L must be divisible by 3 as often
 BETA = exact.BETA_CRITICAL           # inverse temperature of the configurations
 XI = ""                              # instead of BETA: correlation length in sites, minus below T_c (300, -300), or "critical"

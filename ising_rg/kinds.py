@@ -231,7 +231,7 @@ KINDS = {
     "INTERVAL_SWEEPS": Whole(1, 10**6),
     "REFINE_SWEEPS": OrAuto(Several(Whole(0, 10**6))),
     # training
-    "KERNEL": Choice(("conditional", "independent")),
+    "KERNEL": Choice(("conditional", "independent", "none")),
     "KERNEL_SIZE": Whole(0, 15, note=", odd, or 0 for the kernel's own"),
     "BLOCK_RULE": Choice(("fit", "load")),
     "BLOCK_RULE_STEPS": _STEPS,

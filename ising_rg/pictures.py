@@ -340,10 +340,12 @@ def training(path: str, kernel_name: str, maps: list[np.ndarray], map_titles: li
         maps: list of 2D arrays, each drawn with its own symmetric colour scale.
         phases: list of (title, x label, y label, list of {x: number, name: number, ...}): of each row the first is x.
     """
-    figure = _figure(17, 8)
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1))
-    left.suptitle("weights (red: like spins, blue: unlike spins; the largest of each is written above)", fontsize=10)
-    axes = left.subplots(-(-len(maps) // 4), 4, squeeze=False).ravel()
+    columns = min(4, len(maps))
+    figure = _figure(17 * (columns + 4) / 8, max(4, 2.6 * -(-len(maps) // 4), 2 * -(-len(phases) // 2)))
+    left, right = figure.subfigures(1, 2, width_ratios=(columns, 4))
+    about = ("weights (red: like spins,", "blue: unlike spins;", "the largest of each is written above)")
+    left.suptitle((" " if columns > 2 else "\n").join(about), fontsize=10 if columns > 2 else 8)
+    axes = left.subplots(-(-len(maps) // columns), columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, array, title in zip(axes, maps, map_titles, strict=False):
@@ -363,8 +365,9 @@ def training(path: str, kernel_name: str, maps: list[np.ndarray], map_titles: li
         axis.set_xlabel(x_label)
         axis.set_ylabel(y_label)
         if len(names) > 1:
-            axis.axhline(0, color="black", linewidth=1, linestyle="--")
-            axis.legend(fontsize=7, ncols=2)
+            if min(row[name] for row in rows for name in names) < 0:
+                axis.axhline(0, color="black", linewidth=1, linestyle="--")
+            axis.legend(fontsize=6, ncols=-(-len(names) // 8), loc="center left", bbox_to_anchor=(1, 0.5))
     right.suptitle(f"training of the {kernel_name}", fontsize=10)
     _save(figure, path)
 

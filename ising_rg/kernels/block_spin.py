@@ -1,13 +1,13 @@
-"""The block-spin rule P(S = +1 | s) = sigma(2 f(s)): f linear in a symmetric k x k window, and two terms of third order; stride 3.
+"""The block-spin rule P(S = +1 | s) = sigma(2 f(s)): f linear in a symmetric k x k window, and terms of third order; stride 3.
 
-    f = sum w(r) s(r) + c_1 (sum of the products of three of the four sites two away from the block's centre)
-        + c_2 (sum of the products of corners and middle of each side of the square three away).
+    f = sum w(r) s(r) + sum over kinds c_i (sum over the images of TRIPLES[i] of the products of their three spins)
 
 w and c are polynomials in the mass mu of the fine lattice (`temperature.mass`), 0 at criticality; elsewhere other weights keep the
 model nearest-neighbour.
 
 With a linear f alone some couplings of the coarse lattice, of a spin with three of its neighbours above all, stay at 0.005
-whatever the window. Of all products of three sites up to three away, these two lower couplings and KL most (docs/physics.md).
+whatever the window. Of all 2,397 kinds of products of three sites up to three away, these lower couplings most; the first two,
+KL too (docs/physics.md): the rule that a kernel inverts has these two, the measuring rule all.
 """
 
 from __future__ import annotations
@@ -20,21 +20,25 @@ import torch.nn.functional as F
 from torch import nn
 
 from ising_rg.errors import UserError
-from ising_rg.kernels import weight_files
+from ising_rg.kernels import symmetry, weight_files
 from ising_rg.kernels.form import MASS_UNIT
 from ising_rg.kernels.symmetry import symmetrized
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins.lattice import check_lattices
 
-# The products of each term of third order, sites (dy, dx) from the block's centre.
-TRIPLES = (
-    (((-2, 0), (2, 0), (0, -2)), ((-2, 0), (2, 0), (0, 2)), ((0, -2), (0, 2), (-2, 0)), ((0, -2), (0, 2), (2, 0))),
-    (
+# The products of each term of third order, sites (dy, dx) from the block's centre, in all their images.
+TRIPLES = tuple(
+    symmetry.images(sites)
+    for sites in (
+        ((-2, 0), (2, 0), (0, -2)),
         ((-3, -3), (-3, 0), (-3, 3)),
-        ((3, -3), (3, 0), (3, 3)),
-        ((-3, -3), (0, -3), (3, -3)),
-        ((-3, 3), (0, 3), (3, 3)),
-    ),
+        ((0, -3), (0, 3), (-3, -2)),
+        ((-3, -3), (-3, 0), (2, -3)),
+        ((-3, -2), (-2, 2), (3, 0)),
+        ((-3, -3), (-2, 2), (0, 2)),
+        ((-3, -3), (-3, 0), (2, 0)),
+        ((-3, 0), (0, -3), (0, 3)),
+    )
 )
 # Where the fit of the rule starts: weights by distance (larger, smaller coordinate), near the best ones known.
 _START = {
@@ -58,28 +62,30 @@ _START_TRIPLES = [-0.02, -0.023]
 
 
 class BlockSpinRule(nn.Module):
-    """P(S = +1 | s) = sigma(2 f): `weight` (1, 1, k, k), of which only the symmetric part counts, and `triple` (2,), the c.
+    """P(S = +1 | s) = sigma(2 f): `weight` (1, 1, k, k), of which only the symmetric part counts, and `triple` (n,), the c
+    of the first n kinds of TRIPLES.
 
     A term of third order that reaches out of the window is left out.
 
     Args:
         kernel_size: k.
         degree: of the polynomials in mu; 0: of a rule for the critical point alone.
+        n_triples: terms of third order; the weights of more than two start at 0.
 
     Attributes:
         masses: float64 (2,), the least and the largest mass that the rule is for.
-        weight, triple: at criticality; weight_slopes: (degree, 1, 1, k, k) and triple_slopes: (degree, 2), what powers of
+        weight, triple: at criticality; weight_slopes: (degree, 1, 1, k, k) and triple_slopes: (degree, n), what powers of
             mu / MASS_UNIT multiply.
     """
 
-    def __init__(self, kernel_size: int = 9, degree: int = 0):
+    def __init__(self, kernel_size: int = 9, degree: int = 0, n_triples: int = len(_START_TRIPLES)):
         super().__init__()
         far = (torch.arange(kernel_size) - kernel_size // 2).abs().tolist()
         weight = [[_START.get((max(y, x), min(y, x)), 0.0) for x in far] for y in far]
         self.weight = nn.Parameter(torch.tensor(weight)[None, None])
-        self.triple = nn.Parameter(torch.tensor(_START_TRIPLES))
+        self.triple = nn.Parameter(torch.tensor((_START_TRIPLES + [0.0] * n_triples)[:n_triples]))
         self.register_buffer("weight_slopes", torch.zeros(degree, *self.weight.shape))
-        self.register_buffer("triple_slopes", torch.zeros(degree, len(TRIPLES)))
+        self.register_buffer("triple_slopes", torch.zeros(degree, n_triples))
         self.register_buffer("masses", torch.zeros(2, dtype=torch.float64))
 
     def at_mass(self, mu: float) -> BlockSpinRule:
@@ -94,11 +100,23 @@ class BlockSpinRule(nn.Module):
         if not lowest <= mu <= highest:
             found = f"masses {lowest:.4g} to {highest:.4g}" if lowest < highest else "the critical point alone"
             raise UserError(f"found weights for {found}, needed some for mass {mu:.4g}; {weight_files.TRAIN_COMMAND}")
-        result = BlockSpinRule(self.weight.shape[-1]).to(self.weight.device).requires_grad_(False)
+        result = (
+            BlockSpinRule(self.weight.shape[-1], n_triples=len(self.triple))
+            .to(self.weight.device)
+            .requires_grad_(False)
+        )
         for name in ("weight", "triple"):
             terms = at_mass(getattr(self, name).detach(), getattr(self, f"{name}_slopes"), mu)
             getattr(result, name).copy_(terms)
         return result
+
+    def with_terms(self, n_triples: int) -> BlockSpinRule:
+        """Return this rule at criticality with more terms of third order, of weight 0."""
+        result = BlockSpinRule(self.weight.shape[-1], n_triples=n_triples)
+        with torch.no_grad():
+            result.weight.copy_(self.weight)
+            result.triple.zero_()[: len(self.triple)] = self.triple
+        return result.requires_grad_(False)
 
     def field(self, fine: torch.Tensor) -> torch.Tensor:
         """Return f at the blocks, (B, 1, n, n), of +-1 floats (B, 1, 3h, 3w) already padded by (k - 3) / 2 sites."""
@@ -106,7 +124,7 @@ class BlockSpinRule(nn.Module):
         return field + torch.tensordot(self.triple, self.triples(fine), 1)[:, None]
 
     def triples(self, fine: torch.Tensor) -> torch.Tensor:
-        """Return the sum of the products of each term of third order, (2, B, n, n); zeros of one left out."""
+        """Return the sum of the products of each term of third order, (kinds, B, n, n); zeros of one left out."""
         rows, columns = ((size - 2 * self.margin) // SCALE * SCALE for size in fine.shape[-2:])
 
         def at(site: tuple[int, int]) -> torch.Tensor:
@@ -114,15 +132,13 @@ class BlockSpinRule(nn.Module):
             return fine[:, 0, y : y + rows - 2 : SCALE, x : x + columns - 2 : SCALE]
 
         sums = [sum(at(a) * at(b) * at(c) for a, b, c in products) for products in self.products()]
-        sums += (len(TRIPLES) - len(sums)) * [fine.new_zeros(len(fine), rows // SCALE, columns // SCALE)]
+        sums += (len(self.triple) - len(sums)) * [fine.new_zeros(len(fine), rows // SCALE, columns // SCALE)]
         return torch.stack(sums)
 
     def products(self) -> list[tuple]:
-        """Return those of TRIPLES that lie within the window."""
-        reach = self.weight.shape[-1] // 2
-        return [
-            products for products in TRIPLES if max(abs(x) for sites in products for s in sites for x in s) <= reach
-        ]
+        """Return those of the rule's TRIPLES that lie within the window."""
+        reach, own = self.weight.shape[-1] // 2, TRIPLES[: len(self.triple)]
+        return [products for products in own if max(abs(x) for sites in products for s in sites for x in s) <= reach]
 
     @property
     def margin(self) -> int:

@@ -10,7 +10,7 @@ import torch
 
 from ising_rg import storage
 from ising_rg.kernels import weight_files
-from ising_rg.kernels.block_spin import BlockSpinRule
+from ising_rg.kernels.block_spin import TRIPLES, BlockSpinRule
 from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.independent import IndependentKernel
@@ -112,7 +112,11 @@ def load_rule(path: str) -> BlockSpinRule:
 def _rule(path, prefix, state):
     """Return the BlockSpinRule of the form that a state_dict tells, not filled."""
     size = weight_files.kernel_size(path, f"{prefix}weight", state, 1)
-    return BlockSpinRule(size, _degree(path, f"{prefix}weight_slopes", state))
+    n_triples = tuple(getattr(state.get(f"{prefix}triple"), "shape", (0,)))
+    if len(n_triples) != 1 or n_triples[0] > len(TRIPLES):
+        raise weight_files.refusal(path, f"{prefix}triple of {n_triples}", f"at most {len(TRIPLES)} numbers")
+    degree = _degree(path, f"{prefix}weight_slopes", state)
+    return BlockSpinRule(size, degree, n_triples[0] or 2)
 
 
 def _degree(path, name, state):

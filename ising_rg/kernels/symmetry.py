@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -40,6 +42,12 @@ def transformed_offsets(offsets: np.ndarray, symmetry: tuple[int, int, int]) -> 
     before, (dy, dx) = offsets[..., :-2], (offsets[..., -2], offsets[..., -1])
     dy, dx = (dx, dy) if transpose else (dy, dx)
     return np.concatenate([before, np.stack([-dy if flip_y else dy, -dx if flip_x else dx], -1)], -1)
+
+
+def images(sites: Sequence[tuple[int, int]]) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Return the distinct images of a set of sites (dy, dx) about the origin under the eight symmetries."""
+    landed = (transformed_offsets(np.array(sites), symmetry).tolist() for symmetry in SYMMETRIES)
+    return tuple(sorted({tuple(sorted(map(tuple, image))) for image in landed}))
 
 
 def transformed_order(order: np.ndarray, symmetry: tuple[int, int, int]) -> np.ndarray:

@@ -2,18 +2,22 @@
 
 Its weights, one for each orbit of the square's group and those of third order, make
 
-    sum over couplings (dK_a / tolerance_a)^2 + ((gain / 3^(-1/8) - 1) / tolerance)^2 + 2 (KL - KL at the start) / KL_SCALE
+    sum over couplings (dK_a / tolerance_a)^2 + ((gain / 3^(-1/8) - 1) / tolerance)^2 + 2 (KL - KL at the start) / kl_scale
 
 least by Levenberg and Marquardt's method. dK are the couplings by which the blocked Hamiltonian differs (`callen`). The gain
 must be held with them: with local couplings alone it comes out 0.5 to 2 % off, many small couplings of long range together.
 Where the couplings leave directions free, KL decides, to second order around the start: how well a kernel can invert the rule
 (`bound`). At nearly equal couplings it differs by a factor of three.
+
+That is the rule for a kernel to invert (INVERTIBLE). Where no kernel has to, KL is not asked, more terms of third order and more
+couplings are taken, and the rule comes nearer (MEASURING).
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,24 +32,61 @@ from ising_rg.training import blocked, bound, callen
 from ising_rg.training.objectives import ShardSum, draw_coarse, random_windows
 from ising_rg.updates import swendsen_wang
 
-TOLERANCES = {
-    "K(1,0)": 1e-3,
-    "K(1,1)": 1e-3,
-    "K(2,0)": 1e-3,
-    "K(2,1)": 8e-4,
-    "K(3,0)": 1e-3,
-    "plaquette": 7e-4,
-    "star": 1.2e-3,
-    "zigzag": 1.3e-3,
-}
-OTHER_TOLERANCE = 2e-3
 GAIN_TOLERANCE = 3e-4
-KL_SCALE = 1e-5  # nats a site that one tolerance is worth
+
+
+class Demands(NamedTuple):
+    """What a fit asks of a rule.
+
+    Attributes:
+        terms: couplings that are measured, as in `callen.TERMS`.
+        tolerances: of some of them by name; other: of all others.
+        kl_scale: nats a site that one tolerance is worth; infinite: KL is not asked.
+        jacobian_shards: lattices from which derivatives are taken. Without KL they alone fix the softest directions.
+        damping: least and largest with which the trials on all lattices begin.
+    """
+
+    terms: dict
+    tolerances: dict
+    other: float
+    kl_scale: float
+    jacobian_shards: int
+    damping: tuple[float, float]
+
+    def of_terms(self) -> np.ndarray:
+        """Return the tolerance of each term, float64 (terms,)."""
+        return np.array([self.tolerances.get(name, self.other) for name in self.terms])
+
+
+INVERTIBLE = Demands(
+    callen.TERMS,
+    {
+        "K(1,0)": 1e-3,
+        "K(1,1)": 1e-3,
+        "K(2,0)": 1e-3,
+        "K(2,1)": 8e-4,
+        "K(3,0)": 1e-3,
+        "plaquette": 7e-4,
+        "star": 1.2e-3,
+        "zigzag": 1.3e-3,
+    },
+    other=2e-3,
+    kl_scale=1e-5,
+    jacobian_shards=2,
+    damping=(0.0, 1.0),
+)
+MEASURING = Demands(
+    callen.ALL_TERMS,
+    {name: 7e-4 for name in ("K(2,1)", "K(3,0)", "plaquette", "star", "zigzag", "cross", "ell")},
+    other=1e-3,
+    kl_scale=math.inf,
+    jacobian_shards=6,
+    damping=(8.0, 8.0),
+)
 # Curvature of KL per site in the mean square of the linear field, and of the terms of third order: from differences between
 # fitted rules.
 _CURVATURE, _CURVATURE_TRIPLE = 0.002, 0.0054
 _MODES = 16  # wave numbers of the window from which the gain is taken
-_JACOBIAN_SHARDS = 2
 _TRIALS_ON_ALL = 3  # the last trials see all lattices: on a dozen, K(1,0) has an error of 0.0016
 
 
@@ -60,6 +101,7 @@ class RuleFit:
         n_steps: trials.
         processes: `processes.Processes` that share windows and lattices, or None.
         n_samples: lattices whose couplings are measured at first; in the last trials all are.
+        demands: what is asked. Without KL, any kernel with the rule to start with will do.
     """
 
     def __init__(
@@ -71,17 +113,19 @@ class RuleFit:
         n_steps: int,
         processes: Processes | None = None,
         n_samples: int = 12,
+        demands: Demands = INVERTIBLE,
     ):
         self.kernel, self.batches, self.seed, self.n_windows, self.n_steps = kernel, batches, seed, n_windows, n_steps
         self.rule = copy.deepcopy(kernel.rule)
         self.all_samples = [spins for batch in batches for spins in batch]
         self.samples = self.all_samples[:: max(1, len(self.all_samples) // n_samples)][:n_samples]
-        self.residuals, self.sum = callen.Residuals(), ShardSum(processes)
+        self.demands, self.residuals = demands, callen.Residuals(terms=demands.terms)
+        self.sum = ShardSum(processes)
         seeds = swendsen_wang.sample(
             128, exact.BETA_CRITICAL, 32, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE, 1)
         )
         self.inverse = torch.linalg.inv(self.residuals.hessian(seeds))
-        self.tolerances = np.array([TOLERANCES.get(name, OTHER_TOLERANCE) for name in callen.TERMS])
+        self.tolerances = demands.of_terms()
         self.orbits = blocked.orbits(self.rule.weight.shape[-1])
         self.start = self.parameters = blocked.parameters(self.rule, self.orbits)
         self.step, self.history, self.damping, self.best, self.gradient = 0, [], 60.0, None, None
@@ -89,12 +133,14 @@ class RuleFit:
     def advance(self, stop: bool = False) -> bool:
         """Do one trial; return whether any process wants to stop after it."""
         if self.gradient is None:
-            total, _ = self.sum(self._kl_shard, self.n_windows)
-            self.gradient = total / self.n_windows
+            self.gradient = self._kl_gradient()
             self.best = self._measure(self.parameters)[0]
         if self.step == self._first_on_all:
             self.samples = self.all_samples
-            self.best, self.damping = self._measure(self.parameters)[0], min(self.damping, 1.0)
+            self.best, self.damping = (
+                self._measure(self.parameters)[0],
+                float(np.clip(self.damping, *self.demands.damping)),
+            )
         trial = self._trial()
         found, stop = self._measure(trial, stop)
         better = found["objective"] < self.best["objective"]
@@ -107,6 +153,11 @@ class RuleFit:
         self._set(self.parameters)
         return stop
 
+    def _kl_gradient(self):
+        if math.isinf(self.demands.kl_scale):
+            return np.zeros(len(self.start))
+        return self.sum(self._kl_shard, self.n_windows)[0] / self.n_windows
+
     @property
     def _first_on_all(self):
         return max(1, self.n_steps - _TRIALS_ON_ALL)
@@ -115,8 +166,8 @@ class RuleFit:
         best = self.best
         moved = self.parameters - self.start
         jacobian = best["jacobian"]
-        normal = jacobian.T @ jacobian + self._curvature() / KL_SCALE + self.damping**2 * best["metric"]
-        slope = jacobian.T @ best["residuals"] + (self.gradient + self._curvature() @ moved) / KL_SCALE
+        normal = jacobian.T @ jacobian + self._curvature() / self.demands.kl_scale + self.damping**2 * best["metric"]
+        slope = jacobian.T @ best["residuals"] + (self.gradient + self._curvature() @ moved) / self.demands.kl_scale
         return self.parameters - np.linalg.solve(normal, slope)
 
     def _curvature(self):
@@ -125,11 +176,11 @@ class RuleFit:
 
     def _measure(self, parameters, stop=False):
         """Return (dict of what the objective needs at some parameters, whether to stop)."""
-        n, m, n_terms = len(self.samples), len(parameters), len(callen.TERMS)
+        n, m, n_terms = len(self.samples), len(parameters), len(self.tolerances)
         total, stop = self.sum(lambda shard: self._shard(shard, parameters), n, stop)
         parts = np.split(total, np.cumsum([m * m, n_terms, 5, n_terms * m]))
         metric, r, modes = parts[0].reshape(m, m) / n, parts[1] / n, parts[2] / n
-        d_terms, d_modes = (part.reshape(-1, m) / _JACOBIAN_SHARDS for part in parts[3:])
+        d_terms, d_modes = (part.reshape(-1, m) / min(n, self.demands.jacobian_shards) for part in parts[3:])
         inverse = self.inverse.numpy()
         gain, d_gain = _gain(modes)
         couplings = inverse @ r
@@ -148,14 +199,14 @@ class RuleFit:
             self.best = found
         moved = parameters - self.start
         found["kl"] = float(self.gradient @ moved + moved @ self._curvature() @ moved / 2)
-        found["objective"] = float(residuals @ residuals + 2 * found["kl"] / KL_SCALE)
+        found["objective"] = float(residuals @ residuals + 2 * found["kl"] / self.demands.kl_scale)
         return found, stop
 
     def _shard(self, shard, parameters):
         """Return metric, r, sums over modes, and for the first shards their derivatives, of one lattice, float32, flat."""
         features, fine = blocked.features(self.rule, self.orbits, self.samples[shard])
         values = blocked.measured(
-            self.residuals, lambda t: _mode_sums(fine, t), features, parameters, shard < _JACOBIAN_SHARDS
+            self.residuals, lambda t: _mode_sums(fine, t), features, parameters, shard < self.demands.jacobian_shards
         )
         return torch.cat([part.float().flatten() for part in values]).numpy()
 

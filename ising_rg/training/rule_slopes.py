@@ -25,6 +25,7 @@ from ising_rg.training.off_critical import DEGREE, LARGEST_STEP, MASSES
 from ising_rg.updates import swendsen_wang
 
 _JACOBIAN_SHARDS = 4
+_DEMANDS = rule_fit.INVERTIBLE  # of every rule: without KL slopes of third degree are not all fixed
 
 
 class RuleSlopes:
@@ -56,12 +57,12 @@ class RuleSlopes:
         self.orbits = blocked.orbits(rule.weight.shape[-1])
         self.critical = blocked.parameters(self.rule, self.orbits)
         self.slopes = np.zeros((DEGREE, len(self.critical)))
-        self.tolerances = np.array([rule_fit.TOLERANCES.get(name, rule_fit.OTHER_TOLERANCE) for name in callen.TERMS])
+        self.tolerances = _DEMANDS.of_terms()
         self.step, self.history, self.at_critical = 0, [], None
         self.residuals, self.inverse = {}, {}
         for mu in self.samples:
             beta = temperature.beta_of_mass(SCALE * mu)
-            self.residuals[mu] = callen.Residuals(beta)
+            self.residuals[mu] = callen.Residuals(beta, _DEMANDS.terms)
             seeds = swendsen_wang.sample(128, beta, 32, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE, 1))
             self.inverse[mu] = torch.linalg.inv(self.residuals[mu].hessian(seeds)).numpy()
 
@@ -89,7 +90,7 @@ class RuleSlopes:
     def _measure(self, mu, stop=False):
         """Return (couplings, the amplitude's ratio to the exact one, Gauss and Newton's equations at one mass; whether to stop)."""
         parameters = self.critical + (mu / MASS_UNIT) ** np.arange(1, DEGREE + 1) @ self.slopes
-        n, m, n_terms = len(self.samples[mu]), len(parameters), len(callen.TERMS)
+        n, m, n_terms = len(self.samples[mu]), len(parameters), len(self.tolerances)
         total, stop = self.sum(lambda shard: self._shard(mu, shard, parameters), n, stop)
         parts = np.split(total / n, np.cumsum([m * m, n_terms, 2, n_terms * m]))
         metric, r, (cross, own) = parts[0].reshape(m, m), parts[1], parts[2]
@@ -101,7 +102,7 @@ class RuleSlopes:
         d_gain = gain * (d_cross / cross - d_own / own)
         residuals = np.append((couplings - self.at_critical) / self.tolerances, (gain - 1) / rule_fit.GAIN_TOLERANCE)
         jacobian = np.vstack([self.inverse[mu] @ d_r / self.tolerances[:, None], d_gain / rule_fit.GAIN_TOLERANCE])
-        prior = rule_fit.curvature(metric, len(self.rule.triple)) / rule_fit.KL_SCALE
+        prior = rule_fit.curvature(metric, len(self.rule.triple)) / _DEMANDS.kl_scale
         found = {"couplings": couplings, "gain": gain, "jacobian": jacobian, "prior": prior}
         return found | {"normal": jacobian.T @ jacobian + prior, "slope": jacobian.T @ residuals}, stop
 
@@ -119,7 +120,7 @@ class RuleSlopes:
 
     def result(self) -> BlockSpinRule:
         """Return the rule with its slopes."""
-        result, n = BlockSpinRule(self.rule.weight.shape[-1], DEGREE), len(self.orbits)
+        result, n = BlockSpinRule(self.rule.weight.shape[-1], DEGREE, len(self.rule.triple)), len(self.orbits)
         slopes = torch.from_numpy(self.slopes).float()
         with torch.no_grad():
             for name in ("weight", "triple"):

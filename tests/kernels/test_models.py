@@ -1,5 +1,8 @@
 """Kernels: the sampler against a slow reference and against exact probabilities; symmetry; files."""
 
+import itertools
+import math
+
 import numba
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import torch.nn.functional as F
 from ising_rg import storage
 from ising_rg.errors import UserError
 from ising_rg.growth import upsampling
-from ising_rg.kernels import models
+from ising_rg.kernels import block_spin, models
 from ising_rg.kernels.conditional import CLAMP_LIMIT, CLAMP_SHIFT
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.symmetry import SYMMETRIES, symmetrized, transformed
@@ -178,17 +181,41 @@ def test_block_spin_rule_is_symmetric_and_centred_on_its_block():
 
 
 def test_products_of_the_rule():
-    """Three of the four sites two away from the block's centre, and sides of the square three away."""
-    rule, spins = models.BlockSpinRule(), random_spins((21, 27))
+    """Each kind of product against all sets of three sites that symmetry makes of it, one by one."""
+    rule, spins = models.BlockSpinRule(n_triples=len(block_spin.TRIPLES)), random_spins((21, 27))
     found = rule.triples(torch.from_numpy(spins).float()[None, None])[:, 0].numpy()
-    for y in range(found.shape[1]):
-        for x in range(found.shape[2]):
+    assert len(found) == len(block_spin.TRIPLES) == rule.triple.numel()
+    turns = [np.array(m) for m in itertools.product((-1, 0, 1), repeat=4)]
+    turns = [m.reshape(2, 2) for m in turns if np.array_equal(m.reshape(2, 2) @ m.reshape(2, 2).T, np.eye(2))]
+    assert len(turns) == 8
+    for kind, images in enumerate(block_spin.TRIPLES):
+        expected = {frozenset(tuple((m @ site).tolist()) for site in images[0]) for m in turns}
+        assert {frozenset(image) for image in images} == expected and len(images) == len(expected)
+        for y, x in np.ndindex(found.shape[1:]):
             a, b = 3 + 3 * y + 1, 3 + 3 * x + 1  # the window's border is 3 sites wide
-            up, down, left, right = (int(spins[a + dy, b + dx]) for dy, dx in ((-2, 0), (2, 0), (0, -2), (0, 2)))
-            assert found[0, y, x] == up * down * (left + right) + left * right * (up + down)
-            square = spins[a - 3 : a + 4 : 3, b - 3 : b + 4 : 3].astype(int)
-            sides = square[0], square[2], square[:, 0], square[:, 2]
-            assert found[1, y, x] == sum(side.prod() for side in sides)
+            value = sum(math.prod(int(spins[a + dy, b + dx]) for dy, dx in sites) for sites in expected)
+            assert found[kind, y, x] == value
+
+
+@pytest.mark.parametrize("n_triples", [2, len(block_spin.TRIPLES)])
+def test_rules_of_few_and_of_many_products_are_saved_and_loaded(tmp_path, n_triples):
+    rule = models.BlockSpinRule(degree=3, n_triples=n_triples)
+    with torch.no_grad():
+        rule.triple.copy_(torch.arange(1.0, n_triples + 1))
+        rule.masses.copy_(torch.tensor([-0.1, 0.1]))
+        rule.triple_slopes += 0.5
+    models.save(str(tmp_path / "rule.pt"), rule, {})
+    again = models.load_rule(str(tmp_path / "rule.pt"))
+    for one, other in ((again, rule), (again.at_mass(0.05), rule.at_mass(0.05))):
+        assert torch.equal(one.triple, other.triple) and torch.equal(one.triple_slopes, other.triple_slopes)
+
+
+def test_a_rule_of_more_products_than_there_are_is_refused(tmp_path):
+    rule = models.BlockSpinRule()
+    state = {**rule.state_dict(), "triple": torch.zeros(len(block_spin.TRIPLES) + 1)}
+    torch.save({"kernel": "block_spin_rule", "state_dict": state}, tmp_path / "rule.pt")
+    with pytest.raises(UserError, match="triple"):
+        models.load_rule(str(tmp_path / "rule.pt"))
 
 
 def test_original_weight_file_loads_and_generates(tmp_path):
