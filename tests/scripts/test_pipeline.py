@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from ising_rg import storage
 from tests import children
 
 pytestmark = pytest.mark.long
@@ -117,6 +118,27 @@ def test_more_samples_extend_the_chain_and_other_settings_are_refused(pipeline, 
     fail(*COLLECT, "--seed=2", f"--save_dir={tmp_path}", says=("SEED = 1 there, 2 now", "SAVE_DIR"))
     succeed(*COLLECT, f"--save_dir={tmp_path}", threads=1)
     assert_same_arrays(arrays(tmp_path), arrays(f"{pipeline}/samples"))
+
+
+def test_the_measuring_rule_is_trained_and_blocks(pipeline, tmp_path):
+    """From a rule that is there: written with its slopes, a picture, and what to do next; renormalizing.py takes it."""
+    rule = f"{tmp_path}/measuring.pt"
+    train = (*TRAIN, "--kernel=none", f"--data_dir={pipeline}/batches", f"--param_file={rule}")
+    train += (f"--picture_dir={tmp_path}", f"--checkpoint_dir={tmp_path}/c", "--block_rule_steps=2")
+    before = storage.sha256(f"{ROOT}/models/block_spin_rule_k9_s3.pt")
+    assert f"renormalizing.py --rule_file={rule}" in succeed(*train)
+    assert os.path.exists(tmp_path / "training_rule.png") and not os.listdir(tmp_path / "c")
+    first = torch.load(rule, weights_only=True)["state_dict"]
+    assert first["triple"].all() and first["triple_slopes"].any()
+    succeed(*train, "--critical=load", "--seed=2", "--pictures=false")
+    again = torch.load(rule, weights_only=True)["state_dict"]
+    assert torch.equal(first["triple"], again["triple"]) and not torch.equal(
+        first["triple_slopes"], again["triple_slopes"]
+    )
+    assert storage.sha256(f"{ROOT}/models/block_spin_rule_k9_s3.pt") == before
+    spins = f"--input={pipeline}/samples", f"--rule_file={rule}", f"--output_dir={tmp_path}/back", "--levels=1"
+    assert "level 1" in succeed("renormalizing.py", *spins, "--pictures=false")
+    fail(*train, "--critical=load", "--massive_samples=0", says="MASSIVE_SAMPLES")
 
 
 @pytest.mark.slow
