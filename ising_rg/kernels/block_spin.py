@@ -62,10 +62,9 @@ _START_TRIPLES = [-0.02, -0.023]
 
 
 class BlockSpinRule(nn.Module):
-    """P(S = +1 | s) = sigma(2 f): `weight` (1, 1, k, k), of which only the symmetric part counts, and `triple` (n,), the c
-    of the first n kinds of TRIPLES.
+    """P(S = +1 | s) = sigma(2 f): `weight` (1, 1, k, k), of which only the symmetric part counts, and `triple` (n,), the c.
 
-    A term of third order that reaches out of the window is left out.
+    The c are of the first n kinds of TRIPLES. A term of third order that reaches out of the window is left out.
 
     Args:
         kernel_size: k.
@@ -100,11 +99,8 @@ class BlockSpinRule(nn.Module):
         if not lowest <= mu <= highest:
             found = f"masses {lowest:.4g} to {highest:.4g}" if lowest < highest else "the critical point alone"
             raise UserError(f"found weights for {found}, needed some for mass {mu:.4g}; {weight_files.TRAIN_COMMAND}")
-        result = (
-            BlockSpinRule(self.weight.shape[-1], n_triples=len(self.triple))
-            .to(self.weight.device)
-            .requires_grad_(False)
-        )
+        result = BlockSpinRule(self.weight.shape[-1], n_triples=len(self.triple)).requires_grad_(False)
+        result = result.to(self.weight.device)
         for name in ("weight", "triple"):
             terms = at_mass(getattr(self, name).detach(), getattr(self, f"{name}_slopes"), mu)
             getattr(result, name).copy_(terms)

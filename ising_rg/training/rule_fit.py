@@ -137,10 +137,8 @@ class RuleFit:
             self.best = self._measure(self.parameters)[0]
         if self.step == self._first_on_all:
             self.samples = self.all_samples
-            self.best, self.damping = (
-                self._measure(self.parameters)[0],
-                float(np.clip(self.damping, *self.demands.damping)),
-            )
+            self.best = self._measure(self.parameters)[0]
+            self.damping = float(np.clip(self.damping, *self.demands.damping))
         trial = self._trial()
         found, stop = self._measure(trial, stop)
         better = found["objective"] < self.best["objective"]
