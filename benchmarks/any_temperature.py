@@ -20,7 +20,7 @@ from ising_rg import settings
 from ising_rg.growth import refinement, temperatures, upsampling
 from ising_rg.kernels import models
 from ising_rg.sampler.sampling import SCALE
-from ising_rg.spins import bitmaps, lattice, statistics
+from ising_rg.spins import bitmaps, lattice, pairs, statistics
 from ising_rg.theory import correlations, exact, temperature
 
 # fmt: off
@@ -95,7 +95,7 @@ def observed(packed, configuration, places):
     """Return m and C at the places, averaged over their images."""
     bitmap = bitmaps.from_packed(packed, configuration)
     images = [pair for x, y in places for pair in (((x, 0), (0, x)) if y == 0 else ((x, y), (x, -y)))]
-    return [bitmaps.magnetization(bitmap), *bitmaps.correlations(bitmap, images).reshape(-1, 2).mean(1)]
+    return [bitmaps.magnetization(bitmap), *pairs.correlations(bitmap, images).reshape(-1, 2).mean(1)]
 
 
 def exact_values(places, L, beta):

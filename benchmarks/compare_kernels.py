@@ -12,7 +12,7 @@ import json
 import numpy as np
 
 from ising_rg import pictures, settings
-from ising_rg.checks import comparison
+from ising_rg.checks import counts
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models, quality
 from ising_rg.theory import exact, fluctuations
@@ -58,7 +58,7 @@ def main(s):
 def refine(s, method, seeds, fine, table):
     """Sweep `fine` in place, printing and recording deviations; return dict n_sweeps -> (r, deviation, error)."""
     L, curves, done = fine.shape[-1], {}, 0
-    distances = [(r, 0) for r in comparison.scales(L)]
+    distances = [(r, 0) for r in counts.scales(L)]
     print(f"\n{method}, {s.START_SIZE} -> {L}: deviation of C(r) from exact in % (error), worst scale, its N*, gain")
     for n_sweeps in s.SWEEPS if isinstance(s.SWEEPS, tuple) else (s.SWEEPS,):
         metropolis.sweep(fine, exact.BETA_CRITICAL, n_sweeps - done, s.SEED, first_sweep=done)

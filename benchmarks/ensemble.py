@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ising_rg import pictures, settings, storage
 from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels import models
-from ising_rg.spins import bitmaps, lattice, observables
+from ising_rg.spins import bitmaps, lattice, observables, pairs
 from ising_rg.theory import exact, fluctuations
 from ising_rg.updates import metropolis, swendsen_wang
 
@@ -104,7 +104,7 @@ def grown(s, kernel, sweeps, config):
 def correlations(packed, r):
     """Return C(r), the mean of both axes, float64 (n,)."""
     displacements = [d for x in r.tolist() for d in ((x, 0), (0, x))]
-    return bitmaps.correlations(bitmaps.from_packed(packed), displacements).reshape(-1, 2).mean(1)
+    return pairs.correlations(bitmaps.from_packed(packed), displacements).reshape(-1, 2).mean(1)
 
 
 def cold_start(s, L, seconds, r):

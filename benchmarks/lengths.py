@@ -15,7 +15,7 @@ from ising_rg import pictures, settings
 from ising_rg.growth import refinement, temperatures, upsampling
 from ising_rg.kernels import drawer
 from ising_rg.sampler.sampling import SCALE
-from ising_rg.spins import bitmaps
+from ising_rg.spins import bitmaps, pairs
 from ising_rg.theory import correlations, exact, fluctuations, massive_fluctuations, temperature
 
 # fmt: off
@@ -59,7 +59,7 @@ def panel(bitmap, beta, window):
     L, xi = bitmap.width, temperature.correlation_length(beta)
     critical = exact.is_critical(beta)
     r = np.unique(np.geomspace(1, min(L // 2, 4 * xi), 40).astype(int))
-    measured = bitmaps.correlations(bitmap, [d for x in r.tolist() for d in ((x, 0), (0, x))]).reshape(-1, 2).mean(1)
+    measured = pairs.correlations(bitmap, [d for x in r.tolist() for d in ((x, 0), (0, x))]).reshape(-1, 2).mean(1)
     if critical:
         expected = np.array([correlations.expected(x, L, beta) for x in r.tolist()])
         noise = [fluctuations.correlation_noise(x, 0, L) for x in r.tolist()]

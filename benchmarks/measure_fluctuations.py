@@ -14,11 +14,11 @@ import numpy as np
 
 from ising_rg import settings
 from ising_rg.checks import (
-    comparison,
+    counts,
     neighbourhoods,
     walls,
 )
-from ising_rg.spins import bitmaps
+from ising_rg.spins import bitmaps, pairs
 from ising_rg.theory import exact, fluctuations
 from ising_rg.updates import swendsen_wang
 
@@ -59,9 +59,9 @@ def samples(L, n, seed):
 
 
 def correlations(s, L):
-    distances = comparison.scales(L)
+    distances = counts.scales(L)
     displacements = [d for r in distances for d in ((r, 0), (0, r), (r, r), (r, -r))]
-    values = np.array([bitmaps.correlations(b, displacements) for b in samples(L, s.CONFIGS, s.SEED + L)])
+    values = np.array([pairs.correlations(b, displacements) for b in samples(L, s.CONFIGS, s.SEED + L)])
     across, down, right, left = np.moveaxis(values.reshape(s.CONFIGS, len(distances), 4), 2, 0)
     print(
         f"\nL = {L}, {s.CONFIGS} configurations: standard deviations, measured / tabulated (error {50 / s.CONFIGS**0.5:.1f} %)"
@@ -88,7 +88,7 @@ def wall_tails(s):
     histograms = {n: np.zeros(n + 1) for n in walls.LENGTHS}
     for bitmap in samples(s.WALL_SIZE, s.WALL_CONFIGS, s.SEED):
         broken = []  # one band holds all rows
-        neighbourhoods.count(bitmap, exact.BETA_CRITICAL, on_broken=lambda _, x, y, out=broken: out.extend((x, y.T)))
+        neighbourhoods.count(bitmap, on_broken=lambda _, x, y, out=broken: out.extend((x, y.T)))
         for blocks in broken:
             total = np.concatenate([np.zeros((1, blocks.shape[1]), int), blocks.cumsum(0, dtype=int)])
             for n, histogram in histograms.items():

@@ -12,20 +12,15 @@ import math
 
 import numpy as np
 
-from ising_rg.checks import local_equilibrium, neighbourhoods, reasons, spectra, walls
-from ising_rg.spins import bitmaps, statistics
+from ising_rg.checks import counts, local_equilibrium, local_sums, reasons, spectra, walls
+from ising_rg.checks.counts import SMALLEST, Counts, block_size
+from ising_rg.spins import statistics
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import correlations, deviates, exact, fluctuations, massive_fluctuations, temperature
 
 THRESHOLD = 4.5  # standard deviations; one good lattice in 3,000 has a row beyond it (some 50 rows a lattice)
 SMALLEST_ENSEMBLE = 10  # configurations of one size from which their means are tested too
-SMALLEST = 16  # sites per side below which correlations are not compared: the continuum form of the torus fails
-
-
-def scales(L: int) -> list[int]:
-    """Return the distances 1, 2, 3, 4, 6, 8, 12, ... up to L / 2 at which correlations are compared."""
-    return sorted({r for k in range(L.bit_length()) for r in (2**k, 3 * 2**k) if r <= L // 2})
 
 
 def threshold(n_configurations: int) -> float:
@@ -34,10 +29,15 @@ def threshold(n_configurations: int) -> float:
 
 
 def configuration(bitmap: Bitmap | Rows, beta: float, n_configurations: int = 1) -> dict:
-    """Test one square configuration.
+    """Test one square configuration: `counted` of a `bitmap.Bitmap`, L x L, L even and at least 4."""
+    return counted(counts.count(bitmap, beta), beta, n_configurations)
+
+
+def counted(counts: Counts, beta: float, n_configurations: int = 1) -> dict:
+    """Test one square configuration of L x L spins.
 
     Args:
-        bitmap: `bitmap.Bitmap`, L x L, L even and at least 4.
+        counts: of the whole lattice, for beta.
         beta: inverse temperature it should be of.
         n_configurations: how many are tested together; see `threshold`.
 
@@ -45,24 +45,21 @@ def configuration(bitmap: Bitmap | Rows, beta: float, n_configurations: int = 1)
         dict: L, m, s_1 (S at the smallest wave number), rows, reasons (what speaks against it, in words), verdict "good" or
         "bad", notes (what could not be judged, in words). A row has `far` if it lies beyond the threshold.
     """
-    L, critical = bitmap.width, exact.is_critical(beta)
-    m, notes = bitmaps.magnetization(bitmap), []
-    measured = _correlations(bitmap, scales(L) if critical and L >= SMALLEST else [1])
-    rows = _correlation_rows(measured, L, beta)
-    if not critical:
-        rows += _massive_rows(bitmap, beta)
+    L, critical, m, notes = counts.L, exact.is_critical(beta), counts.m, []
+    values = counts.correlations(beta)
+    rows = _critical_rows(values, L) if critical else _massive_rows(values, L, beta)
     if critical and L >= SMALLEST:
         rows.append(deviates.row("m2", m**2, exact.M2_AMPLITUDE * L**-0.25, fluctuations.m2_noise(L)))
     elif not critical:
         magnetization = fluctuations.magnetization_row(m, L, beta)
         rows += [magnetization] if magnetization else []
         notes = ([] if magnetization else [_too_small(L, beta)]) + _lengths_missing(L, beta)
-    sums = neighbourhoods.count(bitmap, beta, [n for n in walls.LENGTHS if n <= L // 4])
+    sums = local_sums.of(counts.near, beta)
     rows += local_equilibrium.couplings(sums)
     extremes = []
     if L >= 64:
         extremes = [local_equilibrium.worst_line(sums), local_equilibrium.period_three(sums)]
-        extremes.append(walls.straight_wall(sums.walls.worst, L) if critical or beta > exact.BETA_CRITICAL else None)
+        extremes.append(walls.straight_wall(counts.runs, L) if critical or beta > exact.BETA_CRITICAL else None)
         extremes = [row for row in extremes if row is not None]
     limit = threshold(n_configurations)
     for row in rows:
@@ -70,8 +67,8 @@ def configuration(bitmap: Bitmap | Rows, beta: float, n_configurations: int = 1)
     for row in extremes:
         row["far"] = row["z"] > limit  # of an extreme value, only a large one tells
     rows += extremes
-    found = reasons.of(rows, sums, bitmap, beta)
-    result = {"L": L, "m": m, "s_1": _smallest_mode(bitmap), "rows": rows, "notes": notes}
+    found = reasons.of(rows, sums, counts.block_averages, beta)
+    result = {"L": L, "m": m, "s_1": _smallest_mode(counts), "rows": rows, "notes": notes}
     return with_reasons(result, found)
 
 
@@ -126,52 +123,50 @@ def ensemble(results: list[dict], beta: float) -> dict:
     return with_reasons({"n": n, "L": L, "note": note, "rows": rows}, found)
 
 
-def _correlations(bitmap, distances):
-    """Return dict r -> (C(r, 0), C(0, r), mean of C(r, r) and C(r, -r))."""
-    displacements = [d for r in distances for d in ((r, 0), (0, r), (r, r), (r, -r))]
-    values = bitmaps.correlations(bitmap, displacements).reshape(-1, 4)
-    return {r: (float(a), float(b), float(c + d) / 2) for r, (a, b, c, d) in zip(distances, values, strict=True)}
-
-
-def _correlation_rows(measured, L, beta):
-    c10 = sum(measured[1][:2]) / 2
+def _c10_row(values, L, beta):
+    c10 = (values[1, 0] + values[0, 1]) / 2
     z = None if exact.is_critical(beta) else fluctuations.c10_z(c10, L, beta)
-    rows = [deviates.row("c10", c10, exact.torus_c10(L, beta), exact.c10_noise(L, beta), z, r=1)]
-    if len(measured) == 1:
-        return rows
-    for r, (across, down, diagonal) in measured.items():
+    return deviates.row("c10", c10, exact.torus_c10(L, beta), exact.c10_noise(L, beta), z, r=1)
+
+
+def _critical_rows(values, L):
+    """Return rows of C(r, 0), C(r, r) and C(r, 0) - C(0, r) from `counts.Counts.correlations`; of c10 alone on a small lattice."""
+    distances, rows = counts.distances(L, exact.BETA_CRITICAL), [_c10_row(values, L, exact.BETA_CRITICAL)]
+    for r in distances if L >= SMALLEST else ():
         if r > 1:
-            expected = float(exact.torus_correlation(r, 0, L))
-            rows.append(
-                deviates.row(f"C({r},0)", (across + down) / 2, expected, fluctuations.correlation_noise(r, 0, L), r=r)
-            )
-        expected = float(exact.torus_correlation(r, r, L))
+            measured, expected = (values[r, 0] + values[0, r]) / 2, float(exact.torus_correlation(r, 0, L))
+            rows.append(deviates.row(f"C({r},0)", measured, expected, fluctuations.correlation_noise(r, 0, L), r=r))
+        measured, expected = (values[r, r] + values[r, -r]) / 2, float(exact.torus_correlation(r, r, L))
         name = "c11" if r == 1 else f"C({r},{r})"
-        rows.append(deviates.row(name, diagonal, expected, fluctuations.correlation_noise(r, r, L), r=r * math.sqrt(2)))
-    for r, (across, down, _) in measured.items():
+        rows.append(deviates.row(name, measured, expected, fluctuations.correlation_noise(r, r, L), r=r * math.sqrt(2)))
+    for r in distances if L >= SMALLEST else ():
         if r in (1, 2, 4, 8) and r <= L // 16:  # farther, its distribution has long tails
-            rows.append(deviates.row(f"C({r},0)-C(0,{r})", across - down, 0.0, fluctuations.anisotropy_noise(r, L)))
+            difference = values[r, 0] - values[0, r]
+            rows.append(deviates.row(f"C({r},0)-C(0,{r})", difference, 0.0, fluctuations.anisotropy_noise(r, L)))
     return rows
 
 
-def _massive_rows(bitmap, beta):
-    """Return rows of C(r, 0) off criticality, 2 <= r <= 3 xi, where lattice and correlation length are large enough; else none."""
-    L = bitmap.width
-    if not massive_fluctuations.holds(beta, L):
-        return []
-    distances = [r for r in scales(L) if 2 <= r <= 3 * temperature.correlation_length(beta)]
-    values = bitmaps.correlations(bitmap, [d for r in distances for d in ((r, 0), (0, r))]).reshape(-1, 2)
+def _massive_rows(values, L, beta):
+    """Return rows of C(r, 0) off criticality, r <= 3 xi where lattice and correlation length are large enough; else of c10."""
+    distances, rows = counts.distances(L, beta), [_c10_row(values, L, beta)]
+    if len(distances) == 1:
+        return rows
     expected = correlations.axis_correlation(beta, distances[-1])
-    return [
-        deviates.row(f"C({r},0)", value.mean(), expected[r], massive_fluctuations.correlation_noise(r, beta, L), r=r)
-        for r, value in zip(distances, values, strict=True)
+    return rows + [
+        deviates.row(
+            f"C({r},0)",
+            (values[r, 0] + values[0, r]) / 2,
+            expected[r],
+            massive_fluctuations.correlation_noise(r, beta, L),
+            r=r,
+        )
+        for r in distances[1:]
     ]
 
 
-def _smallest_mode(bitmap):
+def _smallest_mode(counts):
     """Return S(k) at k = 2 pi / L, the mean of both directions, from block averages of at least L / 64 sites."""
-    block = spectra.block_for(bitmap.width, 64)
-    _, power, _ = spectra.structure_factor(bitmaps.block_averages(bitmap, block), block)
+    _, power, _ = spectra.structure_factor(counts.block_averages, block_size(counts.L))
     return float(power[1, 0] + power[0, 1]) / 2
 
 

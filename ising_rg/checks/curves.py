@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ising_rg.checks import comparison, spectra
+from ising_rg.checks import counts, spectra
 from ising_rg.pictures import preview
-from ising_rg.spins import bitmaps
+from ising_rg.spins import bitmaps, pairs
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import correlations, exact, fluctuations, massive_fluctuations, temperature
@@ -24,7 +24,7 @@ class CheckCurves:
 
     def __init__(self, L: int, beta: float):
         self.L, self.beta, self.n = L, beta, 0
-        self.critical = exact.is_critical(beta) and L >= comparison.SMALLEST
+        self.critical = exact.is_critical(beta) and L >= counts.SMALLEST
         self.known = self.critical or massive_fluctuations.holds(beta, L)
         # Off criticality what is far beyond the correlation length is noise, or the square of the magnetization.
         largest = L // 2 if self.critical else max(2, int(min(L // 2, 3 * temperature.correlation_length(beta))))
@@ -36,7 +36,7 @@ class CheckCurves:
     def add(self, bitmap: Bitmap | Rows) -> None:
         """Take one more configuration into the means."""
         displacements = [d for r in self.r for d in ((int(r), 0), (0, int(r)))]
-        self._correlation += bitmaps.correlations(bitmap, displacements).reshape(-1, 2).mean(1)
+        self._correlation += pairs.correlations(bitmap, displacements).reshape(-1, 2).mean(1)
         field = bitmaps.block_averages(bitmap, self.block)
         k, power, multiplicity = spectra.structure_factor(field, self.block)
         self._rings += np.array(spectra.radial_average(k, power, multiplicity, 2 * np.pi / 3 / self.block))

@@ -22,7 +22,7 @@ import math
 
 import numpy as np
 
-from ising_rg.checks.neighbourhoods import LocalSums
+from ising_rg.checks.local_sums import LocalSums
 from ising_rg.theory import deviates
 
 COLOURS = ("black", "white")

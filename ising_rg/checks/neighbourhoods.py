@@ -1,4 +1,4 @@
-"""What the tests of local equilibrium need of a lattice, counted from its bits: spins by their neighbours, line by line.
+"""Spins by their neighbours, line by line, counted from a lattice's bits: what the tests of local equilibrium are made from.
 
 Everything is a number of sites at which some logical combination of a spin and its four neighbours holds, so 64 sites are one
 word. Along rows population counts add up; along columns binary counters do, of which one word holds a digit for 64 columns.
@@ -6,9 +6,8 @@ word. Along rows population counts add up; along columns binary counters do, of 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -20,7 +19,6 @@ from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.spins.counting import popcount
 from ising_rg.threads import share
 
-_SCALE = 2**24  # residuals are summed as integers: no sum depends on the order or the number of threads
 _STRIPS = 16
 _VECTOR = 32  # words; buffers of a row are whole multiples, so that no loop has a remainder
 _DIGITS = 8  # of a counter of columns
@@ -35,110 +33,75 @@ _ONE, _63 = np.uint64(1), np.uint64(63)
 _BROKEN, _FOUR, _THREE_ACROSS, _THREE_ALONG, _RIGHT_ALONE = range(5)
 
 
-@dataclass
-class LocalSums:
-    """Everything that the tests need, counted in one pass over a bitmap.
+class Counts(NamedTuple):
+    """Numbers of sites and bonds in some rows of a lattice (H, L), 0 in all others: they add up.
 
-    counts: int64 (2, 3, 3, 2), sites by colour, number of horizontal neighbours up, of vertical neighbours up, spin up.
-    column_residuals: float64 (3, 2, L): sums over the rows of one parity of  s(x+1) e(x), s(x-1) e(x), 1 - tanh^2(beta h(x)),
-        where e = s - tanh(beta h).
-    row_residuals: float64 (3, 2, H): the same with rows and columns exchanged: s(y+1) e(y), s(y-1) e(y), variance.
+    by_class: int64 (2, 3, 3, 4), by the row's parity and the numbers of horizontal and vertical neighbours up: sites, those of
+        even x, those up, both.
+    columns: int64 (5, 2, L), by what is counted column by column and the rows' parity.
+    row_classes: int32 (H, 3, 3, 2), sites by horizontal and vertical neighbours up and the column's parity.
+    row_broken: int32 (H, 3, 2): bonds down and up that are broken, sites whose lower neighbour alone differs from the other
+        three, by the column's parity.
     broken_x: int64 (L,): broken bonds between x and x + 1, in the rows that fill blocks of 32.
     broken_y: int64 (H,): broken bonds between y and y + 1, in the columns that fill blocks of 32.
-    walls: `StraightWalls`.
     """
 
-    counts: np.ndarray
-    column_residuals: np.ndarray
-    row_residuals: np.ndarray
+    by_class: np.ndarray
+    columns: np.ndarray
+    row_classes: np.ndarray
+    row_broken: np.ndarray
     broken_x: np.ndarray
     broken_y: np.ndarray
-    walls: StraightWalls
-    beta: float
+
+
+def nothing(height: int, width: int) -> Counts:
+    """Return the Counts of no row of a lattice, to add to."""
+    by_row = (np.zeros((height, *shape), np.int32) for shape in ((3, 3, 2), (3, 2)))
+    by_class, columns = np.zeros((2, 3, 3, 4), np.int64), np.zeros((5, 2, width), np.int64)
+    return Counts(by_class, columns, *by_row, np.zeros(width, np.int64), np.zeros(height, np.int64))
 
 
 def count(
     bitmap: Bitmap | Rows,
-    beta: float,
     wall_lengths: Iterable[int] = (),
     on_broken: Callable[[int, np.ndarray, np.ndarray], object] | None = None,
-) -> LocalSums:
-    """Return the LocalSums of a Bitmap at inverse temperature beta; even sizes only (an odd torus has no two sublattices).
+) -> tuple[Counts, StraightWalls]:
+    """Return (Counts, straight runs of those lengths, multiples of 32) of a whole Bitmap, of even sizes.
 
     Args:
-        wall_lengths: lengths of straight runs that are looked for, multiples of 32.
-        on_broken: called with each band's (first row, broken_x, broken_y): uint8 (n // 32, L), broken bonds between x and x + 1 in
-            32 successive rows, and uint8 (n, L // 32), those between y and y + 1 in 32 successive columns.
+        on_broken: called with each band's (first row, broken_x, broken_y) of `add`.
+    """
+    counts, runs = nothing(bitmap.height, bitmap.width), StraightWalls(wall_lengths)
+    for band in bitmaps.bands(bitmap, BLOCK):
+        broken = add(counts, bitmap, *band)
+        runs.add(band[0], *broken)
+        if on_broken is not None:
+            on_broken(band[0], *broken)
+    return counts, runs
+
+
+def add(counts: Counts, bitmap: Bitmap | Rows, first: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Add rows first ... first + n - 1 of a lattice to counts; first a multiple of 32, n too but in the lattice's last rows.
+
+    Returns:
+        (broken_x, broken_y): uint8 (n // 32, L), broken bonds between x and x + 1 in 32 successive rows, and uint8 (n, L // 32),
+        those between y and y + 1 in 32 successive columns.
+
+    Raises:
+        ValueError: sizes are not even (an odd torus has no two sublattices).
     """
     if bitmap.height % 2 or bitmap.width % 2:
         raise ValueError(f"bitmap: found {bitmap.height} x {bitmap.width}, needed even sizes")
-    height, width = bitmap.height, bitmap.width
-    by_class, walls = np.zeros((2, 3, 3, 4), np.int64), StraightWalls(wall_lengths)
-    columns = np.zeros((5, 2, width), np.int64)
-    row_classes, row_broken = np.zeros((height, 3, 3, 2), np.int32), np.zeros((height, 3, 2), np.int32)
-    broken_x, broken_y = np.zeros(width, np.int64), np.zeros(height, np.int64)
-    for first, n in bitmaps.bands(bitmap, BLOCK):
-        in_rows, in_columns = np.zeros((n // BLOCK, width), np.uint8), np.zeros((n, width // BLOCK), np.uint8)
-        of_columns = np.zeros((_STRIPS, 5, 2, width), np.int32)
-        band = slice(first, first + n)
-        classes = np.zeros((_STRIPS, 2, 3, 3, 4), np.int64)
-        counted = of_columns, row_classes[band], row_broken[band], in_rows, in_columns, classes
-        share(_count_strips, _STRIPS, bitmap.rows(first - 1, n + 2), width, *counted)
-        by_class += classes.sum(0)
-        columns += of_columns.sum(0, dtype=np.int64)
-        broken_x += in_rows.sum(0, dtype=np.int64)
-        broken_y[band] = in_columns.sum(1, dtype=np.int64)
-        walls.add(first, in_rows, in_columns)
-        if on_broken is not None:
-            on_broken(first, in_rows, in_columns)
-    column_sums = _column_sums(columns, height // 2, beta)
-    row_sums = _row_sums(row_classes, row_broken, width // 2, beta)
-    return LocalSums(_by_colour(by_class), column_sums, row_sums, broken_x, broken_y, walls, beta)
-
-
-def _by_colour(by_class):
-    """Return the counts of `LocalSums` from those of _count_strips."""
-    sites, sites_even, up, up_even = np.moveaxis(by_class, -1, 0)  # each (row parity, 3, 3)
-    sites, up = (sites_even, sites - sites_even), (up_even, up - up_even)  # by the column's parity
-    counts = np.empty((2, 3, 3, 2), np.int64)
-    for colour in range(2):  # black: even columns in even rows, odd ones in odd rows
-        counts[colour, ..., 1] = up[colour][0] + up[1 - colour][1]
-        counts[colour, ..., 0] = sites[colour][0] + sites[1 - colour][1] - counts[colour, ..., 1]
-    return counts
-
-
-def _residual_sums(n, four, three, neighbours, beta):
-    """Return (s' e summed for each neighbour s', 1 - tanh^2 summed), float64 (n_neighbours + 1, ...), of n sites each.
-
-    Args:
-        four, three: sites whose neighbours agree, all or but one.
-        neighbours: for each neighbour (sites unlike it, sites of `three` where it is the odd one out).
-    """
-    tanh_2, tanh_4 = (round(math.tanh(beta * h) * _SCALE) for h in (2, 4))
-    variance_2, variance_4 = (round(_SCALE / math.cosh(beta * h) ** 2) for h in (2, 4))
-    sums = [_SCALE * (n - 2 * unlike) - tanh_4 * four - tanh_2 * (three - 2 * alone) for unlike, alone in neighbours]
-    return np.array([*sums, _SCALE * (n - three - four) + variance_2 * three + variance_4 * four]) / _SCALE
-
-
-def _column_sums(columns, n_rows, beta):
-    """Return the column_residuals of `LocalSums`; columns: int64 (5, 2, L) by what is counted and the rows' parity."""
-    broken, four, across, along, right_alone = columns
-    neighbours = [(broken, right_alone), (np.roll(broken, 1, -1), across - right_alone)]
-    return _residual_sums(n_rows, four, across + along, neighbours, beta)
-
-
-def _row_sums(classes, broken, n_columns, beta):
-    """Return the row_residuals of `LocalSums`.
-
-    Args:
-        classes: int (H, 3, 3, 2), sites by horizontal and vertical neighbours up and the column's parity.
-        broken: int (H, 3, 2), bonds down and up that are broken, sites whose lower neighbour alone differs from the other three.
-    """
-    classes, broken = np.moveaxis(classes, 0, -1).astype(np.int64), np.moveaxis(broken, 0, -1).astype(np.int64)
-    four, along = classes[0, 0] + classes[2, 2], classes[0, 1] + classes[2, 1]
-    down, up, down_alone = broken
-    three = along + classes[1, 0] + classes[1, 2]
-    return _residual_sums(n_columns, four, three, [(down, down_alone), (up, along - down_alone)], beta)
+    width, band = bitmap.width, slice(first, first + n)
+    in_rows, in_columns = np.zeros((n // BLOCK, width), np.uint8), np.zeros((n, width // BLOCK), np.uint8)
+    columns, by_class = np.zeros((_STRIPS, 5, 2, width), np.int32), np.zeros((_STRIPS, 2, 3, 3, 4), np.int64)
+    counted = columns, counts.row_classes[band], counts.row_broken[band], in_rows, in_columns, by_class
+    share(_count_strips, _STRIPS, bitmap.rows(first - 1, n + 2), width, *counted)
+    counts.by_class[:] += by_class.sum(0)
+    counts.columns[:] += columns.sum(0, dtype=np.int64)
+    counts.broken_x[:] += in_rows.sum(0, dtype=np.int64)
+    counts.broken_y[band] += in_columns.sum(1, dtype=np.int64)
+    return in_rows, in_columns
 
 
 @njit
@@ -324,11 +287,9 @@ def _count_strips(
     """Count some of the _STRIPS strips of n rows, the first an even one, given with the rows above and below, words (n + 2, W).
 
     Args:
-        columns: int32 (strips, 5, 2, L), zero; see `_column_sums`.
-        row_classes, row_broken: int32 (n, 3, 3, 2) and (n, 3, 2), set; see `_row_sums`.
-        broken_x, broken_y: as in `count`, set.
-        by_class: int64 (strips, 2, 3, 3, 4), zero: by the row's parity and the classes of neighbours: sites, those of even x,
-            those up, both.
+        columns: int32 (strips, 5, 2, L), zero; by_class: int64 (strips, 2, 3, 3, 4), zero.
+        row_classes, row_broken: int32 (n, 3, 3, 2) and (n, 3, 2), set; all as in `Counts`.
+        broken_x, broken_y: as in `add`, set.
     """
     n_blocks = (len(words) - 2) // BLOCK
     for strip in range(first_strip, last_strip):

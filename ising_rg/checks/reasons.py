@@ -6,28 +6,28 @@ import math
 
 import numpy as np
 
-from ising_rg.checks import local_equilibrium, spectra, walls
-from ising_rg.checks.neighbourhoods import LocalSums
-from ising_rg.spins import bitmaps
-from ising_rg.spins.bitfile import Rows
-from ising_rg.spins.bitmaps import Bitmap
+from ising_rg.checks import local_equilibrium, walls
+from ising_rg.checks.local_sums import LocalSums
+
+_REGIONS = 16  # per side, about, whose mean spins tell which domain they belong to
 
 
-def of(rows: list[dict], sums: LocalSums, bitmap: Bitmap | Rows, beta: float) -> list[str]:
+def of(rows: list[dict], sums: LocalSums, field: np.ndarray, beta: float) -> list[str]:
     """Return what the rows that are `far` off show, list of words; a fault's mere consequences are left out.
 
     Args:
         rows: of `checks.configuration`, each with `far`.
-        sums: `neighbourhoods.LocalSums` of the bitmap.
+        sums: of the lattice.
+        field: mean spins of blocks, float (m, m).
     """
     by_name = {row["name"]: row for row in rows}
     far = {name: row for name, row in by_name.items() if row["far"]}
     if not far:
         return []
-    L = bitmap.width
+    L = len(sums.broken_x)
     if L % 3 == 0 and L >= 64 and _equal_block_fraction(sums) > 0.99:
         return ["the spins of every 3 x 3 block are equal: a coarse lattice copied, not grown"]
-    domains = _domains_reason(far, bitmap)
+    domains = _domains_reason(far, field)
     reasons = domains or _misplaced_reason(by_name, far, sums)
     if not reasons:
         reasons = _period_reason(far) + _seam_reason(far, sums) + _wall_reason(far)
@@ -42,13 +42,15 @@ def of(rows: list[dict], sums: LocalSums, bitmap: Bitmap | Rows, beta: float) ->
     return reasons
 
 
-def _domains_reason(far, bitmap):
+def _domains_reason(far, field):
     """Below the critical temperature: both phases side by side, as local updates leave them after a start from random spins."""
     if "|m|" not in far or far["|m|"]["z"] > 0:
         return []
     row = far["|m|"]
     # Blocks of a sixteenth of the lattice are larger than a correlation length wherever |m| is tested.
-    field = bitmaps.block_averages(bitmap, spectra.block_for(bitmap.width, 16)) / row["exact"]
+    step = max(1, len(field) // _REGIONS)
+    m = len(field) // step
+    field = field[: m * step, : m * step].reshape(m, step, m, step).mean((1, 3)) / row["exact"]
     if not (np.mean(field > 0.5) > 0.05 and np.mean(field < -0.5) > 0.05):
         return []
     words = f"|m| = {row['measured']:.4f}, exact {row['exact']:.4f} (z = {row['z']:+.1f})"

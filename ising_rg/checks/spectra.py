@@ -13,7 +13,7 @@ def correlation_grid(spins: np.ndarray) -> np.ndarray:
     """Return C(x, y) of each configuration for all displacements, float64 (batch, H, L), index [y, x], periodic.
 
     Args:
-        spins: int8 (H, L) or (batch, H, L). Memory: 40 bytes a site; for large lattices count bits (`bitmap.correlations`).
+        spins: int8 (H, L) or (batch, H, L). Memory: 40 bytes a site; for large lattices count bits (`pairs.correlations`).
     """
     batch = spins.reshape((-1, *spins.shape[-2:]))
     power = np.abs(np.fft.rfft2(batch.astype(np.float64))) ** 2

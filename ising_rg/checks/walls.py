@@ -65,12 +65,17 @@ class StraightWalls:
     A run of length n is n parallel bonds side by side, the kind of wall that a flipped or misplaced tile leaves; it begins
     at (x, y), a multiple of half its length along the run. Runs do not cross the lattice's last row or column.
 
-    worst: dict length -> (broken bonds, direction, x, y) of the first run with most.
+    worst: dict length -> (broken bonds, direction, x, y) of the run with most; of several the first by direction, x, y.
     """
 
     def __init__(self, lengths: Iterable[int]):
         self.worst = {length: (-1, "x", 0, 0) for length in lengths}
         self._before = None  # the last rows of blocks of the bands before, for runs that cross bands
+
+    @property
+    def reach(self) -> int:
+        """Rows beyond those counted into which a run that begins in them may reach."""
+        return max([0, *(length - BLOCK for length in self.worst)])
 
     def add(self, first_row: int, broken_x: np.ndarray, broken_y: np.ndarray) -> None:
         """Take in a band; arguments as those of `count`'s on_broken, bands in order."""
@@ -85,6 +90,11 @@ class StraightWalls:
             self._look_along(blocks, length, top, "x", 0)
         self._before = blocks[-max(self.worst) // BLOCK :]
 
+    def take(self, worst: dict[int, tuple[int, str, int, int]]) -> None:
+        """Take in the worst runs of other rows."""
+        for length, run in worst.items():
+            self.worst[length] = min(self.worst[length], run, key=lambda run: (-run[0], *run[1:]))
+
     def _look_along(self, blocks, length, first_block, direction, first_line):
         """Look at runs of `blocks` (blocks along the run, lines); they start at block first_block, line first_line."""
         n = length // BLOCK
@@ -92,10 +102,10 @@ class StraightWalls:
         starts = np.arange(-(-first_block // step) * step, first_block + len(blocks) - n + 1, step)
         best = np.empty((len(starts), 2), np.int64)
         share(_fullest_runs, len(starts), blocks, starts - first_block, n, best)
-        for start, (most, line) in zip(starts, best, strict=True):
-            if most > self.worst[length][0]:
-                x, y = (line, start * BLOCK) if direction == "x" else (start * BLOCK, first_line + line)
-                self.worst[length] = (int(most), direction, int(x), int(y))
+        for i in np.flatnonzero(best[:, 0] == best[:, 0].max(initial=-1)):
+            start, line = int(starts[i]) * BLOCK, int(best[i, 1])
+            x, y = (line, start) if direction == "x" else (start, first_line + line)
+            self.take({length: (int(best[i, 0]), direction, x, y)})
 
 
 @njit(nogil=True, cache=True)

@@ -16,7 +16,7 @@ import numpy as np
 from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels.kernel import Kernel
 from ising_rg.sampler.sampling import SCALE
-from ising_rg.spins import bitmaps, lattice, statistics
+from ising_rg.spins import bitmaps, lattice, pairs, statistics
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis
 
@@ -46,11 +46,11 @@ class Added:
 
 def observed(packed: lattice.PackedLattice, distances: Sequence[tuple[int, int]]) -> np.ndarray:
     """Return m, then C at `distances` (averaged over the square's group), of each configuration: float64 (n, 1 + distances)."""
-    pairs = [pair for x, y in distances for pair in (((x, 0), (0, x)) if y == 0 else ((x, y), (x, -y)))]
+    images = [pair for x, y in distances for pair in (((x, 0), (0, x)) if y == 0 else ((x, y), (x, -y)))]
     rows = []
     for configuration in range(packed.n_configurations):
         bitmap = bitmaps.from_packed(packed, configuration)
-        rows.append([bitmaps.magnetization(bitmap), *bitmaps.correlations(bitmap, pairs).reshape(-1, 2).mean(1)])
+        rows.append([bitmaps.magnetization(bitmap), *pairs.correlations(bitmap, images).reshape(-1, 2).mean(1)])
     return np.array(rows)
 
 

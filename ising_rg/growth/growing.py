@@ -13,6 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import reports
+from ising_rg.checks import comparison, counts
+from ising_rg.checks.counts import Counts
 from ising_rg.growth import ahead, streaming, upsampling
 from ising_rg.growth.manifest import Manifest
 from ising_rg.growth.run import Run
@@ -70,10 +72,14 @@ class Growth:
         }
         return self.run.describe(**names, **measured)
 
-    def check(self, config: int, bitmap: Bitmap | BitFile) -> dict:
-        """Return the comparison of a final lattice, a Bitmap or BitFile, with exact theory."""
+    def count(self, lattice: Bitmap | BitFile, *rows: int) -> Counts:
+        """Return what `check` needs of a final lattice, or of some of its rows: first, n."""
         ahead.ready("check")
-        return {"config": config, **reports.check(bitmap, self.run.betas[-1], self.run.n_configurations)}
+        return counts.count(lattice, self.run.betas[-1], *rows)
+
+    def check(self, config: int, counted: Counts) -> dict:
+        """Return the comparison of a final lattice with exact theory."""
+        return {"config": config, **comparison.counted(counted, self.run.betas[-1], self.run.n_configurations)}
 
     def todo(self, largest: int) -> list:
         """Return (first, n) of at most `largest` configurations each that are not done, the same in every process."""
@@ -142,7 +148,7 @@ class InMemory(Growth):
             bitmap = bitmaps.from_packed(on_host, index)
             if checked:
                 with self.timings.of("observables"):
-                    done["checks"].append(self.check(row["config"], bitmap))
+                    done["checks"].append(self.check(row["config"], self.count(bitmap)))
             if kept:
                 path = run.path(row["config"], stage)
                 with self.timings.of("files"):

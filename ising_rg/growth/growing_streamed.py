@@ -2,12 +2,14 @@
 
 A stage is written as bits into `<name>.npy.part`; once the next one is complete it becomes `<name>.npy` (in the format asked
 for) or is removed. The manifest holds every band done, then every stage done, then the configuration, each with the
-checksums of what is on disk, so that a run killed anywhere loses the bands in the making and no more.
+checksums of what is on disk, so that a run killed anywhere loses the bands in the making and no more. The check's counts
+are made in parts, which the processes take in turn too, each part in a file of its own until the verdict is recorded.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from dataclasses import dataclass, field
 
@@ -15,12 +17,16 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import storage
+from ising_rg.checks import counts
 from ising_rg.errors import UserError
 from ising_rg.growth import streaming
 from ising_rg.growth.growing import Growth
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps, configurations
 from ising_rg.spins.bitfile import BitFile
+
+_PART_SITES = 2**32  # counted at a time for the check: some seconds of work, which a kill loses
+_MOST_PARTS = 4  # for each process: every part keeps counts of all columns in a file
 
 
 @dataclass
@@ -36,6 +42,7 @@ class Streamed(Growth):
             self._start(config)
             for stage in range(1, self.run.last + 1):
                 self._stage(config, stage)
+            self._count(config)
             if self.processes.first:
                 self._finish(config)
 
@@ -49,6 +56,9 @@ class Streamed(Growth):
 
     def _preview(self, config, stage):
         return self.run.path(config, stage) + ".preview"
+
+    def _counted(self, config, first):
+        return f"{self.run.path(config, self.run.last)}.check_{first}"
 
     def _band_height(self, stage):
         margin = streaming.margin(self.run.kernels[stage], self.run.sweeps[stage - 1])
@@ -150,8 +160,42 @@ class Streamed(Growth):
     def _is_done(self, config, stage):
         return bool(self._stage_pieces(config, stage))
 
+    def _count(self, config):
+        """Count what the check needs of the last stage."""
+        key = f"check of configuration {config}"
+        plan = self.processes.agree(key, lambda: self._parts(config))
+        if not self.processes.first:
+            self.manifest.pieces = []  # process 0 has taken them up
+        if plan:
+            with BitFile(self._part(config, self.run.last)) as file, self.timings.of("observables"):
+                self._count_parts(key, plan, config, file)
+            self.processes.barrier(key)
+
+    def _count_parts(self, key, plan, config, file):
+        lattice = None
+        with tqdm(total=len(plan), desc="check", unit="part", leave=False, disable=None) as bar:
+            while (index := self.processes.take(key)) < len(plan):
+                lattice = self._loaded(file) if lattice is None else lattice
+                first, n = plan[index]
+                counts.save(self._counted(config, first), self.count(lattice, first, n))
+                self.manifest.add(kind="counted", config=config, first=first, n=n)
+                self.processes.finished(key)
+                bar.update(self.processes.count(key) - bar.n)
+
+    def _parts(self, config):
+        """Return the parts of the last stage, (first row, number of rows), that are still to be counted for the check."""
+        if not self.run.checked or self.manifest.find(kind="check", config=config):
+            return []
+        done = self.manifest.find(kind="counted", config=config)
+        lost = [part for part in done if not os.path.exists(self._counted(config, part["first"]))]
+        if lost:
+            self.manifest.replace(lost, [])
+        L, kept = self.run.final_size, [(part["first"], part["n"]) for part in done if part not in lost]
+        n_parts = self.processes.size * max(1, min(_MOST_PARTS, L * L // _PART_SITES))
+        return streaming.split(kept, L, counts.parts(L, n_parts)[0][1])
+
     def _loaded(self, file):
-        """Return the file, or its Bitmap where that fits: the check reads every row some 30 times."""
+        """Return the file, or its Bitmap where that fits: rows far above are read again and again."""
         if file.n_sites // 8 + streaming.BESIDE > self.max_memory:
             return file
         return bitmaps.Bitmap(file.rows(0, file.height), file.width)
@@ -175,9 +219,11 @@ class Streamed(Growth):
     def _finish(self, config):
         """Check the last stage, put its file and the pictures in place, and record the configuration."""
         last = self.run.last
+        self.manifest.gather()
+        counted = [self._counted(config, part["first"]) for part in self.manifest.find(kind="counted", config=config)]
         if self.run.checked and not self.manifest.find(kind="check", config=config):
-            with self.timings.of("observables"), BitFile(self._part(config, last)) as file:
-                checked = self.check(config, self._loaded(file))
+            with self.timings.of("observables"):
+                checked = self.check(config, functools.reduce(counts.together, map(counts.load, counted)))
             self.manifest.add(kind="check", config=config, check=checked)
         checks = [piece["check"] for piece in self.manifest.find(kind="check", config=config)]
         self._retire(config, last)
@@ -197,9 +243,9 @@ class Streamed(Growth):
             "files": files,
         }
         self.manifest.replace(self.manifest.find(config=config), [done])
-        for stage in range(last + 1):
+        for path in [*counted, *(self._preview(config, stage) for stage in range(last + 1))]:
             with contextlib.suppress(FileNotFoundError):
-                os.remove(self._preview(config, stage))
+                os.remove(path)
 
 
 def _fine_rows(band):

@@ -13,7 +13,7 @@ import numpy as np
 
 from ising_rg.renormalization import couplings
 from ising_rg.sampler.sampling import SCALE
-from ising_rg.spins import bitmaps, statistics
+from ising_rg.spins import bitmaps, pairs, statistics
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import exact, fluctuations
@@ -65,7 +65,7 @@ def correlation_rows(lattices: Sequence[Bitmap | Rows], beta: float, critical: b
 def correlations(lattice: Bitmap | Rows, places: Sequence[tuple[int, int]]) -> np.ndarray:
     """Return C(x, y) of one lattice, averaged over the images (x, y), (y, x) and their mirror images, float64 (places,)."""
     images = [sorted({(x, y), (y, x), (x, -y), (y, -x)}) for x, y in places]
-    values = bitmaps.correlations(lattice, [image for several in images for image in several])
+    values = pairs.correlations(lattice, [image for several in images for image in several])
     return np.array([part.mean() for part in np.split(values, np.cumsum([len(several) for several in images])[:-1])])
 
 

@@ -9,7 +9,7 @@ What is measured is measured in bands of rows, so that a lattice may be a `stora
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,11 +49,27 @@ class Bitmap:
         return np.take(self.words, np.arange(first, first + n), 0, mode="wrap")
 
 
-def bands(bitmap: object, multiple: int = 1) -> Iterator[tuple[int, int]]:
-    """Yield (first row, number of rows) of bands of some 64 MiB, starting at multiples of `multiple`."""
+class Held:
+    """A lattice of which some rows, first ... first + n - 1, are at hand: what lies within is no longer read."""
+
+    def __init__(self, lattice: object, first: int, n: int):
+        self.lattice, self.first, self.held = lattice, first, lattice.rows(first, n)
+        self.height, self.width = lattice.height, lattice.width
+
+    def rows(self, first: int, n: int) -> np.ndarray:
+        """Return rows as `Bitmap.rows` does."""
+        start = first - self.first
+        if 0 <= start and start + n <= len(self.held):
+            return self.held[start : start + n]
+        return self.lattice.rows(first, n)
+
+
+def bands(bitmap: object, multiple: int = 1, first: int = 0, n: int | None = None) -> Iterator[tuple[int, int]]:
+    """Yield (first row, number of rows) of bands of some 64 MiB that make up n rows, or all; but the last a multiple of rows."""
     n_rows = max(1, BAND_BYTES // (8 * ((bitmap.width + 63) // 64)) // multiple) * multiple
-    for first in range(0, bitmap.height, n_rows):
-        yield first, min(n_rows, bitmap.height - first)
+    end = bitmap.height if n is None else first + n
+    for row in range(first, end, n_rows):
+        yield row, min(n_rows, end - row)
 
 
 def empty(height: int, width: int) -> Bitmap:
@@ -124,50 +140,34 @@ def to_bytes(bitmap: object, first_row: int = 0, n_rows: int | None = None) -> n
 
 def magnetization(bitmap: object) -> float:
     """Return the mean spin of the configuration."""
-    up = np.zeros(bitmap.height, np.int64)
-    for first, n in bands(bitmap):
-        share(_count_up, n, bitmap.rows(first, n), up[first : first + n], least=ROWS)
-    return 2 * int(up.sum()) / bitmap.n_sites - 1
+    return 2 * sum(count_up(bitmap, first, n) for first, n in bands(bitmap)) / bitmap.n_sites - 1
 
 
-def correlations(bitmap: object, displacements: Iterable[tuple[int, int]]) -> np.ndarray:
-    """Return the mean of s(x, y) s(x + dx, y + dy) over all sites for each displacement (dx, dy), periodic, float64 (n,).
-
-    Exact: counted from the bits. No average over the square's group is taken.
-    """
-    pairs = [(dx % bitmap.width, dy % bitmap.height) for dx, dy in displacements]
-    # (dx, dy) and (-dx, -dy) name the same pairs: of the two the one whose rows are needed for others too.
-    heights = {dy for _, dy in pairs}
-    pairs = [
-        (dx, dy)
-        if dy <= bitmap.height - dy or bitmap.height - dy not in heights
-        else (-dx % bitmap.width, bitmap.height - dy)
-        for dx, dy in pairs
-    ]
-    unlike = np.zeros(len(pairs), np.int64)
-    shifts = np.array(pairs, np.int64).reshape(-1, 2)
-    for first, n in bands(bitmap):
-        near = shifts[:, 1] <= n
-        reach = max([0, *shifts[near, 1]])
-        # With the rows above that most pairs need: a file is read once for these.
-        rows = bitmap.rows(first - reach, reach + n)
-        unlike[near] += _unlike_pairs(rows[reach:], rows, bitmap.width, shifts[near] * (1, -1) + (0, reach))
-        for dy in np.unique(shifts[~near, 1]):
-            of_this_height = shifts[:, 1] == dy
-            unlike[of_this_height] += _unlike_pairs(
-                rows[reach:], bitmap.rows(first - dy, n), bitmap.width, shifts[of_this_height] * (1, 0)
-            )
-    return 1 - 2 * unlike / bitmap.n_sites
+def count_up(bitmap: object, first: int, n: int) -> int:
+    """Return the number of up spins of rows first ... first + n - 1."""
+    up = np.zeros(n, np.int64)
+    share(_count_up, n, bitmap.rows(first, n), up, least=ROWS)
+    return int(up.sum())
 
 
 def block_averages(bitmap: object, block: int) -> np.ndarray:
     """Return the mean spin of blocks of block x block sites, float32 (H // block, L // block); edges that fill no block are cut."""
-    m = bitmap.width // block
-    sums = []
-    for first, n in bands(bitmap, block):
-        sums.append(np.zeros((n // block, m), np.int32))
-        share(_block_sums, n // block, bitmap.rows(first, n), block, sums[-1])
-    return np.concatenate(sums).astype(np.float32) * np.float32(2 / block**2) - np.float32(1)
+    up = sum(count_up_in_blocks(bitmap, block, first, n) for first, n in bands(bitmap, block))
+    return averages(up, block)
+
+
+def averages(up: np.ndarray, block: int) -> np.ndarray:
+    """Return the mean spins, float32, of blocks of block x block sites of which so many are up."""
+    return up.astype(np.float32) * np.float32(2 / block**2) - np.float32(1)
+
+
+def count_up_in_blocks(bitmap: object, block: int, first: int, n: int) -> np.ndarray:
+    """Return the up spins of rows first ... first + n - 1 in each block of block x block sites, int64 (H // block, L // block)."""
+    up = np.zeros((bitmap.height // block, bitmap.width // block), np.int64)
+    before, last = first // block, min(-(-(first + n) // block), len(up))
+    if before < last:
+        share(_block_sums, last - before, bitmap.rows(first, n), block, before * block - first, up[before:last])
+    return up
 
 
 def _last_mask(width):
@@ -273,63 +273,12 @@ def _count_up(first, last, words, up):
         up[y] = total
 
 
-@njit(inline="always")
-def _extend(row, width, extended):
-    """Write the bits of `row` twice, one after the other, into `extended` (2 W + 2 words)."""
-    n = row.size
-    for w in range(n):  # Numba's assignment of slices compiles an error message in seconds
-        extended[w] = row[w]
-    for w in range(n, extended.size):
-        extended[w] = 0
-    q, t = width >> 6, np.uint64(width & 63)
-    for w in range(n):
-        extended[w + q] |= row[w] << t
-        if t:
-            extended[w + q + 1] |= row[w] >> (np.uint64(64) - t)
-
-
-def _unlike_pairs(words, others, width, shifts):
-    """Return how many spins of each row y differ from those dx to the right in row y + dy of the others, int64 (n,).
-
-    shifts: int64 (n, 2), (dx, dy) each.
-    """
-    counts = np.zeros((-(-len(words) // _BAND), len(shifts)), np.int64)
-    share(_count_unlike, len(counts), words, others, width, np.ascontiguousarray(shifts), counts)
-    return counts.sum(0)
-
-
 @njit(nogil=True, cache=True)
-def _count_unlike(first, last, words, others, width, shifts, counts):
-    """Add to the counts of `_unlike_pairs`, int64 (bands of rows, n), of some bands."""
-    height, n_words = words.shape
-    mask = _ALL >> np.uint64(-width % 64)
-    extended = np.empty(2 * n_words + 2, np.uint64)
-    for band in range(first, last):
-        for y in range(band * _BAND, min(height, (band + 1) * _BAND)):
-            _extend(words[y], width, extended)
-            for index in range(len(shifts)):
-                dx, there = shifts[index, 0], others[y + shifts[index, 1]]
-                shifted, t = extended[dx >> 6 :], np.uint64(dx & 63)
-                total = np.int64(0)
-                if t:
-                    back = np.uint64(64) - t
-                    following = shifted[1:]
-                    for w in range(n_words - 1):
-                        total += popcount(there[w] ^ ((shifted[w] >> t) | (following[w] << back)))
-                    rest = (shifted[n_words - 1] >> t) | (shifted[n_words] << back)
-                else:
-                    for w in range(n_words - 1):
-                        total += popcount(there[w] ^ shifted[w])
-                    rest = shifted[n_words - 1]
-                counts[band, index] += total + popcount((there[n_words - 1] ^ rest) & mask)
-
-
-@njit(nogil=True, cache=True)
-def _block_sums(first_block, last_block, words, block, sums):
-    """Add to `sums`, int32 (n, m), the number of up spins of each block of some rows of blocks."""
+def _block_sums(first_block, last_block, words, block, start, sums):
+    """Add to `sums`, int64 (n, m), the up spins of the blocks of some rows of them, the first from row `start` of the words on."""
     m = sums.shape[1]
     for i in range(first_block, last_block):
-        for y in range(i * block, (i + 1) * block):
+        for y in range(max(0, start + i * block), min(len(words), start + (i + 1) * block)):
             for j in range(m):
                 first, last = j * block, (j + 1) * block
                 total = np.int64(0)

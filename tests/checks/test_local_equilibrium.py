@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg.checks import local_equilibrium, neighbourhoods, walls
+from ising_rg.checks import local_equilibrium, local_sums, neighbourhoods, walls
 from ising_rg.spins import bitmaps
 from ising_rg.theory import deviates, exact
 from ising_rg.updates import metropolis, swendsen_wang
@@ -15,13 +15,18 @@ pytestmark = pytest.mark.long
 BETA = exact.BETA_CRITICAL
 
 
+def sums_of(spins, beta):
+    return local_sums.of(neighbourhoods.count(bitmaps.from_spins(spins))[0], beta)
+
+
 @pytest.mark.parametrize("band_rows", [1, 64, 10000])
 @pytest.mark.parametrize("shape", [(4, 4), (10, 62), (34, 124), (64, 126), (166, 130), (8, 300)])
 def test_sums_are_those_of_numpy(monkeypatch, shape, band_rows):
     spins = (2 * np.random.default_rng(1).integers(0, 2, shape) - 1).astype(np.int8)
     monkeypatch.setattr(bitmaps, "BAND_BYTES", band_rows * 8 * -(-shape[1] // 64))
     blocks = []
-    sums = neighbourhoods.count(bitmaps.from_spins(spins), BETA, on_broken=lambda *band: blocks.append(band))
+    counts, _ = neighbourhoods.count(bitmaps.from_spins(spins), on_broken=lambda *band: blocks.append(band))
+    sums = local_sums.of(counts, BETA)
     right, left, down, up = (np.roll(spins, *step) for step in ((-1, 1), (1, 1), (-1, 0), (1, 0)))
     h = (right + left + down + up).astype(int)
     residual, variance = spins - np.tanh(BETA * h), 1 - np.tanh(BETA * h) ** 2
@@ -54,7 +59,7 @@ def test_z_scores_follow_the_normal_law(beta):
     spins = swendsen_wang.sample(66, beta, 600, seed=7)
     z = {}
     for configuration in spins:
-        sums = neighbourhoods.count(bitmaps.from_spins(configuration), beta)
+        sums = sums_of(configuration, beta)
         for row in local_equilibrium.couplings(sums):
             z.setdefault(row["name"], []).append(row["z"])
         for row in (local_equilibrium.worst_line(sums), local_equilibrium.period_three(sums)):
@@ -71,14 +76,14 @@ def test_z_scores_follow_the_normal_law(beta):
 def test_cold_lattices_raise_no_alarm():
     """beta = 0.8, where one spin in 600 is reversed and residuals are all but Poisson's: 300 lattices, no line beyond 4.5."""
     for configuration in swendsen_wang.sample(66, 0.8, 300, seed=9, n_thermalization=60):
-        assert local_equilibrium.worst_line(neighbourhoods.count(bitmaps.from_spins(configuration), 0.8))["z"] < 4.5
+        assert local_equilibrium.worst_line(sums_of(configuration, 0.8))["z"] < 4.5
 
 
 def test_another_temperature_is_measured():
     """At L = 512, beta 0.46 tested against 0.44: the likeliest beta is 0.46 within 4.5 errors, and z is about 0.02 / error."""
     spins = np.ones((512, 512), np.int8)
     metropolis.sweep(spins, 0.46, 500, seed=3)
-    for row in local_equilibrium.couplings(neighbourhoods.count(bitmaps.from_spins(spins), 0.44)):
+    for row in local_equilibrium.couplings(sums_of(spins, 0.44)):
         if row["name"].startswith("local_beta"):
             assert abs(row["measured"] - 0.46) < 4.5 * row["error"] * 1.2
             assert row["z"] > 0.5 * 0.02 / row["error"] > 4
@@ -94,7 +99,7 @@ def test_extreme_z_and_deviates():
 
 def test_odd_lattices_are_refused():
     with pytest.raises(ValueError, match="even"):
-        neighbourhoods.count(bitmaps.empty(7, 8), BETA)
+        neighbourhoods.count(bitmaps.empty(7, 8))
 
 
 def test_straight_walls_across_bands():

@@ -16,7 +16,7 @@ from tests import children
 
 pytestmark = pytest.mark.long
 
-GROW = ("--start_size=90", "--stages=3", "--pictures=false", "--check=false", "--file_format=bits")
+GROW = ("--start_size=90", "--stages=3", "--pictures=false", "--file_format=bits")
 
 
 def delayed():

@@ -12,7 +12,7 @@ from ising_rg.errors import UserError
 from ising_rg.growth import streaming, upsampling
 from ising_rg.kernels import models
 from ising_rg.kernels.conditional import ConditionalKernel
-from ising_rg.spins import bitmaps, configurations, lattice
+from ising_rg.spins import bitmaps, configurations, lattice, pairs
 from ising_rg.spins.bitfile import BitFile
 from ising_rg.theory import exact
 
@@ -79,7 +79,7 @@ def test_rows_of_a_file(tmp_path, L):
         for first, n in ((0, L), (L - 1, 2), (-3, L), (1, 2)):
             assert np.array_equal(file.rows(first, n), bitmap.rows(first, n))
         displacements = [(1, 0), (0, 1), (2, -2), (L // 2, L // 2)]
-        assert np.array_equal(bitmaps.correlations(file, displacements), bitmaps.correlations(bitmap, displacements))
+        assert np.array_equal(pairs.correlations(file, displacements), pairs.correlations(bitmap, displacements))
         assert bitmaps.magnetization(file) == bitmaps.magnetization(bitmap)
         assert np.array_equal(bitmaps.block_averages(file, 2), bitmaps.block_averages(bitmap, 2))
         assert np.array_equal(bitmaps.to_spins(file), spins)

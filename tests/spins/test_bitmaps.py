@@ -5,7 +5,7 @@ import pytest
 
 from ising_rg.checks import clusters, spectra
 from ising_rg.errors import UserError
-from ising_rg.spins import bitmaps, configurations
+from ising_rg.spins import bitmaps, configurations, pairs
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 
@@ -38,7 +38,7 @@ def test_correlations_of_bits_are_those_of_fourier_transforms(shape):
     spins = random_spins(shape)
     grid = spectra.correlation_grid(spins)[0]
     displacements = [(dx, dy) for dx in range(-5, shape[1]) for dy in range(-3, min(shape[0], 9))]
-    values = bitmaps.correlations(bitmaps.from_spins(spins), displacements)
+    values = pairs.correlations(bitmaps.from_spins(spins), displacements)
     assert values == pytest.approx([grid[dy % shape[0], dx % shape[1]] for dx, dy in displacements], abs=1e-13)
 
 
