@@ -164,12 +164,16 @@ def fitted_measuring_rule(s, checkpoint, batches):
     demands, start = rule_fit.MEASURING, models.load_rule(s.BLOCK_RULE_FILE)
     shown = (*_COUPLINGS, "K(3,0)", "zigzag", "cross", "ell")
     print(
-        "\nmeasuring rule: couplings of the coarse lattice beside those of the nearest-neighbour model, and the gain's error"
+        "\nmeasuring rule: couplings of the coarse lattice beside those of the nearest-neighbour model, errors of the gain and C(r)"
     )
-    print(" ".join(f"{name:>9}" for name in ("step", *shown, "gain")))
+    print(" ".join(f"{name:>9}" for name in ("step", *shown, "gain", "worst C")))
     kernel = models.ConditionalKernel(rule=start.with_terms(len(block_spin.TRIPLES))).requires_grad_(False)
     fit = rule_fit.RuleFit(kernel, batches, s.SEED, 0, s.BLOCK_RULE_STEPS, checkpoint.processes, demands=demands)
-    run(checkpoint, "measuring rule", fit, lambda row: show_couplings(row, shown, demands.terms))
+
+    def show(row):
+        show_couplings(row, shown, demands.terms, f" {max(row['correlations'], key=abs):+9.5f}")
+
+    run(checkpoint, "measuring rule", fit, show)
     return fit.rule.requires_grad_(False), {"measuring rule": fit.history}
 
 

@@ -38,6 +38,7 @@ TRIPLES = tuple(
         ((-3, -3), (-2, 2), (0, 2)),
         ((-3, -3), (-3, 0), (2, 0)),
         ((-3, 0), (0, -3), (0, 3)),
+        ((-4, -4), (-2, 4), (4, 0)),
     )
 )
 # Where the fit of the rule starts: weights by distance (larger, smaller coordinate), near the best ones known.
