@@ -34,7 +34,7 @@ def preview(spins: np.ndarray, size: int) -> np.ndarray:
 
 
 def bitmap_preview(bitmap: Bitmap | Rows, size: int) -> np.ndarray:
-    """Return the block averages of a `bitmap.Bitmap`, as `preview` those of spins."""
+    """Return the block averages of a `bitmaps.Bitmap`, as `preview` those of spins."""
     return bitmaps.block_averages(bitmap, -(-bitmap.width // size))
 
 

@@ -137,7 +137,7 @@ def _error(value):
 
 
 def check(bitmap: Bitmap | Rows, beta: float, n_configurations: int = 1) -> dict:
-    """Return `checks.configuration` of a `bitmap.Bitmap`, with what is known at this beta."""
+    """Return `comparison.configuration` of a `bitmaps.Bitmap`, with what is known at this beta."""
     return comparison.configuration(bitmap, beta, n_configurations)
 
 

@@ -29,15 +29,15 @@ def threshold(n_configurations: int) -> float:
 
 
 def configuration(bitmap: Bitmap | Rows, beta: float, n_configurations: int = 1) -> dict:
-    """Test one square configuration: `counted` of a `bitmap.Bitmap`, L x L, L even and at least 4."""
+    """Test one square configuration: `counted` of a `bitmaps.Bitmap`, L x L, L even and at least 4."""
     return counted(counts.count(bitmap, beta), beta, n_configurations)
 
 
-def counted(counts: Counts, beta: float, n_configurations: int = 1) -> dict:
+def counted(lattice: Counts, beta: float, n_configurations: int = 1) -> dict:
     """Test one square configuration of L x L spins.
 
     Args:
-        counts: of the whole lattice, for beta.
+        lattice: counts of the whole lattice, for beta.
         beta: inverse temperature it should be of.
         n_configurations: how many are tested together; see `threshold`.
 
@@ -45,8 +45,8 @@ def counted(counts: Counts, beta: float, n_configurations: int = 1) -> dict:
         dict: L, m, s_1 (S at the smallest wave number), rows, reasons (what speaks against it, in words), verdict "good" or
         "bad", notes (what could not be judged, in words). A row has `far` if it lies beyond the threshold.
     """
-    L, critical, m, notes = counts.L, exact.is_critical(beta), counts.m, []
-    values = counts.correlations(beta)
+    L, critical, m, notes = lattice.L, exact.is_critical(beta), lattice.m, []
+    values = lattice.correlations(beta)
     rows = _critical_rows(values, L) if critical else _massive_rows(values, L, beta)
     if critical and L >= SMALLEST:
         rows.append(deviates.row("m2", m**2, exact.M2_AMPLITUDE * L**-0.25, fluctuations.m2_noise(L)))
@@ -54,12 +54,12 @@ def counted(counts: Counts, beta: float, n_configurations: int = 1) -> dict:
         magnetization = fluctuations.magnetization_row(m, L, beta)
         rows += [magnetization] if magnetization else []
         notes = ([] if magnetization else [_too_small(L, beta)]) + _lengths_missing(L, beta)
-    sums = local_sums.of(counts.near, beta)
+    sums = local_sums.of(lattice.near, beta)
     rows += local_equilibrium.couplings(sums)
     extremes = []
     if L >= 64:
         extremes = [local_equilibrium.worst_line(sums), local_equilibrium.period_three(sums)]
-        extremes.append(walls.straight_wall(counts.runs, L) if critical or beta > exact.BETA_CRITICAL else None)
+        extremes.append(walls.straight_wall(lattice.runs, L) if critical or beta > exact.BETA_CRITICAL else None)
         extremes = [row for row in extremes if row is not None]
     limit = threshold(n_configurations)
     for row in rows:
@@ -67,8 +67,8 @@ def counted(counts: Counts, beta: float, n_configurations: int = 1) -> dict:
     for row in extremes:
         row["far"] = row["z"] > limit  # of an extreme value, only a large one tells
     rows += extremes
-    found = reasons.of(rows, sums, counts.block_averages, beta)
-    result = {"L": L, "m": m, "s_1": _smallest_mode(counts), "rows": rows, "notes": notes}
+    found = reasons.of(rows, sums, lattice.block_averages, beta)
+    result = {"L": L, "m": m, "s_1": _smallest_mode(lattice), "rows": rows, "notes": notes}
     return with_reasons(result, found)
 
 
@@ -164,9 +164,9 @@ def _massive_rows(values, L, beta):
     ]
 
 
-def _smallest_mode(counts):
+def _smallest_mode(lattice):
     """Return S(k) at k = 2 pi / L, the mean of both directions, from block averages of at least L / 64 sites."""
-    _, power, _ = spectra.structure_factor(counts.block_averages, block_size(counts.L))
+    _, power, _ = spectra.structure_factor(lattice.block_averages, block_size(lattice.L))
     return float(power[1, 0] + power[0, 1]) / 2
 
 

@@ -16,7 +16,7 @@ def of(rows: list[dict], sums: LocalSums, field: np.ndarray, beta: float) -> lis
     """Return what the rows that are `far` off show, list of words; a fault's mere consequences are left out.
 
     Args:
-        rows: of `checks.configuration`, each with `far`.
+        rows: of `comparison.counted`, each with `far`.
         sums: of the lattice.
         field: mean spins of blocks, float (m, m).
     """

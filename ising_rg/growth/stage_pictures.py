@@ -30,7 +30,7 @@ class StagePictures:
         self.taken = {}  # (stage, kind): (preview, window, row)
 
     def take(self, kind: str, stage: int, bitmap: Bitmap | BitFile, row: dict) -> None:
-        """Take what the pictures show of a `bitmap.Bitmap` or `bitfile.BitFile`; row: of `reports.measure`."""
+        """Take what the pictures show of a `bitmaps.Bitmap` or `bitfile.BitFile`; row: of `reports.measure`."""
         size = min(_WINDOW, self.start_size)
         corner, window = (self.start_size - size) // 2 * SCALE**stage, size * SCALE**stage
         spins = bitmaps.to_spins(bitmap, corner, window)[:, corner : corner + window].copy()

@@ -116,10 +116,10 @@ def check_size(L: int, levels: int, smallest: int, what: str) -> None:
 
 
 def block(lattice: Bitmap | Rows, program: Program, seed: int, level: int = 1, configuration: int = 0) -> Bitmap:
-    """Return the coarse `bitmap.Bitmap` of a fine lattice, a third of its size.
+    """Return the coarse `bitmaps.Bitmap` of a fine lattice, a third of its size.
 
     Args:
-        lattice: `bitmap.Bitmap` or `bitfile.BitFile`, sizes divisible by three.
+        lattice: `bitmaps.Bitmap` or `bitfile.BitFile`, sizes divisible by three.
         program: from `program`.
         seed: names the random numbers, together with
         level: how often the lattice has been blocked after this time, and

@@ -4,7 +4,7 @@
 L are 0. A 41472 x 41472 lattice takes 215 MB. (`lattice.PackedLattice` keeps the sublattices apart, for updating; here they
 are interleaved, so that a pair at any distance is a shift away.)
 
-What is measured is measured in bands of rows, so that a lattice may be a `storage.BitFile` as well, which reads its rows from disk.
+What is measured is measured in bands of rows, so that a lattice may be a `bitfile.BitFile` as well, which reads its rows from disk.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ IN_MEMORY_BYTES = 2**30  # of one configuration's bits, when it is opened to be 
 
 
 def save_bitmap(path: str, bitmap: Bitmap | Rows, description: dict, file_format: str = "int8") -> None:
-    """Write one `bitmap.Bitmap` as a configuration file, 64 MiB at a time, and its description as JSON beside it, last.
+    """Write one `bitmaps.Bitmap` as a configuration file, 64 MiB at a time, and its description as JSON beside it, last.
 
     Args:
         file_format: "int8", (L, L) of +1 and -1; or "bits", bit-packed uint8 (L, ceil(L / 8)).
