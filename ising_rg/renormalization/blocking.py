@@ -65,32 +65,37 @@ def load(name: str) -> BlockSpinRule:
 
 
 def program(rule: BlockSpinRule) -> Program:
-    """Return the Program of a BlockSpinRule."""
+    """Return the Program of a BlockSpinRule, its weights rounded to 1 / `unit(rule)`."""
+    step, products = _step(rule)
+    scale = 2 ** sampling.fraction_bits([step])
+    step = step._replace(weights=np.round(step.weights * scale), product_weights=np.round(step.product_weights * scale))
+    padding, product_padding = -len(step.weights) % sampling_rows.GROUP, -len(products) % sampling_rows.PAIR
+    return Program(
+        np.pad(step.taps[:, 1:], ((0, padding), (0, 0))),
+        np.pad(step.weights, (0, padding)).astype(np.int16),
+        np.pad(products, ((0, product_padding), (0, 0), (0, 0))),
+        np.pad(step.product_weights, (0, product_padding)).astype(np.int16),
+        sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / scale)), int(sampling.largest_sum([step]))),
+        rule.margin,
+    )
+
+
+def unit(rule: BlockSpinRule) -> float:
+    """Return what the weights of a rule are rounded to multiples of, so that no sum of them leaves 16 bits."""
+    return 2.0 ** -sampling.fraction_bits([_step(rule)[0]])
+
+
+def _step(rule):
+    """Return (the Step of a rule, the sites of its products)."""
     weights = symmetrized(rule.weight).detach().double().cpu().numpy()[0, 0]
     terms = [(term, c) for term, c in zip(rule.products(), rule.triple.tolist(), strict=False) if c]
     products = (
         np.array([sites for term, _ in terms for sites in term], np.int64).reshape(-1, 3, 2) + 1
     )  # of the block's first site
     places = np.argwhere(weights)
-    step = sampling.Step(
-        sampling.DRAW,
-        0,
-        np.pad(places - rule.margin, ((0, 0), (1, 0))),
-        weights[tuple(places.T)],
-        products,
-        np.array([c for term, c in terms for _ in term]),
-    )
-    unit = 2 ** sampling.fraction_bits([step])
-    step = step._replace(weights=np.round(step.weights * unit), product_weights=np.round(step.product_weights * unit))
-    padding, product_padding = -len(places) % sampling_rows.GROUP, -len(products) % sampling_rows.PAIR
-    return Program(
-        np.pad(step.taps[:, 1:], ((0, padding), (0, 0))),
-        np.pad(step.weights, (0, padding)).astype(np.int16),
-        np.pad(products, ((0, product_padding), (0, 0), (0, 0))),
-        np.pad(step.product_weights, (0, product_padding)).astype(np.int16),
-        sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / unit)), int(sampling.largest_sum([step]))),
-        rule.margin,
-    )
+    taps = np.pad(places - rule.margin, ((0, 0), (1, 0)))
+    product_weights = np.array([c for term, c in terms for _ in term])
+    return sampling.Step(sampling.DRAW, 0, taps, weights[tuple(places.T)], products, product_weights), products
 
 
 def program_at(rule: BlockSpinRule, mu: float) -> tuple[Program, bool]:
