@@ -8,6 +8,7 @@ import torch
 
 from ising_rg import storage
 from ising_rg.kernels import block_spin, models
+from ising_rg.renormalization import blocking
 from ising_rg.theory import exact
 from ising_rg.training import callen, long_range, rule_fit
 from ising_rg.updates import swendsen_wang
@@ -152,5 +153,8 @@ def test_a_fit_without_kl_goes_on_from_a_rule_with_fewer_terms():
     for _ in range(3):
         fit.advance()
     assert len(fit.history[-1]["couplings"]) == len(callen.ALL_TERMS) and fit.rule.triple[2:].any()
-    objectives = [row["objective"] for row in fit.history]
+    *objectives, rounded = [row["objective"] for row in fit.history]
     assert objectives == sorted(objectives, reverse=True)
+    # The last step: multiples of the unit of blocking, by which not much is lost.
+    units = fit.parameters / blocking.unit(fit.rule)
+    assert units == pytest.approx(np.round(units), abs=1e-9) and rounded < objectives[-1] + 1
