@@ -6,6 +6,7 @@ reading of the whole lattice gives.
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -124,11 +125,13 @@ def together(a: Counts, b: Counts) -> Counts:
 
 
 def save(path: str, counts: Counts) -> None:
-    """Write counts as `.npz`, whole or not at all."""
+    """Write counts as `.npz`, whole or not at all; on disk on return, since a manifest is about to say so."""
     runs = [(length, broken, "xy".index(way), x, y) for length, (broken, way, x, y) in counts.runs.items()]
     arrays = {name: getattr(counts, name) for name in ("up", "unlike", "up_in_blocks")} | counts.near._asdict()
     with storage.written_whole(path) as file:
         np.savez_compressed(file, runs=np.array(runs, np.int64).reshape(-1, 5), **arrays)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load(path: str) -> Counts:

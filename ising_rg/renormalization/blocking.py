@@ -65,7 +65,7 @@ def load(name: str) -> BlockSpinRule:
 
 
 def program(rule: BlockSpinRule) -> Program:
-    """Return the Program of a BlockSpinRule, its weights rounded to 1 / `unit(rule)`."""
+    """Return the Program of a BlockSpinRule, its weights rounded to multiples of `unit(rule)`."""
     step, products = _step(rule)
     scale = 2 ** sampling.fraction_bits([step])
     step = step._replace(weights=np.round(step.weights * scale), product_weights=np.round(step.product_weights * scale))
