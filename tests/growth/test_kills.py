@@ -118,6 +118,31 @@ def test_growth_killed_at_random_moments(undisturbed, tmp_path, kills):
     assert len(moments) == 3, moments
 
 
+def killed_before_the_verdict():
+    from ising_rg.growth.growing import Growth
+
+    Growth.check = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+
+
+def counts_nothing():
+    from ising_rg.growth.growing import Growth
+
+    Growth.count = lambda *_: 1 / 0
+
+
+def test_a_run_killed_in_its_check_counts_no_part_again(tmp_path):
+    """Killed once all parts are counted: the same command judges them, and leaves no file of theirs."""
+    one = ("--start_size=32", "--stages=2", "--pictures=false", "--file_format=bits", "--max_memory=100MiB")
+    whole = children.run("fast_generating_multi_stage", *one, f"--output_dir={tmp_path}/a")
+    assert whole.returncode == 0 and "from file to file" in whole.stdout, whole.stdout + whole.stderr
+    arguments = ("fast_generating_multi_stage", *one, f"--output_dir={tmp_path}/b")
+    assert children.run(*arguments, patch=killed_before_the_verdict).returncode == -signal.SIGKILL
+    assert any(".check_" in name for name in os.listdir(tmp_path / "b")) and "counted" in manifest_kinds(tmp_path / "b")
+    again = children.run(*arguments, patch=counts_nothing)
+    assert again.returncode == 0, again.stderr
+    assert children.files(tmp_path / "b") == children.files(tmp_path / "a")
+
+
 @kill_times(6, 40)
 def test_collecting_killed_at_random_moments(tmp_path, kills):
     """Two chains; torchrun's two processes, and one that was not disturbed, make the same samples."""
