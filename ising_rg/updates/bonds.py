@@ -34,19 +34,30 @@ def threshold_digits(beta: float) -> np.ndarray:
 
 @njit(cache=True)
 def between_equals(words, width, first_row, last_row, bonds):
-    """Set rows first_row <= y < last_row of `bonds`: whether they join equal spins of `words` (H, W)."""
-    height, n_words = words.shape
+    """Set `bonds` within rows first_row <= y < last_row, those down from the last one excepted: whether they join equal spins.
+
+    words: the spins, uint64 (H, W).
+    """
+    n_words = words.shape[1]
     end, mask = np.uint64((width - 1) & 63), ALL >> np.uint64(-width % 64)
     for y in range(first_row, last_row):
-        here, below, right, down = words[y], words[(y + 1) % height], bonds[y, RIGHT], bonds[y, DOWN]
+        here, right = words[y], bonds[y, RIGHT]
         here_next = here[1:]
         for w in range(n_words - 1):
             right[w] = ~(here[w] ^ ((here[w] >> ONE) | (here_next[w] << SHIFT63)))
         last = here[n_words - 1]
         right[n_words - 1] = ~(last ^ ((last >> ONE) | ((here[0] & ONE) << end))) & mask
-        for w in range(n_words):
-            down[w] = ~(here[w] ^ below[w])
-        down[n_words - 1] &= mask
+        if y < last_row - 1:
+            between_equals_down(words, width, y, bonds)
+
+
+@njit(cache=True)
+def between_equals_down(words, width, y, bonds):
+    """Set the `bonds` down from row y as `between_equals` does."""
+    here, below, down = words[y], words[(y + 1) % len(words)], bonds[y, DOWN]
+    for w in range(down.size):
+        down[w] = ~(here[w] ^ below[w])
+    down[down.size - 1] &= ALL >> np.uint64(-width % 64)
 
 
 @njit(cache=True)

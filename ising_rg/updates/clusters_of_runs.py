@@ -1,10 +1,13 @@
 """Clusters of sites joined by bonds, found by runs: one union-find node for each horizontal run of active bonds.
 
 Bonds come as words (see `bonds`). Runs are numbered in raster order of their first sites; those of row y are first_runs[y] ...
-first_runs[y + 1] - 1. So the run of site (x, y) is first_runs[y] - 1 + (bits up to x in the row's words of run starts): a
+next_runs[y] - 1. So the run of site (x, y) is first_runs[y] - 1 + (bits up to x in the row's words of run starts): a
 population count, no list of runs. A run that goes around the torus is two, joined. parent[run] is a run of the same
 cluster and not larger; a root is its own parent, and the smallest run of its cluster whatever the order of the joins.
 So clusters are the same, root by root, for any cutting into strips.
+
+A strip of rows numbers its runs from its first site's number on, so that it need not wait for the strips above it; how many runs
+these have, `runs_above`, makes of a run's number its place among all runs.
 
 Two rows are joined along the active bonds between them. Which of these are worth a join is sorted out 64 at a time by
 addition: with `links` the bonds that chain a site to the next, links + (bits & links) carries every bit to the end of its
@@ -31,9 +34,12 @@ _ZERO = np.uint64(0)
 class Runs(NamedTuple):
     """Bonds of one lattice (H, L) and its runs; only as much of `parent` is touched as there are runs."""
 
+    width: int
     bonds: np.ndarray  # uint64 (H, 2, W), as in `bonds`
     starts: np.ndarray  # uint64 (H, W): the sites where a run begins
-    first_runs: np.ndarray  # int64 (H + 1,)
+    first_runs: np.ndarray  # int64 (H,): the number of each row's first run
+    next_runs: np.ndarray  # int64 (H,): that after its last
+    runs_above: np.ndarray  # int64 (strips + 1,): runs in the strips before each one, and in all
     parent: np.ndarray  # uint32 (H L,)
     joined: np.ndarray  # uint32: roots of strips that were joined to others across a seam
 
@@ -43,25 +49,35 @@ def empty(height, width, n_strips):
     """Return Runs of a lattice that is to be labelled in `n_strips` strips."""
     n_words = (width + 63) >> 6
     return Runs(
+        width,
         np.empty((height, 2, n_words), np.uint64),
         np.empty((height, n_words), np.uint64),
-        np.zeros(height + 1, np.int64),
+        np.empty(height, np.int64),
+        np.empty(height, np.int64),
+        np.zeros(n_strips + 1, np.int64),
         np.empty(height * width, np.uint32),
         np.empty(n_strips * width, np.uint32),
     )
 
 
 @njit(inline="always")
-def strip_rows(strip, n_strips, height):
-    """Return (first row, row after the last) of one of the strips that a lattice is cut into."""
-    return strip * height // n_strips, (strip + 1) * height // n_strips
+def n_strips(runs):
+    """Return how many strips the lattice is cut into."""
+    return runs.runs_above.size - 1
+
+
+@njit(inline="always")
+def strip_rows(runs, strip):
+    """Return (first row, row after the last) of a strip."""
+    height, n = len(runs.bonds), n_strips(runs)
+    return strip * height // n, (strip + 1) * height // n
 
 
 @njit(cache=True)
-def find_runs(runs, width, first_row, last_row):
-    """Set `starts` of rows first_row <= y < last_row by `bonds`, and first_runs[y + 1] to how many runs row y has."""
-    n_words = runs.starts.shape[1]
-    mask = ALL >> np.uint64(-width % 64)
+def find_runs(runs, strip):
+    """Set `starts`, `first_runs` and `next_runs` of a strip's rows by `bonds`."""
+    n_words, (first_row, last_row) = runs.starts.shape[1], strip_rows(runs, strip)
+    mask, run = ALL >> np.uint64(-runs.width % 64), first_row * runs.width
     for y in range(first_row, last_row):
         right, starts = runs.bonds[y, RIGHT], runs.starts[y]
         carry, n_runs = _ZERO, 0
@@ -71,14 +87,16 @@ def find_runs(runs, width, first_row, last_row):
         starts[n_words - 1] &= mask
         for w in range(n_words):
             n_runs += popcount(starts[w])
-        runs.first_runs[y + 1] = n_runs
+        runs.first_runs[y], runs.next_runs[y] = run, run + n_runs
+        run += n_runs
 
 
 @njit(cache=True)
-def number_runs(runs):
-    """Turn the rows' numbers of runs into the numbers of their first ones."""
-    for y in range(runs.first_runs.size - 1):
-        runs.first_runs[y + 1] += runs.first_runs[y]
+def count_runs(runs):
+    """Set `runs_above` by what `find_runs` found in each strip."""
+    for strip in range(n_strips(runs)):
+        first_row, last_row = strip_rows(runs, strip)
+        runs.runs_above[strip + 1] = runs.runs_above[strip] + runs.next_runs[last_row - 1] - first_row * runs.width
 
 
 @njit(inline="always")
@@ -139,35 +157,36 @@ def _join_to_row_above(runs, y):
 
 
 @njit(cache=True)
-def label_strip(runs, width, first_row, last_row):
-    """Join the runs of rows first_row <= y < last_row by the bonds within and between these rows.
+def label_strip(runs, strip):
+    """Join the runs of a strip's rows by the bonds within and between these rows.
 
     In the first and the last row every parent is a root.
     """
-    first_runs, parent = runs.first_runs, runs.parent
-    last_word, last_bit = (width - 1) >> 6, np.uint64((width - 1) & 63)
+    first_runs, next_runs, parent = runs.first_runs, runs.next_runs, runs.parent
+    last_word, last_bit = (runs.width - 1) >> 6, np.uint64((runs.width - 1) & 63)
+    first_row, last_row = strip_rows(runs, strip)
     for y in range(first_row, last_row):
-        for run in range(first_runs[y], first_runs[y + 1]):
+        for run in range(first_runs[y], next_runs[y]):
             parent[run] = run
         if y > first_row:
             _join_to_row_above(runs, y)
         if (runs.bonds[y, RIGHT, last_word] >> last_bit) & ONE:
-            _join(parent, first_runs[y], first_runs[y + 1] - 1)
+            _join(parent, first_runs[y], next_runs[y] - 1)
     for y in (first_row, last_row - 1):
-        for run in range(first_runs[y], first_runs[y + 1]):
+        for run in range(first_runs[y], next_runs[y]):
             parent[run] = _root(parent, run)
 
 
 @njit(cache=True)
-def join_strips(runs, n_strips):
+def join_strips(runs):
     """Join the clusters of the strips across the seams; return how many roots lost that rank, the first so many of `joined`.
 
     No run but these has its parent outside its strip.
     """
     bonds, parent = runs.bonds, runs.parent
     height, n_joined = len(bonds), 0
-    for strip in range(n_strips):
-        y = strip_rows(strip, n_strips, height)[0]
+    for strip in range(n_strips(runs)):
+        y = strip_rows(runs, strip)[0]
         above = (y - 1) % height
         before, before_above = runs.first_runs[y] - 1, runs.first_runs[above] - 1
         carry = _ZERO
@@ -192,8 +211,9 @@ def join_strips(runs, n_strips):
 def write_labels(runs, labels):
     """Set labels (H, L) to the smallest site index of each site's cluster; every parent becomes that number."""
     height, width = labels.shape
-    parent, run = runs.parent, -1
+    parent = runs.parent
     for y in range(height):
+        run = runs.first_runs[y] - 1
         for x in range(width):
             if (runs.starts[y, x >> 6] >> np.uint64(x & 63)) & ONE:
                 run += 1

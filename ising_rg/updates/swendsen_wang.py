@@ -26,10 +26,10 @@ from ising_rg.spins.lattice import check_spins
 from ising_rg.theory import temperature
 from ising_rg.threads import share
 from ising_rg.updates import bonds, cluster_signs, clusters_of_runs
-from ising_rg.updates.clusters_of_runs import strip_rows
+from ising_rg.updates.clusters_of_runs import n_strips, strip_rows
 from ising_rg.updates.lazy_digits import philox
 
-_MIN_STRIP_SITES = 2**17  # half a millisecond of work, three times a sweep: a hand-over to a thread takes 50 us
+_MIN_STRIP_SITES = 2**17  # half a millisecond of work a sweep: a hand-over to a thread takes 50 us
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
 
 
@@ -128,27 +128,25 @@ def sweep_words(
     seed: int,
     first_sweep: int = 0,
     first_configuration: int = 0,
-    n_strips: int | None = None,
+    strips: int | None = None,
 ) -> None:
     """Run sweeps on packed spins, uint64 (batch, H, ceil(L / 64)) as in `bitmap`, in place; arguments as `sweep`'s, not checked.
 
-    n_strips: strips that a lattice is cut into; by default one a thread if that pays. It changes no result.
+    strips: strips that a lattice is cut into; by default one a thread if that pays. It changes no result.
     """
     n_configurations, height, _ = words.shape
     threads = numba.get_num_threads()
-    whole = n_strips is None and n_configurations >= threads
-    if n_strips is None:
-        n_strips = max(1, min(threads, height // 2, height * width // _MIN_STRIP_SITES))
+    whole = strips is None and n_configurations >= threads
+    if strips is None:
+        strips = max(1, min(threads, height // 2, height * width // _MIN_STRIP_SITES))
     digits = bonds.threshold_digits(beta)
     keys = random_numbers.key(seed, Purpose.BONDS), random_numbers.key(seed, Purpose.CLUSTERS)
-    if whole or n_strips == 1:
+    if whole or strips == 1:
         share(_sweep_batch, n_configurations, words, width, digits, n_sweeps, first_sweep, first_configuration, *keys)
         return
-    runs = clusters_of_runs.empty(height, width, n_strips)
+    runs = clusters_of_runs.empty(height, width, strips)
     for index in range(n_configurations):
-        _sweep_strips(
-            words[index], runs, width, digits, n_sweeps, first_sweep, first_configuration + index, *keys, n_strips
-        )
+        _sweep_strips(words[index], runs, digits, n_sweeps, first_sweep, first_configuration + index, *keys)
 
 
 def cluster_labels(
@@ -193,62 +191,67 @@ def _draw_spins(first, last, spins, first_configuration, key):
 
 
 @njit(cache=True)
-def _draw_strip(words, runs, width, first_row, last_row, digits, sweep_number, configuration, key):
-    """Draw the bonds of rows first_row <= y < last_row and find the rows' runs."""
-    bonds.between_equals(words, width, first_row, last_row, runs.bonds)
+def _label_strip(words, runs, strip, digits, sweep_number, configuration, key):
+    """Draw the bonds within a strip's rows, find the rows' runs and join them."""
+    first_row, last_row = strip_rows(runs, strip)
+    bonds.between_equals(words, runs.width, first_row, last_row, runs.bonds)
     flat, first_index = runs.bonds[first_row:last_row].reshape(-1), 2 * first_row * words.shape[1]
+    flat = flat[: flat.size - words.shape[1]]  # those down from the last row are the seam's
     bonds.break_at_random(flat, first_index, sweep_number, configuration, key, digits, bonds.empty_buffers())
-    clusters_of_runs.find_runs(runs, width, first_row, last_row)
+    clusters_of_runs.find_runs(runs, strip)
+    clusters_of_runs.label_strip(runs, strip)
+
+
+@njit(nogil=True, cache=True)
+def _join_strips(words, runs, digits, sweep_number, configuration, key):
+    """Draw the bonds from strip to strip and join the strips' runs along them; return the number of `joined`."""
+    for strip in range(n_strips(runs)):
+        y = strip_rows(runs, strip)[1] - 1
+        bonds.between_equals_down(words, runs.width, y, runs.bonds)
+        seam, first_index = runs.bonds[y, bonds.DOWN], (2 * y + bonds.DOWN) * words.shape[1]
+        bonds.break_at_random(seam, first_index, sweep_number, configuration, key, digits, bonds.empty_buffers())
+    clusters_of_runs.count_runs(runs)
+    return clusters_of_runs.join_strips(runs)
 
 
 @njit(nogil=True, cache=True)
 def _sweep_batch(first, last, words, width, digits, n_sweeps, first_sweep, first_configuration, bond_key, sign_key):
     """Sweep the configurations of `words` (batch, H, W), each by one thread."""
-    height = words.shape[1]
     for index in range(first, last):
         number, spins = np.uint64(first_configuration + index), words[index]
-        runs = clusters_of_runs.empty(height, width, 1)
+        runs = clusters_of_runs.empty(words.shape[1], width, 1)
         for t in range(first_sweep, first_sweep + n_sweeps):
             now = np.uint64(t)
-            _draw_strip(spins, runs, width, 0, height, digits, now, number, bond_key)
-            clusters_of_runs.number_runs(runs)
-            clusters_of_runs.label_strip(runs, width, 0, height)
-            n_joined = clusters_of_runs.join_strips(runs, 1)
+            _label_strip(spins, runs, 0, digits, now, number, bond_key)
+            n_joined = _join_strips(spins, runs, digits, now, number, bond_key)
             cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
-            cluster_signs.write_strip(runs, width, 0, height, now, number, sign_key, spins)
+            cluster_signs.write_strip(runs, 0, now, number, sign_key, spins)
 
 
-def _sweep_strips(words, runs, width, digits, n_sweeps, first_sweep, configuration, bond_key, sign_key, n_strips):
-    """Sweep one configuration (H, W), its rows shared out among threads in strips."""
-    number = np.uint64(configuration)
-    for now in np.arange(first_sweep, first_sweep + n_sweeps, dtype=np.uint64):
-        share(_draw_strips, n_strips, n_strips, words, runs, width, digits, now, number, bond_key)
-        clusters_of_runs.number_runs(runs)
-        share(_label_strips, n_strips, n_strips, runs, width)
-        n_joined = clusters_of_runs.join_strips(runs, n_strips)
-        cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
-        share(_write_strips, n_strips, n_strips, runs, width, now, number, sign_key, words)
-
-
-@njit(nogil=True, cache=True)
-def _draw_strips(first, last, n_strips, words, runs, width, digits, now, number, key):
-    for strip in range(first, last):
-        rows = strip_rows(strip, n_strips, len(words))
-        _draw_strip(words, runs, width, rows[0], rows[1], digits, now, number, key)
+def _sweep_strips(words, runs, digits, n_sweeps, first_sweep, configuration, bond_key, sign_key):
+    """Sweep one configuration (H, W), its rows shared out among threads in strips, once a sweep."""
+    number, end = np.uint64(configuration), first_sweep + n_sweeps
+    for t in range(first_sweep, end + 1):
+        now, steps = np.uint64(t), (t > first_sweep, t < end)
+        share(_sweep_strip, n_strips(runs), words, runs, digits, now, number, bond_key, sign_key, steps)
+        if t < end:
+            _join_and_sign(words, runs, digits, now, number, bond_key, sign_key)
 
 
 @njit(nogil=True, cache=True)
-def _label_strips(first, last, n_strips, runs, width):
+def _sweep_strip(first, last, words, runs, digits, now, number, bond_key, sign_key, steps):
+    """End the sweep before and begin with sweep `now`, or one of the two, as far as some strips can be by themselves."""
     for strip in range(first, last):
-        rows = strip_rows(strip, n_strips, len(runs.bonds))
-        clusters_of_runs.label_strip(runs, width, rows[0], rows[1])
+        if steps[0]:
+            cluster_signs.write_strip(runs, strip, now - _ONE, number, sign_key, words)
+        if steps[1]:
+            _label_strip(words, runs, strip, digits, now, number, bond_key)
 
 
 @njit(nogil=True, cache=True)
-def _write_strips(first, last, n_strips, runs, width, now, number, key, words):
-    for strip in range(first, last):
-        rows = strip_rows(strip, n_strips, len(words))
-        cluster_signs.write_strip(runs, width, rows[0], rows[1], now, number, key, words)
+def _join_and_sign(words, runs, digits, now, number, bond_key, sign_key):
+    n_joined = _join_strips(words, runs, digits, now, number, bond_key)
+    cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
 
 
 @njit(cache=True)
@@ -258,10 +261,11 @@ def _label(words, digits, all_equal, sweep_number, configuration, key, labels):
     runs = clusters_of_runs.empty(height, width, 1)
     if all_equal:
         bonds.between_equals(words, width, 0, height, runs.bonds)
-        clusters_of_runs.find_runs(runs, width, 0, height)
+        bonds.between_equals_down(words, width, height - 1, runs.bonds)
+        clusters_of_runs.find_runs(runs, 0)
+        clusters_of_runs.label_strip(runs, 0)
+        clusters_of_runs.join_strips(runs)
     else:
-        _draw_strip(words, runs, width, 0, height, digits, sweep_number, configuration, key)
-    clusters_of_runs.number_runs(runs)
-    clusters_of_runs.label_strip(runs, width, 0, height)
-    clusters_of_runs.join_strips(runs, 1)
+        _label_strip(words, runs, 0, digits, sweep_number, configuration, key)
+        _join_strips(words, runs, digits, sweep_number, configuration, key)
     clusters_of_runs.write_labels(runs, labels)

@@ -45,11 +45,11 @@ def labelled(right, down, n_strips):
     height, width = right.shape
     runs = clusters_of_runs.empty(height, width, n_strips)
     runs.bonds[:, bonds.RIGHT], runs.bonds[:, bonds.DOWN] = pack(right), pack(down)
-    clusters_of_runs.find_runs(runs, width, 0, height)
-    clusters_of_runs.number_runs(runs)
     for strip in range(n_strips):
-        clusters_of_runs.label_strip(runs, width, *clusters_of_runs.strip_rows(strip, n_strips, height))
-    return runs, clusters_of_runs.join_strips(runs, n_strips)
+        clusters_of_runs.find_runs(runs, strip)
+        clusters_of_runs.label_strip(runs, strip)
+    clusters_of_runs.count_runs(runs)
+    return runs, clusters_of_runs.join_strips(runs)
 
 
 def path_bonds(shape, sites):
@@ -183,6 +183,5 @@ def test_signs_are_the_random_bits_of_the_roots(name, shape):
         cluster_signs.sign_joined(runs, n_joined, *arguments)
         words = np.empty_like(runs.starts)
         for strip in reversed(range(n_strips)):
-            rows = clusters_of_runs.strip_rows(strip, n_strips, height)
-            cluster_signs.write_strip(runs, width, *rows, *arguments, words)
+            cluster_signs.write_strip(runs, strip, *arguments, words)
         assert np.array_equal(words, expected), n_strips

@@ -40,7 +40,7 @@ def test_strips_do_not_matter(shape):
     for n_strips in (1, 2, 3, shape[1]):
         words = bitmaps.from_spins(swendsen_wang.hot_start(shape, seed=1).reshape(-1, shape[2])).words
         words = words.reshape(shape[0], shape[1], -1)
-        swendsen_wang.sweep_words(words, shape[2], BETA, 5, seed=2, n_strips=n_strips)
+        swendsen_wang.sweep_words(words, shape[2], BETA, 5, seed=2, strips=n_strips)
         results.append(words)
     assert all(np.array_equal(results[0], words) for words in results[1:])
 
