@@ -3,9 +3,10 @@
 A cluster's bit is bit number (its root's place among all runs, in raster order) of the sweep's random bits, so that it depends
 neither on strips nor on the order of the work.
 
-A run that knows its sign holds SIGNED + bit in place of its parent. Parents come before their children, so that one pass in
-raster order gives every run the sign of its parent. Spins follow 64 at a time: a bit wherever a run's sign differs from that
-of the run before it, and in every place the parity of these bits so far.
+Every run begins with the random bit of its own place. Parents come before their children, so that one pass in raster order gives
+every run the sign of its parent, and roots, their own parents, keep theirs: no case is told from another. A root that was joined
+across a seam gets one of two further runs for a parent, which are always down and up. Spins follow 64 at a time: a bit wherever a
+run's sign differs from that of the run before it, and in every place the parity of these bits so far.
 
 Counter layout (docs/kernels.md): words 0 and 1 the number of 128 runs (64 bits), word 2 the sweep, word 3 the configuration.
 """
@@ -17,28 +18,26 @@ from ising_rg.spins.lattice import ALL, ONE, SHIFT63
 from ising_rg.updates.clusters_of_runs import n_strips, strip_rows
 from ising_rg.updates.lazy_digits import two_words
 
-SIGNED = np.uint64(2**31)  # runs are fewer
-_INDEX = SIGNED - ONE
-_SIX, _SEVEN, _BIT = np.uint64(6), np.uint64(7), np.uint64(63)
+_SIX, _SEVEN, _BIT, _64 = np.uint64(6), np.uint64(7), np.uint64(63), np.uint64(64)
 _ZERO = np.uint64(0)
 
 
 @njit(cache=True)
 def sign_joined(runs, n_joined, sweep, configuration, key):
     """Give the roots that were joined across seams the signs of their clusters, so that strips can be written independently."""
-    parent = runs.parent
+    parent, down = runs.parent, len(runs.bonds) * runs.width
     for i in range(n_joined):
         run = np.uint64(runs.joined[i])
         above = np.uint64(parent[run])
-        while above < SIGNED and above != run:
+        while above < down and above != run:
             run, above = above, np.uint64(parent[above])
-        if above < SIGNED:
+        if above < down:
             strip = n_strips(runs) - 1
             while np.uint64(strip_rows(runs, strip)[0] * runs.width) > run:
                 strip -= 1
             place = run + _place_of_first(runs, strip)
             words = two_words(place >> _SEVEN, sweep, configuration, key)
-            above = SIGNED | ((words[(place >> _SIX) & ONE] >> (place & _BIT)) & ONE)
+            above = np.uint64(down) + ((words[(place >> _SIX) & ONE] >> (place & _BIT)) & ONE)
         parent[runs.joined[i]] = above
 
 
@@ -49,11 +48,18 @@ def _place_of_first(runs, strip):
 
 
 @njit(cache=True)
-def _draw_bits(first, n, sweep, configuration, key, bits):
-    """Fill `bits` with the random bits of n runs, the first in that place; the first bit is that of the place's multiple of 128."""
-    start = first >> _SEVEN
-    for k in range(np.int64(((first + np.uint64(n) - ONE) >> _SEVEN) - start) + 1):
-        bits[2 * k], bits[2 * k + 1] = two_words(start + np.uint64(k), sweep, configuration, key)
+def _draw_bits(first, last, place_of_first, sweep, configuration, key, up):
+    """Set up[run] of runs first ... last - 1 to the random bits of their places."""
+    run = first
+    while run < last:
+        place = run + place_of_first
+        words = two_words(place >> _SEVEN, sweep, configuration, key)
+        for half in range(np.int64((place >> _SIX) & ONE), 2):
+            word, part = words[half] >> (place & _BIT), up[run : min(last, run + _64 - (place & _BIT))]
+            for bit in range(part.size):
+                part[bit] = np.uint8((word >> np.uint64(bit)) & ONE)
+            run += np.uint64(part.size)
+            place += np.uint64(part.size)
 
 
 @njit(inline="always")
@@ -66,31 +72,22 @@ def _parity_so_far(word):
 
 @njit(cache=True)
 def write_strip(runs, strip, sweep, configuration, key, words):
-    """Write the new spins of a strip's rows into `words` (H, W); the parents of their runs become signs."""
-    parent, n_words = runs.parent, words.shape[1]
-    bits = np.empty(2 * (runs.width // 128 + 2), np.uint64)
+    """Write the new spins of a strip's rows into `words` (H, W)."""
+    parent, up, n_words = runs.parent, runs.up, words.shape[1]
     (first_row, last_row), place_of_first = strip_rows(runs, strip), _place_of_first(runs, strip)
     for y in range(first_row, last_row):
         run = np.uint64(runs.first_runs[y])
-        place = run + place_of_first
-        _draw_bits(place, runs.next_runs[y] - runs.first_runs[y], sweep, configuration, key, bits)
-        place &= _BIT | (ONE << _SIX)
-        row, starts, previous = words[y], runs.starts[y], _ZERO
+        _draw_bits(run, np.uint64(runs.next_runs[y]), place_of_first, sweep, configuration, key, up)
+        row, starts, previous = words[y], runs.starts[y], np.uint8(0)
         for w in range(n_words):
             left, changes = starts[w], _ZERO
             while left:
-                above = np.uint64(parent[run])
-                bit = (bits[place >> _SIX] >> (place & _BIT)) & ONE
-                # All three cases are worked out, then chosen from: branches would be mispredicted.
-                sign = np.uint64(parent[above & _INDEX])
-                sign = SIGNED | bit if sign == run else sign
-                sign = above if above >= SIGNED else sign
-                parent[run] = sign
-                changes |= left & ~(left - ONE) & (_ZERO - ((sign ^ previous) & ONE))
+                sign = up[parent[run]]
+                up[run] = sign
+                changes |= left & ~(left - ONE) & (_ZERO - np.uint64(sign ^ previous))
                 previous = sign
                 left &= left - ONE
                 run += ONE
-                place += ONE
             row[w] = changes
         down_so_far = _ZERO
         for w in range(n_words):

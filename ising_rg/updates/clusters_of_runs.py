@@ -13,7 +13,7 @@ Two rows are joined along the active bonds between them. Which of these are wort
 addition: with `links` the bonds that chain a site to the next, links + (bits & links) carries every bit to the end of its
 chain, so that bits & ~(links + (bits & links)) are the first of the bits in each chain. Once with the links that both rows
 have: one join where the same two runs lie side by side. Once with the lower row's: the first join of a run, which until
-then is alone, makes it the child of a root, with no search from its side.
+then is alone, makes it the child of another run's grandparent, with no search from its side and no loop to the root.
 
 Sources: Galler, Fisher, Comm. ACM 7, 301 (1964) (union-find); He, Chao, Suzuki, IEEE Trans. Image Process. 17, 749 (2008)
 (labels of runs).
@@ -41,13 +41,15 @@ class Runs(NamedTuple):
     next_runs: np.ndarray  # int64 (H,): that after its last
     runs_above: np.ndarray  # int64 (strips + 1,): runs in the strips before each one, and in all
     parent: np.ndarray  # uint32 (H L,)
+    up: np.ndarray  # uint8 (H L + 2,): 1 for a run of spins up, written by `cluster_signs`; the last two are 0 and 1
     joined: np.ndarray  # uint32: roots of strips that were joined to others across a seam
 
 
 @njit(cache=True)
 def empty(height, width, n_strips):
     """Return Runs of a lattice that is to be labelled in `n_strips` strips."""
-    n_words = (width + 63) >> 6
+    n_words, up = (width + 63) >> 6, np.empty(height * width + 2, np.uint8)
+    up[height * width], up[height * width + 1] = 0, 1
     return Runs(
         width,
         np.empty((height, 2, n_words), np.uint64),
@@ -56,6 +58,7 @@ def empty(height, width, n_strips):
         np.empty(height, np.int64),
         np.zeros(n_strips + 1, np.int64),
         np.empty(height * width, np.uint32),
+        up,
         np.empty(n_strips * width, np.uint32),
     )
 
@@ -147,7 +150,7 @@ def _join_to_row_above(runs, y):
         firsts, carry = _first_of_chains(joins, right[w], carry)
         others = joins & ~firsts
         while firsts:
-            parent[_run_at(here, firsts, before)] = _root(parent, _run_at(above, firsts, before_above))
+            parent[_run_at(here, firsts, before)] = parent[parent[_run_at(above, firsts, before_above)]]
             firsts &= firsts - ONE
         while others:
             _join(parent, _run_at(here, others, before), _run_at(above, others, before_above))
