@@ -105,7 +105,7 @@ def count(lattice: Bitmap | Rows, beta: float, first: int = 0, n: int | None = N
     )
     for row, n_rows in bitmaps.bands(lattice, walls.BLOCK, first, n):
         reach = max([1, *shifts[shifts[:, 1] <= n_rows, 1]])
-        held = bitmaps.Held(lattice, row - reach, reach + n_rows + 1)
+        held = bitmaps.held(lattice, row - reach, reach + n_rows + 1)
         up += bitmaps.count_up(held, row, n_rows)
         unlike += pairs.count_unlike(held, shifts, row, n_rows)
         up_in_blocks += bitmaps.count_up_in_blocks(held, block, row, n_rows)

@@ -96,7 +96,7 @@ def add(counts: Counts, bitmap: Bitmap | Rows, first: int, n: int) -> tuple[np.n
     in_rows, in_columns = np.zeros((n // BLOCK, width), np.uint8), np.zeros((n, width // BLOCK), np.uint8)
     columns, by_class = np.zeros((_STRIPS, 5, 2, width), np.int32), np.zeros((_STRIPS, 2, 3, 3, 4), np.int64)
     counted = columns, counts.row_classes[band], counts.row_broken[band], in_rows, in_columns, by_class
-    share(_count_strips, _STRIPS, bitmap.rows(first - 1, n + 2), width, *counted)
+    share(_count_strips, _STRIPS, *bitmaps.around(bitmap, first - 1, n + 2), width, *counted)
     counts.by_class[:] += by_class.sum(0)
     counts.columns[:] += columns.sum(0, dtype=np.int64)
     counts.broken_x[:] += in_rows.sum(0, dtype=np.int64)
@@ -246,9 +246,9 @@ def _empty_block(digits, width, totals, broken_x, block):
 
 
 @njit
-def _count_strip(words, width, columns, row_classes, row_broken, broken_x, broken_y, by_class):
+def _count_strip(words, start, width, columns, row_classes, row_broken, broken_x, broken_y, by_class):
     """Count some rows as `_count_strips` does, by one thread; columns and by_class: those of one strip, added to."""
-    height, n_words = len(words) - 2, words.shape[1]
+    height, n_words = len(broken_y), words.shape[1]
     n_padded = (n_words + _VECTOR - 1) // _VECTOR * _VECTOR
     buffers, classes = np.zeros((7, n_padded), np.uint64), np.zeros((6, n_padded), np.uint64)
     digits = np.zeros((2, 5, _DIGITS, n_padded), np.uint64)
@@ -257,10 +257,10 @@ def _count_strip(words, width, columns, row_classes, row_broken, broken_x, broke
     for w in range(n_words):
         used[w] = _ALL
     used[n_words - 1] = _ALL >> np.uint64(-width % 64)
-    _copy(words[0], above)
-    _copy(words[1], own)
+    _copy(words[start % len(words)], above)
+    _copy(words[(start + 1) % len(words)], own)
     for y in range(height):
-        _copy(words[y + 2], below)
+        _copy(words[(start + y + 2) % len(words)], below)
         parity, last = y & 1, y == height - 1
         _shift(own, width, left, right)
         _classify(left, right, used, classes[:3])
@@ -282,24 +282,26 @@ def _count_strip(words, width, columns, row_classes, row_broken, broken_x, broke
 
 @njit(nogil=True, cache=True)
 def _count_strips(
-    first_strip, last_strip, words, width, columns, row_classes, row_broken, broken_x, broken_y, by_class
+    first_strip, last_strip, words, start, width, columns, row_classes, row_broken, broken_x, broken_y, by_class
 ):
-    """Count some of the _STRIPS strips of n rows, the first an even one, given with the rows above and below, words (n + 2, W).
+    """Count some of the _STRIPS strips of n rows, the first an even one.
 
     Args:
+        words, start: the rows with those above and below, as from `bitmaps.around`.
         columns: int32 (strips, 5, 2, L), zero; by_class: int64 (strips, 2, 3, 3, 4), zero.
         row_classes, row_broken: int32 (n, 3, 3, 2) and (n, 3, 2), set; all as in `Counts`.
         broken_x, broken_y: as in `add`, set.
     """
-    n_blocks = (len(words) - 2) // BLOCK
+    n_blocks = len(broken_y) // BLOCK
     for strip in range(first_strip, last_strip):
         first, last = strip * n_blocks // _STRIPS * BLOCK, (strip + 1) * n_blocks // _STRIPS * BLOCK
         blocks = broken_x[first // BLOCK : last // BLOCK]
         if strip == _STRIPS - 1:
-            last = len(words) - 2
+            last = len(broken_y)
         if first < last:
             _count_strip(
-                words[first : last + 2],
+                words,
+                start + first,
                 width,
                 columns[strip],
                 row_classes[first:last],

@@ -64,6 +64,18 @@ class Held:
         return self.lattice.rows(first, n)
 
 
+def held(lattice: object, first: int, n: int) -> Bitmap | Held:
+    """Return a lattice of which rows first ... first + n - 1 are in memory: itself, if it is a Bitmap."""
+    return lattice if isinstance(lattice, Bitmap) else Held(lattice, first, n)
+
+
+def around(lattice: object, first: int, n: int) -> tuple[np.ndarray, int]:
+    """Return (words, start): row first + i, modulo the height, is words[(start + i) % len(words)]; a Bitmap is not copied."""
+    if isinstance(lattice, Bitmap):
+        return lattice.words, first % lattice.height
+    return lattice.rows(first, n), 0
+
+
 def bands(bitmap: object, multiple: int = 1, first: int = 0, n: int | None = None) -> Iterator[tuple[int, int]]:
     """Yield (first row, number of rows) of bands of some 64 MiB that make up n rows, or all; but the last a multiple of rows."""
     n_rows = max(1, BAND_BYTES // (8 * ((bitmap.width + 63) // 64)) // multiple) * multiple

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numba import njit
 
+from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap, Held, bands
 from ising_rg.spins.counting import popcount
@@ -50,13 +51,28 @@ def count_unlike(bitmap: Bitmap | Rows | Held, shifts: np.ndarray, first: int, n
     unlike, near = np.zeros(len(shifts), np.int64), shifts[:, 1] <= n
     reach = max([0, *shifts[near, 1]])
     # With the rows above that most pairs need: a file is read once for these.
-    rows = bitmap.rows(first - reach, reach + n)
-    unlike[near] = _unlike_pairs(rows[reach:], rows, bitmap.width, shifts[near] * (1, -1) + (0, reach))
+    words, start = bitmaps.around(bitmap, first - reach, reach + n)
+    own = words, start + reach
+    unlike[near] = _unlike_pairs(own, own, n, bitmap.width, shifts[near])
     for dy in np.unique(shifts[~near, 1]):
         of_this_height = shifts[:, 1] == dy
-        unlike[of_this_height] = _unlike_pairs(
-            rows[reach:], bitmap.rows(first - dy, n), bitmap.width, shifts[of_this_height] * (1, 0)
-        )
+        there = bitmaps.around(bitmap, first - dy, n)
+        unlike[of_this_height] = _unlike_pairs(own, there, n, bitmap.width, shifts[of_this_height] * (1, 0))
+    return unlike
+
+
+def _unlike_pairs(own, others, n, width, shifts):
+    """Return how many of the spins of n rows differ from those dx to the right and dy rows before in the others, int64 (n_shifts,).
+
+    Args:
+        own, others: (words, start) each, as from `bitmaps.around`; row y of the others is that to which dy = 0 leads from row y.
+        shifts: int64 (n_shifts, 2), (dx, dy) each.
+    """
+    order = np.argsort(shifts[:, 0], kind="stable")  # those of one dx in turn: a row is moved once for all of them
+    counts = np.zeros((-(-n // _BAND), len(shifts)), np.int64)
+    share(_count_unlike, len(counts), *own, *others, n, width, shifts[order], counts)
+    unlike = np.empty(len(shifts), np.int64)
+    unlike[order] = counts.sum(0)
     return unlike
 
 
@@ -75,37 +91,32 @@ def _extend(row, width, extended):
             extended[w + q + 1] |= row[w] >> (np.uint64(64) - t)
 
 
-def _unlike_pairs(words, others, width, shifts):
-    """Return how many spins of each row y differ from those dx to the right in row y + dy of the others, int64 (n,).
-
-    shifts: int64 (n, 2), (dx, dy) each.
-    """
-    counts = np.zeros((-(-len(words) // _BAND), len(shifts)), np.int64)
-    share(_count_unlike, len(counts), words, others, width, np.ascontiguousarray(shifts), counts)
-    return counts.sum(0)
+@njit(inline="always")
+def _move(extended, dx, width, moved):
+    """Set `moved` (W words) to a row, given by `_extend`, moved by dx to the left."""
+    shifted, t, n = extended[dx >> 6 :], np.uint64(dx & 63), moved.size
+    if t:
+        back, following = np.uint64(64) - t, shifted[1:]
+        for w in range(n):
+            moved[w] = (shifted[w] >> t) | (following[w] << back)
+    else:
+        for w in range(n):
+            moved[w] = shifted[w]
+    moved[n - 1] &= _ALL >> np.uint64(-width % 64)
 
 
 @njit(nogil=True, cache=True)
-def _count_unlike(first, last, words, others, width, shifts, counts):
-    """Add to the counts of `_unlike_pairs`, int64 (bands of rows, n), of some bands."""
-    height, n_words = words.shape
-    mask = _ALL >> np.uint64(-width % 64)
-    extended = np.empty(2 * n_words + 2, np.uint64)
+def _count_unlike(first, last, words, start, others, start_of_others, height, width, shifts, counts):
+    """Add to the counts of `_unlike_pairs`, int64 (bands of rows, n), of some bands; shifts of one dx follow each other."""
+    n_words = words.shape[1]
+    extended, moved = np.empty(2 * n_words + 2, np.uint64), np.empty(n_words, np.uint64)
     for band in range(first, last):
         for y in range(band * _BAND, min(height, (band + 1) * _BAND)):
-            _extend(words[y], width, extended)
+            _extend(words[(start + y) % len(words)], width, extended)
             for index in range(len(shifts)):
-                dx, there = shifts[index, 0], others[y + shifts[index, 1]]
-                shifted, t = extended[dx >> 6 :], np.uint64(dx & 63)
-                total = np.int64(0)
-                if t:
-                    back = np.uint64(64) - t
-                    following = shifted[1:]
-                    for w in range(n_words - 1):
-                        total += popcount(there[w] ^ ((shifted[w] >> t) | (following[w] << back)))
-                    rest = (shifted[n_words - 1] >> t) | (shifted[n_words] << back)
-                else:
-                    for w in range(n_words - 1):
-                        total += popcount(there[w] ^ shifted[w])
-                    rest = shifted[n_words - 1]
-                counts[band, index] += total + popcount((there[n_words - 1] ^ rest) & mask)
+                if index == 0 or shifts[index, 0] != shifts[index - 1, 0]:
+                    _move(extended, shifts[index, 0], width, moved)
+                there, total = others[(start_of_others + y - shifts[index, 1]) % len(others)], np.int64(0)
+                for w in range(n_words):
+                    total += popcount(there[w] ^ moved[w])
+                counts[band, index] += total
