@@ -27,6 +27,11 @@ _BLOCKS = 8  # counted before counters that need not tell blocks apart are empti
 _EVEN = np.uint64(0x5555555555555555)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE, _63 = np.uint64(1), np.uint64(63)
+# (shift, mask) of the steps that turn the bits of a word, as a square of 8 x 8, over its diagonal.
+_TURN = tuple(
+    (np.uint64(shift), np.uint64(mask))
+    for shift, mask in ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0F0F0))
+)
 
 # What is counted column by column: the bond to the right is broken; all four neighbours agree; three do, the odd one out being a
 # horizontal, a vertical one; the right one.
@@ -84,7 +89,7 @@ def add(counts: Counts, bitmap: Bitmap | Rows, first: int, n: int) -> tuple[np.n
     """Add rows first ... first + n - 1 of a lattice to counts; first a multiple of 32, n too but in the lattice's last rows.
 
     Returns:
-        (broken_x, broken_y): uint8 (n // 32, L), broken bonds between x and x + 1 in 32 successive rows, and uint8 (n, L // 32),
+        (broken_x, broken_y): uint8 (n // 32, L), broken bonds between x and x + 1 in 32 successive rows, and uint8 (L // 32, n),
         those between y and y + 1 in 32 successive columns.
 
     Raises:
@@ -93,15 +98,22 @@ def add(counts: Counts, bitmap: Bitmap | Rows, first: int, n: int) -> tuple[np.n
     if bitmap.height % 2 or bitmap.width % 2:
         raise ValueError(f"bitmap: found {bitmap.height} x {bitmap.width}, needed even sizes")
     width, band = bitmap.width, slice(first, first + n)
-    in_rows, in_columns = np.zeros((n // BLOCK, width), np.uint8), np.zeros((n, width // BLOCK), np.uint8)
+    in_rows, in_columns = np.zeros((n // BLOCK, width), np.uint8), np.zeros((width // BLOCK, n), np.uint8)
     columns, by_class = np.zeros((_STRIPS, 5, 2, width), np.int32), np.zeros((_STRIPS, 2, 3, 3, 4), np.int64)
     counted = columns, counts.row_classes[band], counts.row_broken[band], in_rows, in_columns, by_class
     share(_count_strips, _STRIPS, *bitmaps.around(bitmap, first - 1, n + 2), width, *counted)
     counts.by_class[:] += by_class.sum(0)
     counts.columns[:] += columns.sum(0, dtype=np.int64)
-    counts.broken_x[:] += in_rows.sum(0, dtype=np.int64)
-    counts.broken_y[band] += in_columns.sum(1, dtype=np.int64)
+    counts.broken_x[:] += _in_all_blocks(in_rows)
+    counts.broken_y[band] += _in_all_blocks(in_columns)
     return in_rows, in_columns
+
+
+def _in_all_blocks(broken):
+    """Return the sum over blocks of uint8 (blocks, n), none above 32, as int64 (n,)."""
+    most = 2**16 // BLOCK - 1  # that 16 bits hold, which numpy adds several times as fast as 64
+    parts = (broken[first : first + most].sum(0, dtype=np.uint16) for first in range(0, len(broken), most))
+    return sum(parts, np.zeros(broken.shape[1], np.int64))
 
 
 @njit
@@ -149,25 +161,63 @@ def _count_unlike(first, second, used):
 
 
 @njit
-def _add(digits, carry):
-    """Add a row of bits, which is lost, to one binary counter a column, digits (n_digits, W)."""
-    for place in range(len(digits)):
-        digit = digits[place]
-        for w in range(carry.size):
-            following = digit[w] & carry[w]
-            digit[w] ^= carry[w]
-            carry[w] = following
+def _add_three(digit, waiting, bits):
+    """Put the sum of three rows of bits into `digit` and their carries into `bits`."""
+    for w in range(bits.size):
+        either, carry = digit[w] ^ waiting[w], digit[w] & waiting[w]
+        digit[w], bits[w] = either ^ bits[w], carry | (either & bits[w])
 
 
 @njit
-def _empty_counters(digits, width, totals):
-    """Add the counters, digits (n_digits, W), to the columns' totals, int32 (L,), and set them to zero."""
+def _add(digits, bits):
+    """Add a row of bits, which is lost, to one binary counter a column, digits (n_digits, W)."""
+    for place in range(len(digits)):
+        digit = digits[place]
+        for w in range(bits.size):
+            carry = digit[w] & bits[w]
+            digit[w] ^= bits[w]
+            bits[w] = carry
+
+
+@njit
+def _add_in_fours(digits, waiting, bits, n_before):
+    """Add a row of bits, which is lost, to the counters; but for every fourth it waits, so that high digits are seldom touched.
+
+    Args:
+        waiting: uint64 (2, W), a row of ones and one of twos; after an even number of rows `bits` is waiting[0].
+        n_before: rows added before.
+    """
+    if n_before & 1:
+        _add_three(digits[0], waiting[0], bits)
+        if n_before & 2:
+            _add_three(digits[1], waiting[1], bits)
+            _add(digits[2:], bits)
+        else:
+            _copy(bits, waiting[1])
+
+
+@njit
+def _add_waiting(digits, waiting, n):
+    """Add what still waits after n rows."""
+    for place in range(2):
+        if n >> place & 1:
+            _add(digits[place:], waiting[place])
+
+
+@njit
+def _empty_counters(digits, width, numbers):
+    """Set numbers, uint8, whole words, to the counters of the columns, digits (at most 8, W), and these to zero."""
+    eights = numbers.view(np.uint64)
     for w in range((width + 63) >> 6):
-        part = totals[64 * w : min(64 * w + 64, width)]
-        for place in range(len(digits)):
-            digit, shift = digits[place, w], np.uint64(place)
-            for bit in range(part.size):
-                part[bit] += np.int32(((digit >> np.uint64(bit)) & _ONE) << shift)
+        for k in range(8):
+            # Byte p of `square` is digit p of eight columns; turned over its diagonal, byte i is the number of column i.
+            square = np.uint64(0)
+            for place in range(len(digits)):
+                square |= ((digits[place, w] >> np.uint64(8 * k)) & np.uint64(255)) << np.uint64(8 * place)
+            for shift, mask in _TURN:
+                swapped = (square ^ (square >> shift)) & mask
+                square ^= swapped ^ (swapped << shift)
+            eights[8 * w + k] = square
     for place in range(len(digits)):
         digit = digits[place]
         for w in range(digit.size):
@@ -210,48 +260,55 @@ def _count_broken(own, above, below, left, used, classes, row_broken):
 
 
 @njit
-def _count_columns(own, right, above, used, classes, digits, carry):
-    """Add a row to the counters of its parity, digits (5, _DIGITS, W)."""
+def _count_columns(own, right, above, used, classes, digits, waiting, carry, n_before):
+    """Add a row to the counters of its parity, digits (5, _DIGITS, W), waiting (5, 2, W), that hold n_before rows."""
     none, mixed, both = classes[0], classes[1], classes[2]
     none_along, mixed_along, both_along = classes[3], classes[4], classes[5]
-    for w in range(carry.size):
-        carry[w] = (own[w] ^ right[w]) & used[w]
-    _add(digits[_BROKEN, :_BLOCK_DIGITS], carry)
-    for w in range(carry.size):
-        carry[w] = (none[w] & none_along[w]) | (both[w] & both_along[w])
-    _add(digits[_FOUR], carry)
-    for w in range(carry.size):
-        carry[w] = mixed[w] & ~mixed_along[w]
-    _add(digits[_THREE_ACROSS], carry)
-    for w in range(carry.size):
-        carry[w] = mixed_along[w] & ~mixed[w]
-    _add(digits[_THREE_ALONG], carry)
-    for w in range(carry.size):
-        carry[w] = mixed[w] & ~mixed_along[w] & (right[w] ^ above[w])
-    _add(digits[_RIGHT_ALONE], carry)
+    for quantity in range(5):
+        bits = carry if n_before & 1 else waiting[quantity, 0]
+        if quantity == _BROKEN:
+            for w in range(bits.size):
+                bits[w] = (own[w] ^ right[w]) & used[w]
+        elif quantity == _FOUR:
+            for w in range(bits.size):
+                bits[w] = (none[w] & none_along[w]) | (both[w] & both_along[w])
+        elif quantity == _THREE_ACROSS:
+            for w in range(bits.size):
+                bits[w] = mixed[w] & ~mixed_along[w]
+        elif quantity == _THREE_ALONG:
+            for w in range(bits.size):
+                bits[w] = mixed_along[w] & ~mixed[w]
+        else:
+            for w in range(bits.size):
+                bits[w] = mixed[w] & ~mixed_along[w] & (right[w] ^ above[w])
+        _add_in_fours(_in_use(digits, quantity), waiting[quantity], bits, n_before)
+
+
+@njit(inline="always")
+def _in_use(digits, quantity):
+    return digits[quantity, : _BLOCK_DIGITS if quantity == _BROKEN else _DIGITS]
 
 
 @njit
-def _empty_block(digits, width, totals, broken_x, block):
-    """Empty the counters of bonds to the right, into the columns' totals and, if the block is a whole one, into its own row."""
-    if block < len(broken_x):
-        counted = broken_x[block]
-        for x in range(width):  # totals after minus totals before, modulo 256, of a difference of at most 32
-            counted[x] = np.uint8(-(totals[0, x] + totals[1, x]) & 255)
-    for row_parity in range(2):
-        _empty_counters(digits[row_parity, _BROKEN, :_BLOCK_DIGITS], width, totals[row_parity])
-    if block < len(broken_x):
+def _empty(digits, waiting, quantity, width, n_rows, numbers, totals):
+    """Empty the counters of one quantity, by the rows' parity: into numbers, uint8 (2, whole words), added to totals, (2, L)."""
+    for parity in range(2):
+        counters = _in_use(digits[parity], quantity)
+        _add_waiting(counters, waiting[parity, quantity], (n_rows + 1 - parity) >> 1)
+        _empty_counters(counters, width, numbers[parity])
+        counted, total = numbers[parity], totals[parity]
         for x in range(width):
-            counted[x] += np.uint8((totals[0, x] + totals[1, x]) & 255)
+            total[x] += np.int32(counted[x])
 
 
 @njit
 def _count_strip(words, start, width, columns, row_classes, row_broken, broken_x, broken_y, by_class):
     """Count some rows as `_count_strips` does, by one thread; columns and by_class: those of one strip, added to."""
-    height, n_words = len(broken_y), words.shape[1]
+    height, n_words = len(row_classes), words.shape[1]
     n_padded = (n_words + _VECTOR - 1) // _VECTOR * _VECTOR
     buffers, classes = np.zeros((7, n_padded), np.uint64), np.zeros((6, n_padded), np.uint64)
-    digits = np.zeros((2, 5, _DIGITS, n_padded), np.uint64)
+    digits, waiting = np.zeros((2, 5, _DIGITS, n_padded), np.uint64), np.zeros((2, 5, 2, n_padded), np.uint64)
+    numbers = np.empty((2, 64 * n_padded), np.uint8)
     above, own, below, left = buffers[0], buffers[1], buffers[2], buffers[3]
     right, used, carry = buffers[4], buffers[5], buffers[6]
     for w in range(n_words):
@@ -267,16 +324,18 @@ def _count_strip(words, start, width, columns, row_classes, row_broken, broken_x
         _classify(above, below, used, classes[3:])
         _count_classes(own, classes, by_class[parity], row_classes[y])
         _count_broken(own, above, below, left, used, classes, row_broken[y])
-        _count_columns(own, right, above, used, classes, digits[parity], carry)
+        _count_columns(own, right, above, used, classes, digits[parity], waiting[parity], carry, y >> 1)
         for block in range(width // BLOCK):
             word = (own[block >> 1] ^ below[block >> 1]) >> np.uint64(32 * (block & 1))
-            broken_y[y, block] = popcount(word & np.uint64(0xFFFFFFFF))
+            broken_y[block, y] = popcount(word & np.uint64(0xFFFFFFFF))
         if y % BLOCK == BLOCK - 1 or last:
-            _empty_block(digits, width, columns[_BROKEN], broken_x, y // BLOCK)
+            _empty(digits, waiting, _BROKEN, width, y + 1, numbers, columns[_BROKEN])
+            if y // BLOCK < len(broken_x):
+                for x in range(width):
+                    broken_x[y // BLOCK, x] = numbers[0, x] + numbers[1, x]
         if y % (_BLOCKS * BLOCK) == _BLOCKS * BLOCK - 1 or last:
             for quantity in range(1, 5):
-                for row_parity in range(2):
-                    _empty_counters(digits[row_parity, quantity], width, columns[quantity, row_parity])
+                _empty(digits, waiting, quantity, width, y + 1, numbers, columns[quantity])
         above, own, below = own, below, above
 
 
@@ -292,12 +351,12 @@ def _count_strips(
         row_classes, row_broken: int32 (n, 3, 3, 2) and (n, 3, 2), set; all as in `Counts`.
         broken_x, broken_y: as in `add`, set.
     """
-    n_blocks = len(broken_y) // BLOCK
+    n_blocks = len(row_classes) // BLOCK
     for strip in range(first_strip, last_strip):
         first, last = strip * n_blocks // _STRIPS * BLOCK, (strip + 1) * n_blocks // _STRIPS * BLOCK
         blocks = broken_x[first // BLOCK : last // BLOCK]
         if strip == _STRIPS - 1:
-            last = len(broken_y)
+            last = len(row_classes)
         if first < last:
             _count_strip(
                 words,
@@ -307,6 +366,6 @@ def _count_strips(
                 row_classes[first:last],
                 row_broken[first:last],
                 blocks,
-                broken_y[first:last],
+                broken_y[:, first:last],
                 by_class[strip],
             )

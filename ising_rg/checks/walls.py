@@ -81,9 +81,8 @@ class StraightWalls:
         """Take in a band; arguments as those of `count`'s on_broken, bands in order."""
         if not self.worst:
             return
-        columns = np.ascontiguousarray(broken_y.T)
         for length in self.worst:
-            self._look_along(columns, length, 0, "y", first_row)
+            self._look_along(broken_y, length, 0, "y", first_row)
         blocks = broken_x if self._before is None else np.concatenate([self._before, broken_x])
         top = first_row // BLOCK + len(broken_x) - len(blocks)
         for length in self.worst:
@@ -113,12 +112,12 @@ def _fullest_runs(first_start, last_start, blocks, starts, n, best):
     """Set best[i], int64 (starts, 2), to (most broken bonds in n successive blocks of one line, the first such line)."""
     n_lines = blocks.shape[1]
     for i in range(first_start, last_start):
-        run = np.zeros(n_lines, np.int32)
+        run = np.zeros(n_lines, np.uint16)
         for row in range(starts[i], starts[i] + n):
             block = blocks[row]
             for line in range(n_lines):
-                run[line] += np.int32(block[line])
-        most = np.int32(0)
+                run[line] += np.uint16(block[line])
+        most = np.uint16(0)
         for line in range(n_lines):
             most = max(most, run[line])
         first = 0

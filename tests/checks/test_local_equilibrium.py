@@ -36,10 +36,10 @@ def test_sums_are_those_of_numpy(monkeypatch, shape, band_rows):
         alike = (colour == c) & (right + left == 2 * i - 2) & (up + down == 2 * j - 2) & (spins == 2 * k - 1)
         assert sums.counts[c, i, j, k] == alike.sum()
     n_x, n_y = shape[1] // 32, shape[0] // 32
-    blocks_x, blocks_y = (np.concatenate([band[axis] for band in blocks]) for axis in (1, 2))
+    blocks_x, blocks_y = (np.concatenate([band[1 + axis] for band in blocks], axis) for axis in range(2))
     assert np.array_equal(blocks_x, (spins != right)[: 32 * n_y].reshape(n_y, 32, shape[1]).sum(1))
-    assert np.array_equal(blocks_y, (spins != down)[:, : 32 * n_x].reshape(shape[0], n_x, 32).sum(2))
-    assert np.array_equal(sums.broken_x, blocks_x.sum(0)) and np.array_equal(sums.broken_y, blocks_y.sum(1))
+    assert np.array_equal(blocks_y, (spins != down)[:, : 32 * n_x].reshape(shape[0], n_x, 32).sum(2).T)
+    assert np.array_equal(sums.broken_x, blocks_x.sum(0)) and np.array_equal(sums.broken_y, blocks_y.sum(0))
     for direction, first, second, axis in (("x", right, left, 0), ("y", down, up, 1)):
         measured, measured_variance = local_equilibrium.lines(sums)[direction]
         for c in range(2):
