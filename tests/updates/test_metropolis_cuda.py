@@ -18,7 +18,6 @@ from ising_rg import devices
 from ising_rg.spins import counting, lattice, lattice_cuda, observables
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.updates import metropolis, metropolis_cuda
-assert devices.growth_obstacle() is None, devices.growth_obstacle()
 launched = []
 for name in ("_small_kernel", "_half_sweep_kernel"):
     kernel = getattr(metropolis_cuda, name)
@@ -30,7 +29,9 @@ for name in ("_small_kernel", "_half_sweep_kernel"):
     setattr(metropolis_cuda, name, Counting(kernel, name))
 if os.environ["NUMBA_ENABLE_CUDASIM"] != "0":
     lattice_cuda.THREADS = metropolis_cuda.THREADS = 8  # each one of the operating system in the simulator
+assert devices.sweep_obstacle() is None, devices.sweep_obstacle()
 metropolis_cuda._FILL_THREADS = 4  # several rows a thread
+launched.clear()
 for small_words, expected in ((4096, "_small_kernel"), (0, "_half_sweep_kernel")):
     metropolis_cuda.SMALL_WORDS = small_words
     for shape, beta in (((2, 4, 4), 0.44), ((4, 126), 0.44), ((4, 130), -0.3), ((2, 6, 8), 0.0)):
