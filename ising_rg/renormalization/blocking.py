@@ -39,7 +39,7 @@ class Program(NamedTuple):
 
     Attributes:
         taps: int64 (n, 2): (dy, dx) of fine sites, counted from the block's first site.
-        weights: int16 (n,), padded with zeros to whole groups.
+        weights: int16 (n,).
         products: int64 (m, 3, 2): taps of which the product is taken; product_weights: int16 (m,).
         thresholds: uint16 (2 limit + 1,): a coarse spin is up if its 16-bit uniform is below thresholds[limit + sum].
         margin: fine sites that a window reaches beyond its block.
@@ -69,12 +69,11 @@ def program(rule: BlockSpinRule) -> Program:
     step, products = _step(rule)
     scale = 2 ** sampling.fraction_bits([step])
     step = step._replace(weights=np.round(step.weights * scale), product_weights=np.round(step.product_weights * scale))
-    padding, product_padding = -len(step.weights) % sampling_rows.GROUP, -len(products) % sampling_rows.PAIR
     return Program(
-        np.pad(step.taps[:, 1:], ((0, padding), (0, 0))),
-        np.pad(step.weights, (0, padding)).astype(np.int16),
-        np.pad(products, ((0, product_padding), (0, 0), (0, 0))),
-        np.pad(step.product_weights, (0, product_padding)).astype(np.int16),
+        step.taps[:, 1:],
+        step.weights.astype(np.int16),
+        products,
+        step.product_weights.astype(np.int16),
         sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / scale)), int(sampling.largest_sum([step]))),
         rule.margin,
     )
@@ -174,8 +173,10 @@ def _draw_strips(first_strip, last_strip, fine, program, key, first_row, level, 
         configuration, strip = index // n_strips, index % n_strips
         first, last = strip * _STRIP, min((strip + 1) * _STRIP, n_rows)
         # Column phase by column phase, so that taps are whole shifts: plane[3 y + x % 3, x // 3].
-        plane = np.empty((3 * (3 * (last - first) + 2 * margin), stride), np.int16)
-        for y in range(len(plane) // 3):
+        n_lines = 3 * (3 * (last - first) + 2 * margin)
+        flat = np.empty(n_lines * stride + sampling_rows.LANES, np.int16)  # sums are made in whole vectors
+        plane = flat[: n_lines * stride].reshape(n_lines, stride)
+        for y in range(n_lines // 3):
             row = fine[configuration, 3 * first + y]
             for phase in range(3):
                 for i in range(width):
@@ -183,19 +184,19 @@ def _draw_strips(first_strip, last_strip, fine, program, key, first_row, level, 
                 for i in range(side):  # outward, as a lattice may be narrower than its margin
                     plane[3 * y + phase, side - 1 - i] = plane[3 * y + phase, side - 1 - i + width]
                     plane[3 * y + phase, side + width + i] = plane[3 * y + phase, side + i]
-        flat, offsets = plane.reshape(-1), np.empty(weights.size, np.int64)
+        offsets = np.empty(weights.size, np.int64)
         for t in range(weights.size):
             offsets[t] = _offset(taps[t, 0] + margin, taps[t, 1] + 3 * side, stride)
         factors = np.empty((product_weights.size, 3), np.int64)
         for t in range(product_weights.size):
             for i in range(3):
                 factors[t, i] = _offset(products[t, i, 0] + margin, products[t, i, 1] + 3 * side, stride)
-        sums, uniforms = np.empty(width, np.int16), np.empty(width + 2 * sampling_rows.CHUNK, np.uint16)
+        sums = np.empty(-(-width // sampling_rows.LANES) * sampling_rows.LANES, np.int16)
+        uniforms = np.empty(width + 2 * sampling_rows.CHUNK, np.uint16)
         number = np.uint64(first_configuration + np.uint64(configuration))
         for y in range(first, last):
             start = 9 * (y - first) * stride
-            sampling_rows.weighted_sums(flat, start, offsets, weights, sums)
-            sampling_rows.add_products(flat, start, factors, product_weights, sums)
+            sampling_rows.weighted_sums(flat, start, offsets, weights, factors, product_weights, sums)
             sampling_rows.row_of_uniforms(uniforms, 0, width, first_row + y, level, number, key, width)
             sampling_rows.compare(sums, uniforms, thresholds, width, coarse[configuration, y])
 

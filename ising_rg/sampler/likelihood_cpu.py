@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 from ising_rg.sampler.sampling_cpu import CLAMP, CLAMPED, DRAW, DRAW_ODD, HALF, N_PLANES
-from ising_rg.sampler.sampling_rows import LANES, add_products, clamp, weighted_sums
+from ising_rg.sampler.sampling_rows import LANES, clamp, weighted_sums
 
 
 @njit(nogil=True, cache=True)
@@ -49,8 +49,7 @@ def _step(planes, k, program, variant, height, width, m, log_table):
                 planes[HALF, y + m, x + m] = planes[p + 1, y + m, x + m] if even else 0
     for y in range(height):
         start = (y + m) * stride + m
-        weighted_sums(flat, start, offsets, weights, sums)
-        add_products(flat, start, factors, product_weights, sums)
+        weighted_sums(flat, start, offsets, weights, factors, product_weights, sums)
         if kind == CLAMP:
             row = planes[CLAMPED, y + m]
             clamp(sums, program.clamp, width, row[m:])

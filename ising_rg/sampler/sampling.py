@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from ising_rg.sampler import sampling_cpu, sampling_rows
+from ising_rg.sampler import sampling_cpu
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice
 from ising_rg.threads import share
@@ -158,8 +158,8 @@ def program(
             raise ValueError(f"taps: found plane {max(seen - filled)} in step {k}, needed planes filled before")
         filled.add(int(sampling_cpu.plane(step.kind, step.p)))
     steps = np.array([step[:2] for step in variants[0]], np.int64)
-    taps, weights, first = _padded(variants, "taps", "weights", sampling_rows.GROUP)
-    products, product_weights, first_product = _padded(variants, "products", "product_weights", sampling_rows.PAIR)
+    taps, weights, first = _joined(variants, "taps", "weights")
+    products, product_weights, first_product = _joined(variants, "products", "product_weights")
     return Program(
         steps,
         taps,
@@ -176,17 +176,12 @@ def program(
     )
 
 
-def _padded(variants, places, weights, group):
-    """Return (places of all steps and variants, their weights, where each step's begin), each step padded to whole groups."""
-    counts = [-(-len(getattr(step, weights)) // group) * group for step in variants[0]]
-    first = np.concatenate([[0], np.cumsum(counts)])
-    shape = (len(variants), first[-1], *getattr(variants[0][0], places).shape[1:])
-    all_places, all_weights = np.zeros(shape, np.int32), np.zeros(shape[:2], np.int16)
-    for v, steps in enumerate(variants):
-        for k, step in enumerate(steps):
-            rows = slice(first[k], first[k] + len(getattr(step, weights)))
-            all_places[v, rows], all_weights[v, rows] = getattr(step, places), getattr(step, weights)
-    return all_places, all_weights, first
+def _joined(variants, places, weights):
+    """Return (places of all steps and variants, their weights, where each step's begin)."""
+    first = np.concatenate([[0], np.cumsum([len(getattr(step, weights)) for step in variants[0]])])
+    all_places = np.array([np.concatenate([getattr(step, places) for step in steps]) for steps in variants], np.int32)
+    all_weights = np.array([np.concatenate([getattr(step, weights) for step in steps]) for steps in variants])
+    return all_places, all_weights.astype(np.int16), first
 
 
 def _margins(steps, lists):

@@ -11,13 +11,13 @@ from numba import njit
 from ising_rg.sampler.sampling_rows import (
     HALF_CHUNK,
     LANES,
-    add_products,
     clamp,
     compare,
     half_row_of_uniforms,
     keep_one_colour,
     weighted_sums,
 )
+from ising_rg.sampler.vectors import positive_bits
 
 WORD_BLOCKS = 128  # blocks whose fine sites fill whole words of both colours: 3 x 128 sites are 3 words of each
 
@@ -25,8 +25,6 @@ DRAW, DRAW_EVEN, DRAW_ODD, CLAMP = range(4)  # what a step does (`sampling`)
 HALF, CLAMPED, N_PLANES = 10, 11, 12  # planes beside the coarse one and nine sub-lattices
 
 _U = np.uint64
-# A factor for eight bytes of 0 or 1: the product's top byte holds bytes 0, 2, 4, 6 as bits 0 ... 3 and 1, 3, 5, 7 as bits 4 ... 7.
-_COLLECT = np.uint64(sum(1 << (56 + bit - 8 * byte) for byte, bit in enumerate((0, 4, 1, 5, 2, 6, 3, 7))))
 
 
 @njit(nogil=True, cache=True)
@@ -168,8 +166,7 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
                 continue
             start = 2 * (y + m) * stride + first
             part = sums[: (n + LANES - 1) // LANES * LANES]
-            weighted_sums(flat, start, offsets[parity], weights, part)
-            add_products(flat, start, factors[parity], product_weights, part)
+            weighted_sums(flat, start, offsets[parity], weights, factors[parity], product_weights, part)
             if kind == CLAMP:
                 clamp(part, program.clamp, n, out)
                 continue
@@ -257,18 +254,48 @@ def _store_spins(planes, margin, order, fine, y0, x0, n_rows, n_columns):
 
 @njit(cache=True)
 def _store_words(planes, margin, order, fine, y0, x0, n_rows, n_columns):
-    n_words = (3 * n_columns + 127) // 128
-    octets = np.zeros(16 * n_words, np.uint64)
-    line = octets.view(np.uint8)
-    first = 3 * x0 // 128
+    """Write a tile's spins: of a row the even sites 6 j, 6 j + 2, 6 j + 4 are one colour's bits 3 j, 3 j + 1, 3 j + 2."""
+    stride, left, n_words = planes.shape[3], _left(margin) // 2, (3 * n_columns + 127) // 128
+    flat, place = planes.reshape(-1), np.empty(9, np.int64)
+    for p in range(9):
+        place[order[p]] = p + 1
     for row in range(3 * n_rows):
-        _interleave(planes, margin, order, row // 3, row % 3, n_columns, line)
-        y = 3 * y0 + row
-        for w in range(n_words):
-            even, odd = _U(0), _U(0)
-            for k in range(16):
-                collected = (octets[16 * w + k] * _COLLECT) >> _U(56)
-                even |= (collected & _U(15)) << _U(4 * k)
-                odd |= (collected >> _U(4)) << _U(4 * k)
-            fine[y & 1, y + 1, first + w] = even
-            fine[1 - (y & 1), y + 1, first + w] = odd
+        y, line, pixel = 3 * y0 + row, 2 * (margin + row // 3), 3 * (row % 3)
+        for colour in range(2):
+            target = fine[(y & 1) ^ colour, y + 1, 3 * x0 // 128 : 3 * x0 // 128 + n_words]
+            for j in range(0, (n_columns + 1) // 2, 64):
+                words = _U(0), _U(0), _U(0)
+                for i in range(3):
+                    x = 2 * i + colour  # the site's place among six; two blocks
+                    start = (2 * place[pixel + x % 3] * len(planes[0]) + line + x // 3) * stride + left + j
+                    bits = positive_bits(flat, start) & _first_bits((n_columns - x // 3 + 1) // 2 - j)
+                    words = _interleave_third(words, bits, _U(i))
+                for w in range(min(3, n_words - 3 * j // 64)):
+                    target[3 * j // 64 + w] = words[w]
+
+
+@njit(inline="always")
+def _first_bits(n):
+    return _U(0xFFFFFFFFFFFFFFFF) >> _U(64 - n) if n < 64 else _U(0xFFFFFFFFFFFFFFFF)
+
+
+@njit(inline="always")
+def _every_third(bits):
+    """Return 16 bits with two zeros between each and the next."""
+    bits = (bits | (bits << _U(16))) & _U(0x0000FF0000FF)
+    bits = (bits | (bits << _U(8))) & _U(0x00F00F00F00F)
+    bits = (bits | (bits << _U(4))) & _U(0x0C30C30C30C3)
+    return (bits | (bits << _U(2))) & _U(0x249249249249)
+
+
+@njit(inline="always")
+def _interleave_third(words, bits, i):
+    """Return three words with 64 bits added at places i, i + 3, i + 6, ..."""
+    low = _U(0xFFFF)
+    a, b = _every_third(bits & low) << i, _every_third((bits >> _U(16)) & low) << i
+    c, d = _every_third((bits >> _U(32)) & low) << i, _every_third(bits >> _U(48)) << i
+    return (
+        words[0] | a | (b << _U(48)),
+        words[1] | (b >> _U(16)) | (c << _U(32)),
+        words[2] | (c >> _U(32)) | (d << _U(16)),
+    )

@@ -1,4 +1,4 @@
-"""Arithmetic of the sampler on rows, in vectors of int16: weighted sums, products, clamping, uniforms, comparison.
+"""Arithmetic of the sampler on rows, in vectors of int16: weighted sums, clamping, uniforms, comparison.
 
 Where whole rows go by columns of one parity, `half_row_of_uniforms` gives every other block its uniform.
 """
@@ -8,10 +8,9 @@ from numba import njit
 
 from ising_rg import random_numbers
 from ising_rg.random_numbers import ROUNDS
+from ising_rg.sampler.vectors import low_and_high_halves, weighted_sums_of_32, weighted_sums_of_64
 
 LANES = 32  # int16 in a 512-bit vector: rows are computed in whole vectors
-GROUP = 8  # taps added in one pass over a row
-PAIR = 2  # products added in one pass
 CHUNK = 64  # blocks of a row served by eight Philox calls
 HALF_CHUNK = 32  # those of one parity, by four calls
 
@@ -19,52 +18,19 @@ _U = np.uint64
 _philox = njit(inline="always")(random_numbers.philox4x32)
 
 
-@njit(cache=True)
-def weighted_sums(flat, start, offsets, weights, sums):
-    """Set sums[x] to the sum over taps of weight times flat[start + offset + x]."""
-    # Indices are unsigned, since Numba's test for negative ones keeps LLVM from vectorizing.
-    n = sums.size
-    for i in range(n):
-        sums[i] = 0
-    for t in range(0, weights.size, GROUP):
-        w0, w1, w2, w3 = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
-        w4, w5, w6, w7 = weights[t + 4], weights[t + 5], weights[t + 6], weights[t + 7]
-        o0, o1, o2, o3 = (
-            _U(start + offsets[t]),
-            _U(start + offsets[t + 1]),
-            _U(start + offsets[t + 2]),
-            _U(start + offsets[t + 3]),
-        )
-        o4, o5, o6, o7 = (
-            _U(start + offsets[t + 4]),
-            _U(start + offsets[t + 5]),
-            _U(start + offsets[t + 6]),
-            _U(start + offsets[t + 7]),
-        )
-        for i in range(n):
-            x = _U(i)
-            sums[x] += (
-                w0 * flat[o0 + x]
-                + w1 * flat[o1 + x]
-                + w2 * flat[o2 + x]
-                + w3 * flat[o3 + x]
-                + w4 * flat[o4 + x]
-                + w5 * flat[o5 + x]
-                + w6 * flat[o6 + x]
-                + w7 * flat[o7 + x]
-            )
+@njit
+def weighted_sums(flat, start, offsets, weights, factors, product_weights, sums):
+    """Set sums[x] to the sum over taps of weight times flat[start + offset + x], and over products of three such numbers.
 
-
-@njit(cache=True)
-def add_products(flat, start, factors, weights, sums):
-    """Add to sums[x] the sum over products of weight times the three numbers at start + factor + x; an even number."""
-    for t in range(0, weights.size, PAIR):
-        w0, a0, a1, a2 = weights[t], _U(start + factors[t, 0]), _U(start + factors[t, 1]), _U(start + factors[t, 2])
-        t += 1
-        w1, b0, b1, b2 = weights[t], _U(start + factors[t, 0]), _U(start + factors[t, 1]), _U(start + factors[t, 2])
-        for i in range(sums.size):
-            x = _U(i)
-            sums[x] += w0 * flat[a0 + x] * flat[a1 + x] * flat[a2 + x] + w1 * flat[b0 + x] * flat[b1 + x] * flat[b2 + x]
+    Args:
+        offsets, weights: int64 and int16 (taps,); factors, product_weights: int64 (products, 3) and int16 (products,).
+        sums: int16, whole multiples of LANES.
+    """
+    n_pairs = sums.size // (2 * LANES)
+    for i in range(n_pairs):
+        weighted_sums_of_64(flat, start, offsets, weights, factors, product_weights, sums, 2 * LANES * i)
+    if 2 * LANES * n_pairs < sums.size:
+        weighted_sums_of_32(flat, start, offsets, weights, factors, product_weights, sums, 2 * LANES * n_pairs)
 
 
 @njit(cache=True)
@@ -150,18 +116,19 @@ def _draw_half_chunks(words, first, n_chunks, parity, y, p, configuration, key):
 @njit
 def _spread(words, uniforms, n_chunks):
     """Put the halves of the words where their blocks are: word k of call i serves blocks i + 8 k and i + 8 k + 4."""
-    for chunk in range(n_chunks):
-        for k in range(4):
-            word = words[k]
-            for i in range(4):
-                value, at = word[_U(4 * chunk + i)], _U(HALF_CHUNK * chunk + 8 * k + i)
-                uniforms[at] = np.uint16(value)
-                uniforms[at + _U(4)] = np.uint16(value >> np.uint32(16))
+    for k in range(4):
+        word = words[k]
+        for chunk in range(n_chunks):
+            low_and_high_halves(word, 4 * chunk, uniforms, HALF_CHUNK * chunk + 8 * k)
 
 
-@njit(cache=True)
+@njit
 def compare(sums, uniforms, thresholds, n, out):
+    """Set out[x] to +1 where uniforms[x] is below the threshold of sums[x], else to -1; the sums are lost."""
     limit = thresholds.size // 2
+    for i in range(n):  # by itself, since of a loop that looks up and compares LLVM makes vectors of single look-ups
+        x = _U(i)
+        sums[x] = np.int16(thresholds[_U(np.int64(sums[x]) + limit)])
     for i in range(n):
         x = _U(i)
-        out[x] = np.int16(1) if uniforms[x] < thresholds[_U(np.int64(sums[x]) + limit)] else np.int16(-1)
+        out[x] = np.int16(1) if uniforms[x] < np.uint16(sums[x]) else np.int16(-1)
