@@ -1,7 +1,7 @@
 """Spins by their neighbours, line by line, counted from a lattice's bits: what the tests of local equilibrium are made from.
 
 Everything is a number of sites at which some logical combination of a spin and its four neighbours holds, so 64 sites are one
-word. Along rows population counts add up; along columns binary counters do, of which one word holds a digit for 64 columns.
+word. Along rows population counts add up; along columns binary counters do (`column_counters`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from ising_rg.checks.column_counters import add_in_fours, add_waiting, copy, empty_counters
 from ising_rg.checks.walls import BLOCK, StraightWalls
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
@@ -27,12 +28,6 @@ _BLOCKS = 8  # counted before counters that need not tell blocks apart are empti
 _EVEN = np.uint64(0x5555555555555555)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE, _63 = np.uint64(1), np.uint64(63)
-# (shift, mask) of the steps that turn the bits of a word, as a square of 8 x 8, over its diagonal.
-_TURN = tuple(
-    (np.uint64(shift), np.uint64(mask))
-    for shift, mask in ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0F0F0))
-)
-
 # What is counted column by column: the bond to the right is broken; all four neighbours agree; three do, the odd one out being a
 # horizontal, a vertical one; the right one.
 _BROKEN, _FOUR, _THREE_ACROSS, _THREE_ALONG, _RIGHT_ALONE = range(5)
@@ -117,12 +112,6 @@ def _in_all_blocks(broken):
 
 
 @njit
-def _copy(row, padded):
-    for w in range(row.size):  # Numba's assignment of slices compiles an error message in seconds
-        padded[w] = row[w]
-
-
-@njit
 def _shift(own, width, left, right):
     """Fill the words of the left and right neighbours of a row of zero-padded words; bits beyond the row are left as they come."""
     n_words = (width + 63) >> 6
@@ -158,70 +147,6 @@ def _count_unlike(first, second, used):
         even += popcount(unlike & _EVEN)
         odd += popcount(unlike & ~_EVEN)
     return even, odd
-
-
-@njit
-def _add_three(digit, waiting, bits):
-    """Put the sum of three rows of bits into `digit` and their carries into `bits`."""
-    for w in range(bits.size):
-        either, carry = digit[w] ^ waiting[w], digit[w] & waiting[w]
-        digit[w], bits[w] = either ^ bits[w], carry | (either & bits[w])
-
-
-@njit
-def _add(digits, bits):
-    """Add a row of bits, which is lost, to one binary counter a column, digits (n_digits, W)."""
-    for place in range(len(digits)):
-        digit = digits[place]
-        for w in range(bits.size):
-            carry = digit[w] & bits[w]
-            digit[w] ^= bits[w]
-            bits[w] = carry
-
-
-@njit
-def _add_in_fours(digits, waiting, bits, n_before):
-    """Add a row of bits, which is lost, to the counters; but for every fourth it waits, so that high digits are seldom touched.
-
-    Args:
-        waiting: uint64 (2, W), a row of ones and one of twos; after an even number of rows `bits` is waiting[0].
-        n_before: rows added before.
-    """
-    if n_before & 1:
-        _add_three(digits[0], waiting[0], bits)
-        if n_before & 2:
-            _add_three(digits[1], waiting[1], bits)
-            _add(digits[2:], bits)
-        else:
-            _copy(bits, waiting[1])
-
-
-@njit
-def _add_waiting(digits, waiting, n):
-    """Add what still waits after n rows."""
-    for place in range(2):
-        if n >> place & 1:
-            _add(digits[place:], waiting[place])
-
-
-@njit
-def _empty_counters(digits, width, numbers):
-    """Set numbers, uint8, whole words, to the counters of the columns, digits (at most 8, W), and these to zero."""
-    eights = numbers.view(np.uint64)
-    for w in range((width + 63) >> 6):
-        for k in range(8):
-            # Byte p of `square` is digit p of eight columns; turned over its diagonal, byte i is the number of column i.
-            square = np.uint64(0)
-            for place in range(len(digits)):
-                square |= ((digits[place, w] >> np.uint64(8 * k)) & np.uint64(255)) << np.uint64(8 * place)
-            for shift, mask in _TURN:
-                swapped = (square ^ (square >> shift)) & mask
-                square ^= swapped ^ (swapped << shift)
-            eights[8 * w + k] = square
-    for place in range(len(digits)):
-        digit = digits[place]
-        for w in range(digit.size):
-            digit[w] = 0
 
 
 @njit
@@ -281,7 +206,7 @@ def _count_columns(own, right, above, used, classes, digits, waiting, carry, n_b
         else:
             for w in range(bits.size):
                 bits[w] = mixed[w] & ~mixed_along[w] & (right[w] ^ above[w])
-        _add_in_fours(_in_use(digits, quantity), waiting[quantity], bits, n_before)
+        add_in_fours(_in_use(digits, quantity), waiting[quantity], bits, n_before)
 
 
 @njit(inline="always")
@@ -294,14 +219,14 @@ def _empty(digits, waiting, quantity, width, n_rows, numbers, totals):
     """Empty the counters of one quantity, by the rows' parity: into numbers, uint8 (2, whole words), added to totals, (2, L)."""
     for parity in range(2):
         counters = _in_use(digits[parity], quantity)
-        _add_waiting(counters, waiting[parity, quantity], (n_rows + 1 - parity) >> 1)
-        _empty_counters(counters, width, numbers[parity])
+        add_waiting(counters, waiting[parity, quantity], (n_rows + 1 - parity) >> 1)
+        empty_counters(counters, width, numbers[parity])
         counted, total = numbers[parity], totals[parity]
         for x in range(width):
             total[x] += np.int32(counted[x])
 
 
-@njit
+@njit(nogil=True, cache=True)
 def _count_strip(words, start, width, columns, row_classes, row_broken, broken_x, broken_y, by_class):
     """Count some rows as `_count_strips` does, by one thread; columns and by_class: those of one strip, added to."""
     height, n_words = len(row_classes), words.shape[1]
@@ -314,10 +239,10 @@ def _count_strip(words, start, width, columns, row_classes, row_broken, broken_x
     for w in range(n_words):
         used[w] = _ALL
     used[n_words - 1] = _ALL >> np.uint64(-width % 64)
-    _copy(words[start % len(words)], above)
-    _copy(words[(start + 1) % len(words)], own)
+    copy(words[start % len(words)], above)
+    copy(words[(start + 1) % len(words)], own)
     for y in range(height):
-        _copy(words[(start + y + 2) % len(words)], below)
+        copy(words[(start + y + 2) % len(words)], below)
         parity, last = y & 1, y == height - 1
         _shift(own, width, left, right)
         _classify(left, right, used, classes[:3])
@@ -329,7 +254,7 @@ def _count_strip(words, start, width, columns, row_classes, row_broken, broken_x
             word = (own[block >> 1] ^ below[block >> 1]) >> np.uint64(32 * (block & 1))
             broken_y[block, y] = popcount(word & np.uint64(0xFFFFFFFF))
         if y % BLOCK == BLOCK - 1 or last:
-            _empty(digits, waiting, _BROKEN, width, y + 1, numbers, columns[_BROKEN])
+            _empty(digits, waiting, np.int64(_BROKEN), width, y + 1, numbers, columns[_BROKEN])
             if y // BLOCK < len(broken_x):
                 for x in range(width):
                     broken_x[y // BLOCK, x] = numbers[0, x] + numbers[1, x]
@@ -339,11 +264,10 @@ def _count_strip(words, start, width, columns, row_classes, row_broken, broken_x
         above, own, below = own, below, above
 
 
-@njit(nogil=True, cache=True)
 def _count_strips(
     first_strip, last_strip, words, start, width, columns, row_classes, row_broken, broken_x, broken_y, by_class
 ):
-    """Count some of the _STRIPS strips of n rows, the first an even one.
+    """Count some of the _STRIPS strips of n rows, the first an even one. Not compiled: another layer takes two seconds.
 
     Args:
         words, start: the rows with those above and below, as from `bitmaps.around`.

@@ -30,7 +30,7 @@ def _weighted_sums(lanes):
     vector = ir.VectorType(_INT16, lanes)
 
     @intrinsic
-    def weighted_sums(_, flat, start, offsets, weights, factors, product_weights, sums, at):
+    def _sums(_, flat, start, offsets, weights, factors, product_weights, sums, at):
         """Set sums[at + i], i < lanes, to the sum over taps of weight times flat[start + at + offset + i], and over products.
 
         Args:
@@ -70,7 +70,7 @@ def _weighted_sums(lanes):
         int64 = types.int64
         return types.void(flat, int64, offsets, weights, factors, product_weights, sums, int64), generate
 
-    return weighted_sums
+    return _sums
 
 
 weighted_sums_of_64, weighted_sums_of_32 = _weighted_sums(64), _weighted_sums(32)

@@ -45,9 +45,8 @@ class Runs(NamedTuple):
     joined: np.ndarray  # uint32: roots of strips that were joined to others across a seam
 
 
-@njit(cache=True)
 def empty(height, width, n_strips):
-    """Return Runs of a lattice that is to be labelled in `n_strips` strips."""
+    """Return Runs of a lattice that is to be labelled in `n_strips` strips. Not compiled: that takes a second."""
     n_words, up = (width + 63) >> 6, np.empty(height * width + 2, np.uint8)
     up[height * width], up[height * width + 1] = 0, 1
     return Runs(

@@ -163,8 +163,9 @@ def _sweep_batch(first, last, words, half_width, torus, half_sweeps, first_confi
         for half in range(half_sweeps[0], half_sweeps[1]):
             colour = half & 1
             mine, other = words[index, colour], words[index, 1 - colour]
-            _update_rows(mine, other, masks[colour], (0, height), torus, (np.uint64(half), configuration), law)
-            refresh_ghosts(mine, half_width, 1, height + 1)
+            rows = np.int64(0), height  # a plain 0 is a type of its own, for which all would be compiled again
+            _update_rows(mine, other, masks[colour], rows, torus, (np.uint64(half), configuration), law)
+            refresh_ghosts(mine, half_width, np.int64(1), height + 1)
             refresh_halo_rows(mine, half_width)
 
 

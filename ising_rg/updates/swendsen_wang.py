@@ -190,28 +190,50 @@ def _draw_spins(first, last, spins, first_configuration, key):
                     part[bit] = np.int8(np.int8((word >> np.uint64(bit)) & _ONE) * np.int8(2) - np.int8(1))
 
 
-@njit(cache=True)
-def _label_strip(words, runs, strip, digits, sweep_number, configuration, key):
-    """Draw the bonds within a strip's rows, find the rows' runs and join them."""
-    first_row, last_row = strip_rows(runs, strip)
-    bonds.between_equals(words, runs.width, first_row, last_row, runs.bonds)
-    flat, first_index = runs.bonds[first_row:last_row].reshape(-1), 2 * first_row * words.shape[1]
-    flat = flat[: flat.size - words.shape[1]]  # those down from the last row are the seam's
-    bonds.break_at_random(flat, first_index, sweep_number, configuration, key, digits, bonds.empty_buffers())
-    clusters_of_runs.find_runs(runs, strip)
-    clusters_of_runs.label_strip(runs, strip)
+# What a compiled function calls is compiled again with it: hence few layers. A plain number is a type of its own to Numba, for
+# which all is compiled once more: hence np.int64.
+_END, _BEGIN = np.int64(1), np.int64(2)
+_FIRST, _ALONE = np.int64(0), np.int64(1)
+_empty = njit(cache=True)(clusters_of_runs.empty)
 
 
 @njit(nogil=True, cache=True)
-def _join_strips(words, runs, digits, sweep_number, configuration, key):
+def _advance(first, last, words, runs, digits, now, number, bond_key, sign_key, steps):
+    """_END the sweep before and _BEGIN sweep `now`, or one of the two, as far as some strips can be by themselves."""
+    for strip in range(first, last):
+        if steps & _END:
+            cluster_signs.write_strip(runs, strip, now - _ONE, number, sign_key, words)
+        if steps & _BEGIN:
+            first_row, last_row = strip_rows(runs, strip)
+            bonds.between_equals(words, runs.width, first_row, last_row, runs.bonds)
+            flat, first_index = runs.bonds[first_row:last_row].reshape(-1), 2 * first_row * words.shape[1]
+            flat = flat[: flat.size - words.shape[1]]  # those down from the last row are the seam's
+            bonds.break_at_random(flat, first_index, now, number, bond_key, digits, bonds.empty_buffers())
+            clusters_of_runs.find_runs(runs, strip)
+            clusters_of_runs.label_strip(runs, strip)
+
+
+@njit(nogil=True, cache=True)
+def _join(words, runs, digits, now, number, bond_key):
     """Draw the bonds from strip to strip and join the strips' runs along them; return the number of `joined`."""
     for strip in range(n_strips(runs)):
         y = strip_rows(runs, strip)[1] - 1
         bonds.between_equals_down(words, runs.width, y, runs.bonds)
         seam, first_index = runs.bonds[y, bonds.DOWN], (2 * y + bonds.DOWN) * words.shape[1]
-        bonds.break_at_random(seam, first_index, sweep_number, configuration, key, digits, bonds.empty_buffers())
+        bonds.break_at_random(seam, first_index, now, number, bond_key, digits, bonds.empty_buffers())
     clusters_of_runs.count_runs(runs)
     return clusters_of_runs.join_strips(runs)
+
+
+def _sweep_strips(words, runs, digits, n_sweeps, first_sweep, configuration, bond_key, sign_key):
+    """Sweep one configuration (H, W), its rows shared out among threads in strips, once a sweep."""
+    number, end = np.uint64(configuration), first_sweep + n_sweeps
+    for t in range(first_sweep, end + 1):
+        now, steps = np.uint64(t), (_END if t > first_sweep else 0) | (_BEGIN if t < end else 0)
+        share(_advance, n_strips(runs), words, runs, digits, now, number, bond_key, sign_key, steps)
+        if t < end:
+            n_joined = _join(words, runs, digits, now, number, bond_key)
+            cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
 
 
 @njit(nogil=True, cache=True)
@@ -219,42 +241,15 @@ def _sweep_batch(first, last, words, width, digits, n_sweeps, first_sweep, first
     """Sweep the configurations of `words` (batch, H, W), each by one thread."""
     for index in range(first, last):
         number, spins = np.uint64(first_configuration + index), words[index]
-        runs = clusters_of_runs.empty(words.shape[1], width, 1)
+        runs = _empty(words.shape[1], width, _ALONE)
         for t in range(first_sweep, first_sweep + n_sweeps):
             now = np.uint64(t)
-            _label_strip(spins, runs, 0, digits, now, number, bond_key)
-            n_joined = _join_strips(spins, runs, digits, now, number, bond_key)
+            _advance(_FIRST, _ALONE, spins, runs, digits, now, number, bond_key, sign_key, _BEGIN)
+            n_joined = _join(spins, runs, digits, now, number, bond_key)
             cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
-            cluster_signs.write_strip(runs, 0, now, number, sign_key, spins)
+            _advance(_FIRST, _ALONE, spins, runs, digits, now + _ONE, number, bond_key, sign_key, _END)
 
 
-def _sweep_strips(words, runs, digits, n_sweeps, first_sweep, configuration, bond_key, sign_key):
-    """Sweep one configuration (H, W), its rows shared out among threads in strips, once a sweep."""
-    number, end = np.uint64(configuration), first_sweep + n_sweeps
-    for t in range(first_sweep, end + 1):
-        now, steps = np.uint64(t), (t > first_sweep, t < end)
-        share(_sweep_strip, n_strips(runs), words, runs, digits, now, number, bond_key, sign_key, steps)
-        if t < end:
-            _join_and_sign(words, runs, digits, now, number, bond_key, sign_key)
-
-
-@njit(nogil=True, cache=True)
-def _sweep_strip(first, last, words, runs, digits, now, number, bond_key, sign_key, steps):
-    """End the sweep before and begin with sweep `now`, or one of the two, as far as some strips can be by themselves."""
-    for strip in range(first, last):
-        if steps[0]:
-            cluster_signs.write_strip(runs, strip, now - _ONE, number, sign_key, words)
-        if steps[1]:
-            _label_strip(words, runs, strip, digits, now, number, bond_key)
-
-
-@njit(nogil=True, cache=True)
-def _join_and_sign(words, runs, digits, now, number, bond_key, sign_key):
-    n_joined = _join_strips(words, runs, digits, now, number, bond_key)
-    cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
-
-
-@njit(cache=True)
 def _label(words, digits, all_equal, sweep_number, configuration, key, labels):
     """Set labels (H, L) by the bonds of that sweep, or of all bonds between equal spins."""
     height, width = labels.shape
@@ -266,6 +261,6 @@ def _label(words, digits, all_equal, sweep_number, configuration, key, labels):
         clusters_of_runs.label_strip(runs, 0)
         clusters_of_runs.join_strips(runs)
     else:
-        _label_strip(words, runs, 0, digits, sweep_number, configuration, key)
-        _join_strips(words, runs, digits, sweep_number, configuration, key)
+        _advance(0, 1, words, runs, digits, sweep_number, configuration, key, key, _BEGIN)
+        _join(words, runs, digits, sweep_number, configuration, key)
     clusters_of_runs.write_labels(runs, labels)
