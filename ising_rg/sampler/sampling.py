@@ -248,28 +248,11 @@ def draw_packed(
 
 def _draw_tiles(coarse, fine, shape, place, law, tile):
     """Draw `fine` from `coarse` (B, h, w), both int8 spins or both uint64 words; law: program, variants, key, number."""
-    spins = words = coarse, fine
-    if coarse.dtype == np.int8:
-        words = 2 * (np.empty((0, 2, 0, 0), np.uint64),)
-    else:
-        spins = 2 * (np.empty((0, 0, 0), np.int8),)
     program, variants, key, first_configuration = law
     tile = _tile(*shape, tile)
-    share(
-        sampling_cpu.draw,
-        sampling_cpu.n_tiles(*shape, tile),
-        spins[0],
-        words[0],
-        *shape[1:],
-        place,
-        program,
-        np.ascontiguousarray(variants, np.int64),
-        key,
-        first_configuration,
-        tile,
-        spins[1],
-        words[1],
-    )
+    variants = np.ascontiguousarray(variants, np.int64)
+    n = sampling_cpu.n_tiles(*shape, tile)
+    share(sampling_cpu.draw, n, coarse, fine, shape[1:], place, program, variants, key, first_configuration, tile)
 
 
 def _tile(n_configurations, height, width, tile):

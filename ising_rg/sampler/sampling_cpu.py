@@ -6,7 +6,8 @@ vector; some 100 taps a spin are most of the work there is.
 """
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 
 from ising_rg.sampler.sampling_rows import (
     HALF_CHUNK,
@@ -28,38 +29,22 @@ _U = np.uint64
 
 
 @njit(nogil=True, cache=True)
-def draw(
-    first_tile,
-    last_tile,
-    spins,
-    words,
-    height,
-    width,
-    place,
-    program,
-    variants,
-    key,
-    first_configuration,
-    tile,
-    fine_spins,
-    fine_words,
-):
+def draw(first_tile, last_tile, coarse, fine, size, place, program, variants, key, first_configuration, tile):
     """Draw some tiles of the fine lattices of a batch, tile = (rows, columns) blocks each; `n_tiles` tells how many there are.
 
     Args:
         first_tile, last_tile: of these, the last excluded.
-        spins: int8 (B, h, w), the coarse lattices; or empty, and then
-        words: uint64 (B, 2, h + 2, W) of a PackedLattice.
-        height, width: h, w.
+        coarse: the coarse lattices, int8 (B, h, w), or uint64 (B, 2, h + 2, W) of a PackedLattice.
+        fine: int8 (B, 3h, 3w), written; or uint64 (B, 2, 3h + 2, W'), zero, written, halo and ghosts excluded.
+        size: (h, w).
         place: (row of the torus that row 0 is, rows of the torus), if the lattice is a window (`lattice.PackedLattice`).
         program: `sampling.Program`.
         variants: int64 (B,), the variant of the program that draws each configuration.
         key, first_configuration: name the random numbers.
         tile: columns are a multiple of WORD_BLOCKS, or all.
-        fine_spins: int8 (B, 3h, 3w), written; or empty, and then
-        fine_words: uint64 (B, 2, 3h + 2, W') of a PackedLattice, zero, written, halo and ghosts excluded.
     """
-    tiles_y, tiles_x, margin = -(-height // tile[0]), -(-width // tile[1]), program.margins[0]
+    (height, width), margin = size, program.margins[0]
+    tiles_y, tiles_x = -(-height // tile[0]), -(-width // tile[1])
     # Memory that stays in the cache: allocated for every tile, its pages would be mapped anew each time.
     buffer = np.empty(N_PLANES * (tile[0] + 2 * margin) * 2 * (_half_width(tile[1], margin) + LANES), np.int16)
     for index in range(first_tile, last_tile):
@@ -68,18 +53,11 @@ def draw(
         n_rows, n_columns = min(tile[0], height - y0), min(tile[1], width - x0)
         plane_rows, stride = n_rows + 2 * margin, _half_width(n_columns, margin) + LANES
         planes = buffer[: N_PLANES * plane_rows * 2 * stride].reshape(N_PLANES, plane_rows, 2, stride)
-        if spins.size:
-            _load_spins(planes[0], margin, spins[configuration], y0, x0, n_columns)
-        else:
-            _load_words(planes[0], margin, words[configuration], height, width, y0, x0, n_columns)
+        _load(planes[0], margin, coarse[configuration], size, y0, x0, n_columns)
         number, variant = np.uint64(first_configuration + configuration), variants[configuration]
         for k in range(program.steps.shape[0]):
             _fill_plane(planes, k, program, variant, key, number, height, width, place, y0, x0, n_columns)
-        order = program.order[variant]
-        if fine_spins.size:
-            _store_spins(planes, margin, order, fine_spins[configuration], y0, x0, n_rows, n_columns)
-        else:
-            _store_words(planes, margin, order, fine_words[configuration], y0, x0, n_rows, n_columns)
+        _store(planes, margin, program.order[variant], fine[configuration], y0, x0, n_rows, n_columns)
 
 
 def n_tiles(n_configurations, height, width, tile):
@@ -99,8 +77,8 @@ def _half_width(n_columns, margin):
 
 
 @njit(cache=True)
-def _load_spins(plane, margin, spins, y0, x0, n_columns):
-    height, width = spins.shape
+def _load_spins(plane, margin, spins, size, y0, x0, n_columns):
+    height, width = size
     for i in range(len(plane)):
         row = spins[(y0 + i - margin) % height]
         for parity in range(2):
@@ -113,7 +91,8 @@ def _load_spins(plane, margin, spins, y0, x0, n_columns):
 
 
 @njit(cache=True)
-def _load_words(plane, margin, words, height, width, y0, x0, n_columns):
+def _load_words(plane, margin, words, size, y0, x0, n_columns):
+    height, width = size
     for i in range(len(plane)):
         y = (y0 + i - margin) % height
         for parity in range(2):
@@ -298,4 +277,26 @@ def _interleave_third(words, bits, i):
         words[0] | a | (b << _U(48)),
         words[1] | (b >> _U(16)) | (c << _U(32)),
         words[2] | (c >> _U(32)) | (d << _U(16)),
+    )
+
+
+def _load(plane, margin, coarse, size, y0, x0, n_columns):
+    """Fill a plane with a tile's coarse spins; compiled for one form of a lattice only, whichever is drawn."""
+
+
+def _store(planes, margin, order, fine, y0, x0, n_rows, n_columns):
+    """Write a tile's fine spins, likewise."""
+
+
+@overload(_load)
+def _load_either(plane, margin, coarse, size, y0, x0, n_columns):
+    load = _load_spins if coarse.dtype == types.int8 else _load_words
+    return lambda plane, margin, coarse, size, y0, x0, n_columns: load(plane, margin, coarse, size, y0, x0, n_columns)
+
+
+@overload(_store)
+def _store_either(planes, margin, order, fine, y0, x0, n_rows, n_columns):
+    store = _store_spins if fine.dtype == types.int8 else _store_words
+    return lambda planes, margin, order, fine, y0, x0, n_rows, n_columns: store(
+        planes, margin, order, fine, y0, x0, n_rows, n_columns
     )

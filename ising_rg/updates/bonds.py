@@ -34,30 +34,32 @@ def threshold_digits(beta: float) -> np.ndarray:
 
 @njit(cache=True)
 def between_equals(words, width, first_row, last_row, bonds):
-    """Set `bonds` within rows first_row <= y < last_row, those down from the last one excepted: whether they join equal spins.
+    """Set `bonds` of rows first_row <= y < last_row: whether they join equal spins; all bonds down from the last row are set.
 
     words: the spins, uint64 (H, W).
     """
     n_words = words.shape[1]
     end, mask = np.uint64((width - 1) & 63), ALL >> np.uint64(-width % 64)
     for y in range(first_row, last_row):
-        here, right = words[y], bonds[y, RIGHT]
+        here, right, down = words[y], bonds[y, RIGHT], bonds[y, DOWN]
         here_next = here[1:]
         for w in range(n_words - 1):
             right[w] = ~(here[w] ^ ((here[w] >> ONE) | (here_next[w] << SHIFT63)))
         last = here[n_words - 1]
         right[n_words - 1] = ~(last ^ ((last >> ONE) | ((here[0] & ONE) << end))) & mask
+        for w in range(n_words):
+            down[w] = ALL
+        down[n_words - 1] = mask
         if y < last_row - 1:
-            between_equals_down(words, width, y, bonds)
+            keep_equals_down(words, y, bonds)
 
 
 @njit(cache=True)
-def between_equals_down(words, width, y, bonds):
-    """Set the `bonds` down from row y as `between_equals` does."""
+def keep_equals_down(words, y, bonds):
+    """Remove those `bonds` down from row y that join unlike spins; before or after they are broken at random, it is the same."""
     here, below, down = words[y], words[(y + 1) % len(words)], bonds[y, DOWN]
     for w in range(down.size):
-        down[w] = ~(here[w] ^ below[w])
-    down[down.size - 1] &= ALL >> np.uint64(-width % 64)
+        down[w] &= ~(here[w] ^ below[w])
 
 
 @njit(cache=True)

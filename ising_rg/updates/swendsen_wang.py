@@ -207,20 +207,16 @@ def _advance(first, last, words, runs, digits, now, number, bond_key, sign_key, 
             first_row, last_row = strip_rows(runs, strip)
             bonds.between_equals(words, runs.width, first_row, last_row, runs.bonds)
             flat, first_index = runs.bonds[first_row:last_row].reshape(-1), 2 * first_row * words.shape[1]
-            flat = flat[: flat.size - words.shape[1]]  # those down from the last row are the seam's
             bonds.break_at_random(flat, first_index, now, number, bond_key, digits, bonds.empty_buffers())
             clusters_of_runs.find_runs(runs, strip)
             clusters_of_runs.label_strip(runs, strip)
 
 
 @njit(nogil=True, cache=True)
-def _join(words, runs, digits, now, number, bond_key):
-    """Draw the bonds from strip to strip and join the strips' runs along them; return the number of `joined`."""
+def _join(words, runs):
+    """Join the strips' runs by the bonds from strip to strip, both ends of which are known now; return the number of `joined`."""
     for strip in range(n_strips(runs)):
-        y = strip_rows(runs, strip)[1] - 1
-        bonds.between_equals_down(words, runs.width, y, runs.bonds)
-        seam, first_index = runs.bonds[y, bonds.DOWN], (2 * y + bonds.DOWN) * words.shape[1]
-        bonds.break_at_random(seam, first_index, now, number, bond_key, digits, bonds.empty_buffers())
+        bonds.keep_equals_down(words, strip_rows(runs, strip)[1] - 1, runs.bonds)
     clusters_of_runs.count_runs(runs)
     return clusters_of_runs.join_strips(runs)
 
@@ -232,7 +228,7 @@ def _sweep_strips(words, runs, digits, n_sweeps, first_sweep, configuration, bon
         now, steps = np.uint64(t), (_END if t > first_sweep else 0) | (_BEGIN if t < end else 0)
         share(_advance, n_strips(runs), words, runs, digits, now, number, bond_key, sign_key, steps)
         if t < end:
-            n_joined = _join(words, runs, digits, now, number, bond_key)
+            n_joined = _join(words, runs)
             cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
 
 
@@ -245,7 +241,7 @@ def _sweep_batch(first, last, words, width, digits, n_sweeps, first_sweep, first
         for t in range(first_sweep, first_sweep + n_sweeps):
             now = np.uint64(t)
             _advance(_FIRST, _ALONE, spins, runs, digits, now, number, bond_key, sign_key, _BEGIN)
-            n_joined = _join(spins, runs, digits, now, number, bond_key)
+            n_joined = _join(spins, runs)
             cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
             _advance(_FIRST, _ALONE, spins, runs, digits, now + _ONE, number, bond_key, sign_key, _END)
 
@@ -256,11 +252,11 @@ def _label(words, digits, all_equal, sweep_number, configuration, key, labels):
     runs = clusters_of_runs.empty(height, width, 1)
     if all_equal:
         bonds.between_equals(words, width, 0, height, runs.bonds)
-        bonds.between_equals_down(words, width, height - 1, runs.bonds)
+        bonds.keep_equals_down(words, height - 1, runs.bonds)
         clusters_of_runs.find_runs(runs, 0)
         clusters_of_runs.label_strip(runs, 0)
         clusters_of_runs.join_strips(runs)
     else:
         _advance(0, 1, words, runs, digits, sweep_number, configuration, key, key, _BEGIN)
-        _join(words, runs, digits, sweep_number, configuration, key)
+        _join(words, runs)
     clusters_of_runs.write_labels(runs, labels)

@@ -19,7 +19,7 @@ def draw(words, width, beta, sweep=0, configuration=0, key=KEY):
     height, n_words = words.shape
     drawn, buffers = np.empty((height, 2, n_words), np.uint64), bonds.empty_buffers()
     bonds.between_equals(words, width, 0, height, drawn)
-    bonds.between_equals_down(words, width, height - 1, drawn)
+    bonds.keep_equals_down(words, height - 1, drawn)
     digits, names = bonds.threshold_digits(beta), (np.uint64(sweep), np.uint64(configuration))
     bonds.break_at_random(drawn.reshape(-1), 0, *names, key, digits, buffers)
     return np.ascontiguousarray(drawn[:, bonds.RIGHT]), np.ascontiguousarray(drawn[:, bonds.DOWN])
