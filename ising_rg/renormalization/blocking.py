@@ -174,7 +174,7 @@ def _draw_strips(first_strip, last_strip, fine, program, key, first_row, level, 
         first, last = strip * _STRIP, min((strip + 1) * _STRIP, n_rows)
         # Column phase by column phase, so that taps are whole shifts: plane[3 y + x % 3, x // 3].
         n_lines = 3 * (3 * (last - first) + 2 * margin)
-        flat = np.empty(n_lines * stride + sampling_rows.LANES, np.int16)  # sums are made in whole vectors
+        flat = np.empty(n_lines * stride + sampling_rows.LANES, np.int8)  # sums are made in whole vectors
         plane = flat[: n_lines * stride].reshape(n_lines, stride)
         for y in range(n_lines // 3):
             row = fine[configuration, 3 * first + y]

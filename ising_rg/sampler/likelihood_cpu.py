@@ -22,7 +22,7 @@ def log_likelihoods(first, last, coarse, fine, program, log_table, result):
     n_variants, m = program.order.shape[0], max(np.abs(program.taps[..., 1:]).max(), _farthest(program.products))
     for index in range(first, last):
         b, variant = index // n_variants, index % n_variants
-        planes = np.zeros((N_PLANES, height + 2 * m, width + 2 * m + LANES), np.int16)
+        planes = np.zeros((N_PLANES, height + 2 * m, width + 2 * m + LANES), np.int8)
         _load_spins(planes[0], m, coarse[b], 0, 0, height, width)
         for p in range(9):
             pixel = program.order[variant, p]

@@ -35,7 +35,7 @@ HALF, CLAMPED, N_PLANES = sampling_cpu.HALF, sampling_cpu.CLAMPED, sampling_cpu.
 DRAW, DRAW_EVEN, DRAW_ODD, CLAMP = sampling_cpu.DRAW, sampling_cpu.DRAW_EVEN, sampling_cpu.DRAW_ODD, sampling_cpu.CLAMP
 MAX_FRACTION_BITS = 11  # rounding the weights to 2^-11 costs 4(3)e-7 nats a site
 _LARGEST_SUM = 2**15 - 1  # of an int16
-_TILE = (128, 1024)  # blocks: what a thread's share of the cache holds
+_TILE = (128, 2048)  # blocks: what a thread's share of the cache holds
 
 
 class Step(NamedTuple):
@@ -146,8 +146,10 @@ def program(
         parity, clamp: as in `Program`; parity 0 if not given.
 
     Raises:
-        ValueError: sums that the table or 16 bits do not hold; a tap on a plane that is filled later.
+        ValueError: sums that the table or 16 bits do not hold; a clamped sum that 8 bits do not; a tap on a plane filled later.
     """
+    if clamp[0] > 127:
+        raise ValueError(f"clamp: found a limit of {clamp[0]}, needed at most 127, what a plane's 8 bits hold")
     most, largest = min(thresholds.size // 2, _LARGEST_SUM), largest_sum(variants[0], clamp[0])
     if largest > most:
         raise ValueError(f"weights: found sums up to {largest:.0f}, needed at most {most}")

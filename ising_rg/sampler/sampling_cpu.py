@@ -1,8 +1,8 @@
 """The sampler's loops, compiled for Numba threads: tiles of blocks, each drawn in its thread's cache and written as bits.
 
 A tile of blocks is drawn with a margin around it: what its last sub-lattices see of the first ones beyond its edge is drawn again
-with the same random numbers, so that every tiling gives the same spins. In the tile a spin is an int16, so that 32 of them fill a
-vector; some 100 taps a spin are most of the work there is.
+with the same random numbers, so that every tiling gives the same spins. In the tile a spin is a byte, which sums widen to 16 bits;
+some 80 taps and products a spin are half of the work there is.
 """
 
 import numpy as np
@@ -46,7 +46,7 @@ def draw(first_tile, last_tile, coarse, fine, size, place, program, variants, ke
     (height, width), margin = size, program.margins[0]
     tiles_y, tiles_x = -(-height // tile[0]), -(-width // tile[1])
     # Memory that stays in the cache: allocated for every tile, its pages would be mapped anew each time.
-    buffer = np.empty(N_PLANES * (tile[0] + 2 * margin) * 2 * (_half_width(tile[1], margin) + LANES), np.int16)
+    buffer = np.empty(N_PLANES * (tile[0] + 2 * margin) * 2 * (_half_width(tile[1], margin) + LANES), np.int8)
     for index in range(first_tile, last_tile):
         configuration, at = index // (tiles_y * tiles_x), index % (tiles_y * tiles_x)
         y0, x0 = at // tiles_x * tile[0], at % tiles_x * tile[1]
@@ -99,7 +99,7 @@ def _load_words(plane, margin, words, size, y0, x0, n_columns):
             x = (x0 - _left(margin) + parity) % width
             for j in range(_half_width(n_columns, margin)):
                 word = words[(x + y) & 1, y + 1, x >> 7]
-                plane[i, parity, j] = np.int16((word >> _U((x >> 1) & 63)) & _U(1)) * np.int16(2) - np.int16(1)
+                plane[i, parity, j] = np.int8((word >> _U((x >> 1) & 63)) & _U(1)) * np.int8(2) - np.int8(1)
                 x += 2
                 while x >= width:
                     x -= width
@@ -128,14 +128,14 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
     weights = program.weights[variant, program.first[k] : program.first[k + 1]]
     product_weights = program.product_weights[variant, program.first_product[k] : program.first_product[k + 1]]
     longest = n_columns // 2 + around_x + 1
-    sums, odd = np.empty((longest + LANES - 1) // LANES * LANES, np.int16), np.empty((2, longest), np.int16)
+    sums, odd = np.empty((longest + LANES - 1) // LANES * LANES, np.int16), np.empty((2, longest), np.int8)
     uniforms, words = np.empty(longest + 3 * HALF_CHUNK, np.uint16), np.empty((4, longest // 8 + 8), np.uint32)
     for parity in range(2):
         for i in range(longest):
             odd[parity, i] = (x0 - left + 2 * ((left - around_x - parity + 1) // 2 + i) + parity) % width & 1
     for y in range(-around_y, n_rows + around_y):
         torus_row = (place[0] + (y0 + y) % height) % place[1]
-        drawn = np.int16((torus_row + program.parity[variant] + (kind == DRAW_ODD)) & 1)
+        drawn = np.int8((torus_row + program.parity[variant] + (kind == DRAW_ODD)) & 1)
         for parity in range(2):
             first = (left - around_x - parity + 1) // 2
             n = (left + n_columns + around_x - parity + 1) // 2 - first
@@ -166,7 +166,7 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
 def _fill(out, half, drawn_before, n):
     """Set blocks of the colour that a step does not draw: to what was drawn before, or to 0."""
     for i in range(n):
-        out[i] = half[i] if drawn_before else np.int16(0)
+        out[i] = half[i] if drawn_before else np.int8(0)
 
 
 @njit

@@ -1,4 +1,4 @@
-"""Arithmetic of the sampler on rows, in vectors of int16: weighted sums, clamping, uniforms, comparison.
+"""Arithmetic of the sampler on rows of bytes and vectors of int16: weighted sums, clamping, uniforms, comparison.
 
 Where whole rows go by columns of one parity, `half_row_of_uniforms` gives every other block its uniform.
 """
@@ -49,7 +49,7 @@ def keep_one_colour(out, odd, drawn, half, fill, n):
     """Set out[x] where odd[x] is not `drawn` to half[x], or to 0."""
     for i in range(n):
         x = _U(i)
-        other = half[x] if fill else np.int16(0)
+        other = half[x] if fill else np.int8(0)
         out[x] = out[x] if odd[x] == drawn else other
 
 
@@ -131,4 +131,4 @@ def compare(sums, uniforms, thresholds, n, out):
         sums[x] = np.int16(thresholds[_U(np.int64(sums[x]) + limit)])
     for i in range(n):
         x = _U(i)
-        out[x] = np.int16(1) if uniforms[x] < np.uint16(sums[x]) else np.int16(-1)
+        out[x] = np.int8(1) if uniforms[x] < np.uint16(sums[x]) else np.int8(-1)

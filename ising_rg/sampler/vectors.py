@@ -1,4 +1,4 @@
-"""Operations on vectors of int16 that LLVM does not find in a loop by itself, written in its own language of vectors.
+"""Operations on vectors of 8 and 16 bits that LLVM does not find in a loop by itself, written in its own language of vectors.
 
 They are not those of one processor: LLVM makes of a vector of 64 numbers what the processor has, two registers of 512 bits or eight
 of 128. Sums stay in registers over all taps, which a loop over taps around a loop over a row does not do.
@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_INT16, _INT32, _INT64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_INT8, _INT16, _INT32, _INT64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 
 def _array(context, builder, kind, value):
@@ -27,14 +27,14 @@ def _splat(builder, number, kind):
 
 
 def _weighted_sums(lanes):
-    vector = ir.VectorType(_INT16, lanes)
+    vector, of_bytes = ir.VectorType(_INT16, lanes), ir.VectorType(_INT8, lanes)
 
     @intrinsic
     def _sums(_, flat, start, offsets, weights, factors, product_weights, sums, at):
         """Set sums[at + i], i < lanes, to the sum over taps of weight times flat[start + at + offset + i], and over products.
 
         Args:
-            flat: int16 (n,); start, at: int64.
+            flat: int8 (n,); start, at: int64.
             offsets: int64 (taps,); weights: int16 (taps,).
             factors: int64 (products, 3), of which the product is that of flat's numbers there; product_weights: int16 (products,).
             sums: int16, at least at + lanes long. Sums and products are taken modulo 2^16.
@@ -49,7 +49,7 @@ def _weighted_sums(lanes):
 
             def spins(place):
                 there = builder.add(here, builder.load(builder.gep(offsets_or_factors, [place])))
-                return builder.load(_at(builder, flat, there, vector), align=2)
+                return builder.sext(builder.load(_at(builder, flat, there, of_bytes), align=1), vector)
 
             def add(product, weights, index):
                 weight = _splat(builder, builder.load(builder.gep(weights, [index])), vector)
@@ -78,12 +78,12 @@ weighted_sums_of_64, weighted_sums_of_32 = _weighted_sums(64), _weighted_sums(32
 
 @intrinsic
 def positive_bits(_, row, at):
-    """Return the uint64 of which bit i says whether row[at + i] > 0, i < 64; row: int16, at least at + 64 long."""
-    vector = ir.VectorType(_INT16, 64)
+    """Return the uint64 of which bit i says whether row[at + i] > 0, i < 64; row: int8, at least at + 64 long."""
+    vector = ir.VectorType(_INT8, 64)
 
     def generate(context, builder, signature, arguments):
         data = _array(context, builder, signature.args[0], arguments[0]).data
-        numbers = builder.load(_at(builder, data, arguments[1], vector), align=2)
+        numbers = builder.load(_at(builder, data, arguments[1], vector), align=1)
         positive = builder.icmp_signed(">", numbers, ir.Constant(vector, [0] * 64))
         return builder.bitcast(positive, _INT64)
 

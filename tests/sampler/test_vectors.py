@@ -23,7 +23,7 @@ def _halves(words, first, halves, at):
 @pytest.mark.parametrize("n", [32, 64, 96, 160])
 def test_weighted_sums(n, n_taps, n_products):
     """Any numbers, sums modulo 2^16; nothing is written beyond the sums."""
-    flat = RNG.integers(-300, 300, 2000).astype(np.int16)
+    flat = RNG.integers(-128, 128, 2000).astype(np.int8)
     offsets, factors = RNG.integers(-500, 500, n_taps), RNG.integers(-500, 500, (n_products, 3))
     weights, product_weights = (RNG.integers(-2000, 2000, m).astype(np.int16) for m in (n_taps, n_products))
     buffer = np.full(n + 64, 7, np.int16)
@@ -37,7 +37,7 @@ def test_weighted_sums(n, n_taps, n_products):
 
 @pytest.mark.parametrize("at", [0, 1, 37])
 def test_positive_bits(at):
-    row = RNG.integers(-1, 2, 200).astype(np.int16)
+    row = RNG.integers(-1, 2, 200).astype(np.int8)
     bits = _positive_bits(row, at)
     assert [int(bits) >> i & 1 for i in range(64)] == (row[at : at + 64] > 0).astype(int).tolist()
 
