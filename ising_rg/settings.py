@@ -166,7 +166,7 @@ def check_seed_size(name: str, L: int) -> None:
             f"{name}: found {L}, needed at most {int(kinds.MAX_SITES**0.5)} for a Swendsen-Wang lattice; "
             "grow a smaller seed by stages"
         )
-    check_memory(6 * L * L, f"a Swendsen-Wang lattice of {L} x {L}")
+    check_memory(7 * L * L, f"a Swendsen-Wang lattice of {L} x {L}")
 
 
 def check_positive(s: SimpleNamespace, *names: str, at_least: int = 1) -> None:

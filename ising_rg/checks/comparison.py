@@ -134,9 +134,8 @@ def _critical_rows(values, L):
     rows = [_c10_row(values, L, exact.BETA_CRITICAL)]
     distances = counts.distances(L, exact.BETA_CRITICAL) if L >= SMALLEST else []
     all_r = np.array(distances, float)
-    on_axes, on_diagonals = (
-        exact.torus_correlation(all_r, y, L).tolist() for y in (0, all_r)
-    )  # one by one they take 30 ms
+    # All at once: one by one they take 30 ms.
+    on_axes, on_diagonals = (exact.torus_correlation(all_r, y, L).tolist() for y in (0, all_r))
     for r, on_axis, on_diagonal in zip(distances, on_axes, on_diagonals, strict=True):
         if r > 1:
             measured, noise = (values[r, 0] + values[0, r]) / 2, fluctuations.correlation_noise(r, 0, L)

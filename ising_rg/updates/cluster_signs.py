@@ -25,7 +25,8 @@ _ZERO = np.uint64(0)
 @njit(cache=True)
 def sign_joined(runs, n_joined, sweep, configuration, key):
     """Give the roots that were joined across seams the signs of their clusters, so that strips can be written independently."""
-    parent, down = runs.parent, len(runs.bonds) * runs.width
+    parent = runs.parent
+    down = np.uint64(len(runs.bonds) * runs.width)  # the first of the two runs that are always down and up
     for i in range(n_joined):
         run = np.uint64(runs.joined[i])
         above = np.uint64(parent[run])
@@ -37,7 +38,7 @@ def sign_joined(runs, n_joined, sweep, configuration, key):
                 strip -= 1
             place = run + _place_of_first(runs, strip)
             words = two_words(place >> _SEVEN, sweep, configuration, key)
-            above = np.uint64(down) + ((words[(place >> _SIX) & ONE] >> (place & _BIT)) & ONE)
+            above = down + ((words[(place >> _SIX) & ONE] >> (place & _BIT)) & ONE)
         parent[runs.joined[i]] = above
 
 
