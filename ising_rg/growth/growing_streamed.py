@@ -101,7 +101,7 @@ class Streamed(Growth):
         done = self.manifest.find(kind="band", config=config, stage=stage)
         rows = [_fine_rows(band) for band in done]
         lost = rows
-        if os.path.exists(fine):
+        if rows and os.path.exists(fine):  # before the first band is done the file may be as a kill has left it: empty
             lost = self._damaged(config, stage, rows)
         if lost:
             print(

@@ -143,6 +143,35 @@ def test_a_run_killed_in_its_check_counts_no_part_again(tmp_path):
     assert children.files(tmp_path / "b") == children.files(tmp_path / "a")
 
 
+def killed_while_a_file_is_made():
+    from ising_rg.spins.bitfile import BitFile
+
+    make = BitFile.create.__func__
+
+    def create(kind, path, L):
+        if "stage1" in path:
+            open(path, "wb").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return make(kind, path, L)
+
+    BitFile.create = classmethod(create)
+
+
+def test_a_run_killed_while_the_file_of_a_stage_is_made_goes_on(tmp_path):
+    """The file is there then, and empty."""
+    one = ("--start_size=32", "--stages=2", "--pictures=false", "--file_format=bits", "--max_memory=100MiB")
+    whole = children.run("fast_generating_multi_stage", *one, f"--output_dir={tmp_path}/a")
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    arguments = ("fast_generating_multi_stage", *one, f"--output_dir={tmp_path}/b")
+    assert children.run(*arguments, patch=killed_while_a_file_is_made).returncode == -signal.SIGKILL
+    assert any(
+        name.endswith(".part") and not os.path.getsize(tmp_path / "b" / name) for name in os.listdir(tmp_path / "b")
+    )
+    again = children.run(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert children.files(tmp_path / "b") == children.files(tmp_path / "a")
+
+
 @kill_times(6, 40)
 def test_collecting_killed_at_random_moments(tmp_path, kills):
     """Two chains; torchrun's two processes, and one that was not disturbed, make the same samples."""
