@@ -188,7 +188,7 @@ def test_collecting_killed_at_random_moments(tmp_path, kills):
     assert children.files(tmp_path / "c") == expected
 
 
-@kill_times(1, 20)
+@kill_times(2, 20)
 def test_training_killed_at_random_moments(tmp_path, kills):
     """Two processes of one thread each train the weights that one of all threads does, byte for byte."""
     log = tmp_path / "log"
