@@ -34,7 +34,6 @@ EXCEPTIONS = {
     "sampler.sampling_cuda.draw_packed": "one launch after the other, in the order in which they run",
     "sampler.sampling_rows.half_row_of_uniforms": "compiled: arrays and the counter of their random numbers",
     "sampler.sampling_rows.row_of_uniforms": "compiled: arrays and the counter of their random numbers",
-    "sampler.sampling_rows.weighted_sums": "compiled: arrays",
     "updates.bonds.break_at_random": "compiled: arrays and the counter of their random numbers",
     "updates.swendsen_wang.sample": "an ensemble: L, beta, n, seed, sweeps, first configuration, progress",
     "updates.swendsen_wang.sweep_words": "compiled: arrays and the counter of their random numbers",

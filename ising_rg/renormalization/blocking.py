@@ -23,6 +23,7 @@ from ising_rg.kernels.symmetry import symmetrized
 from ising_rg.random_numbers import Purpose
 from ising_rg.sampler import sampling, sampling_rows
 from ising_rg.sampler.sampling import SCALE
+from ising_rg.sampler.terms import arrange
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
@@ -167,6 +168,8 @@ def _draw_strips(first_strip, last_strip, fine, program, key, first_row, level, 
     """Draw some strips of rows first_row ... of coarse lattices, int8 (B, n, w), from their fine rows and a margin."""
     n_rows, width = coarse.shape[1], coarse.shape[2]
     taps, weights, products, product_weights, thresholds, margin = program
+    order, weights, groups = arrange(weights, np.ones(weights.size, np.bool_))
+    product_order, product_weights, product_groups = arrange(product_weights, np.ones(product_weights.size, np.bool_))
     side = (margin + 2) // 3  # blocks
     stride, n_strips = width + 2 * side, (n_rows + _STRIP - 1) // _STRIP
     for index in range(first_strip, last_strip):
@@ -184,19 +187,21 @@ def _draw_strips(first_strip, last_strip, fine, program, key, first_row, level, 
                 for i in range(side):  # outward, as a lattice may be narrower than its margin
                     plane[3 * y + phase, side - 1 - i] = plane[3 * y + phase, side - 1 - i + width]
                     plane[3 * y + phase, side + width + i] = plane[3 * y + phase, side + i]
-        offsets = np.empty(weights.size, np.int64)
+        places = np.empty(weights.size, np.int64)
         for t in range(weights.size):
-            offsets[t] = _offset(taps[t, 0] + margin, taps[t, 1] + 3 * side, stride)
+            places[t] = _offset(taps[order[t], 0] + margin, taps[order[t], 1] + 3 * side, stride)
         factors = np.empty((product_weights.size, 3), np.int64)
         for t in range(product_weights.size):
             for i in range(3):
-                factors[t, i] = _offset(products[t, i, 0] + margin, products[t, i, 1] + 3 * side, stride)
+                dy, dx = products[product_order[t], i]
+                factors[t, i] = _offset(dy + margin, dx + 3 * side, stride)
         sums = np.empty(-(-width // sampling_rows.LANES) * sampling_rows.LANES, np.int16)
         uniforms = np.empty(width + 2 * sampling_rows.CHUNK, np.uint16)
         number = np.uint64(first_configuration + np.uint64(configuration))
         for y in range(first, last):
             start = 9 * (y - first) * stride
-            sampling_rows.weighted_sums(flat, start, offsets, weights, factors, product_weights, sums)
+            terms_of_three = factors, product_weights, product_groups
+            sampling_rows.weighted_sums(flat, start, (places, weights, groups), terms_of_three, sums)
             sampling_rows.row_of_uniforms(uniforms, 0, width, first_row + y, level, number, key, width)
             sampling_rows.compare(sums, uniforms, thresholds, width, coarse[configuration, y])
 

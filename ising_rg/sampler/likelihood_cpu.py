@@ -39,7 +39,7 @@ def _step(planes, k, program, variant, height, width, m, log_table):
     flat = planes.reshape(-1)
     kind, p = program.steps[k, 0], program.steps[k, 1]
     stride, limit, total = planes.shape[2], log_table.size // 2, 0.0
-    offsets, weights, factors, product_weights = _places(program, k, variant, planes.shape[1], stride)
+    taps, products = _terms(program, k, variant, planes.shape[1], stride)
     sums = np.empty((width + LANES - 1) // LANES * LANES, np.int16)
     parity = program.parity[variant]
     if kind == DRAW_ODD:
@@ -49,7 +49,7 @@ def _step(planes, k, program, variant, height, width, m, log_table):
                 planes[HALF, y + m, x + m] = planes[p + 1, y + m, x + m] if even else 0
     for y in range(height):
         start = (y + m) * stride + m
-        weighted_sums(flat, start, offsets, weights, factors, product_weights, sums)
+        weighted_sums(flat, start, taps, products, sums)
         if kind == CLAMP:
             row = planes[CLAMPED, y + m]
             clamp(sums, program.clamp, width, row[m:])
@@ -90,18 +90,25 @@ def _copy_around(row, m, n, around):
 
 
 @njit(cache=True)
-def _places(program, k, variant, plane_rows, stride):
-    """Return (offsets, weights, factors, product weights) of step k: where taps and products stand, seen from a block."""
+def _terms(program, k, variant, plane_rows, stride):
+    """Return taps and products of step k: (places, weights, groups), seen from a block; all are multiplied."""
     first, last = program.first[k], program.first[k + 1]
-    offsets = np.empty(last - first, np.int64)
+    places = np.empty(last - first, np.int64)
     for t in range(first, last):
         tap = program.taps[variant, t]
-        offsets[t - first] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
-    weights = program.weights[variant, first:last]
+        places[t - first] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
+    taps = places, program.weights[variant, first:last], _all_multiplied(last - first)
     first, last = program.first_product[k], program.first_product[k + 1]
     factors = np.empty((last - first, 3), np.int64)
     for t in range(first, last):
         for i in range(3):
             tap = program.products[variant, t, i]
             factors[t - first, i] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
-    return offsets, weights, factors, program.product_weights[variant, first:last]
+    return taps, (factors, program.product_weights[variant, first:last], _all_multiplied(last - first))
+
+
+@njit
+def _all_multiplied(n):
+    groups = np.zeros((1, 2), np.int64)
+    groups[0, 0] = n
+    return groups

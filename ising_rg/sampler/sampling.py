@@ -160,6 +160,7 @@ def program(
             raise ValueError(f"taps: found plane {max(seen - filled)} in step {k}, needed planes filled before")
         filled.add(int(sampling_cpu.plane(step.kind, step.p)))
     steps = np.array([step[:2] for step in variants[0]], np.int64)
+    variants = [[by_weight(step) for step in variant] for variant in variants]
     taps, weights, first = _joined(variants, "taps", "weights")
     products, product_weights, first_product = _joined(variants, "products", "product_weights")
     return Program(
@@ -176,6 +177,12 @@ def program(
         np.array(clamp, np.int64),
         thresholds,
     )
+
+
+def by_weight(step: Step) -> Step:
+    """Return a Step with its taps and products in the order of |weight|, as `terms.arrange` likes them."""
+    taps, products = (np.argsort(np.abs(w), kind="stable") for w in (step.weights, step.product_weights))
+    return Step(*step[:2], step.taps[taps], step.weights[taps], step.products[products], step.product_weights[products])
 
 
 def _joined(variants, places, weights):

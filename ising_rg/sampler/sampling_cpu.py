@@ -18,6 +18,7 @@ from ising_rg.sampler.sampling_rows import (
     keep_one_colour,
     weighted_sums,
 )
+from ising_rg.sampler.terms import arrange
 from ising_rg.sampler.vectors import positive_bits
 
 WORD_BLOCKS = 128  # blocks whose fine sites fill whole words of both colours: 3 x 128 sites are 3 words of each
@@ -124,9 +125,9 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
     m, around, across = program.margins[0], program.margins[k + 1], n_columns == width
     left, n_rows = _left(m), plane_rows - 2 * m
     around_y, around_x = (0 if n_rows == height else around), (0 if across else around)
-    offsets, factors = _places(program, k, variant, plane_rows, stride)
-    weights = program.weights[variant, program.first[k] : program.first[k + 1]]
-    product_weights = program.product_weights[variant, program.first_product[k] : program.first_product[k + 1]]
+    # Seen from blocks of the odd colour, HALF is a spin at those of the even one: on an odd torus not at all of them.
+    half_is_spin = kind == DRAW_ODD and (height | width | place[1]) & 1 == 0
+    taps, products = _terms(program, k, variant, half_is_spin, plane_rows, stride)
     longest = n_columns // 2 + around_x + 1
     sums, odd = np.empty((longest + LANES - 1) // LANES * LANES, np.int16), np.empty((2, longest), np.int8)
     uniforms, words = np.empty(longest + 3 * HALF_CHUNK, np.uint16), np.empty((4, longest // 8 + 8), np.uint32)
@@ -145,7 +146,7 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
                 continue
             start = 2 * (y + m) * stride + first
             part = sums[: (n + LANES - 1) // LANES * LANES]
-            weighted_sums(flat, start, offsets[parity], weights, factors[parity], product_weights, part)
+            weighted_sums(flat, start, _of_parity(taps, parity), _of_parity(products, parity), part)
             if kind == CLAMP:
                 clamp(part, program.clamp, n, out)
                 continue
@@ -194,20 +195,40 @@ def _place(tap, parity, plane_rows, stride):
 
 
 @njit(cache=True)
-def _places(program, k, variant, plane_rows, stride):
-    """Return (offsets (2, n), factors (2, m, 3)): where taps and products of step k stand, by the parity of the block's column."""
-    first, last = program.first[k], program.first[k + 1]
-    first_product, last_product = program.first_product[k], program.first_product[k + 1]
-    offsets = np.empty((2, last - first), np.int64)
-    factors = np.empty((2, last_product - first_product, 3), np.int64)
+def _terms(program, k, variant, half_is_spin, plane_rows, stride):
+    """Return taps and products of step k: (places (2, n) or (2, m, 3) by the parity of the block's column, weights, groups)."""
+    tap, product = program.first[k], program.first_product[k]
+    taps, products = program.taps[variant, tap : program.first[k + 1]], program.products[variant]
+    products = products[product : program.first_product[k + 1]]
+    n, m = len(taps), len(products)
+    of_spins, product_of_spins = np.empty(n, np.bool_), np.ones(m, np.bool_)
+    for t in range(n):
+        of_spins[t] = _is_spin(taps[t], half_is_spin)
+    for t in range(m):
+        for i in range(3):
+            product_of_spins[t] &= _is_spin(products[t, i], half_is_spin)
+    order, weights, groups = arrange(program.weights[variant, tap : tap + n], of_spins)
+    product_order, product_weights, product_groups = arrange(
+        program.product_weights[variant, product : product + m], product_of_spins
+    )
+    places, factors = np.empty((2, n), np.int64), np.empty((2, m, 3), np.int64)
     for parity in range(2):
-        for t in range(first, last):
-            offsets[parity, t - first] = _place(program.taps[variant, t], parity, plane_rows, stride)
-        for t in range(first_product, last_product):
+        for t in range(n):
+            places[parity, t] = _place(taps[order[t]], parity, plane_rows, stride)
+        for t in range(m):
             for i in range(3):
-                place = _place(program.products[variant, t, i], parity, plane_rows, stride)
-                factors[parity, t - first_product, i] = place
-    return offsets, factors
+                factors[parity, t, i] = _place(products[product_order[t], i], parity, plane_rows, stride)
+    return (places, weights, groups), (factors, product_weights, product_groups)
+
+
+@njit
+def _is_spin(tap, half_is_spin):
+    return tap[0] < HALF or (tap[0] == HALF and half_is_spin and (tap[1] + tap[2]) & 1 == 1)
+
+
+@njit
+def _of_parity(terms, parity):
+    return terms[0][parity], terms[1], terms[2]
 
 
 @njit(inline="always")

@@ -8,7 +8,13 @@ from numba import njit
 
 from ising_rg import random_numbers
 from ising_rg.random_numbers import ROUNDS
-from ising_rg.sampler.vectors import low_and_high_halves, weighted_sums_of_32, weighted_sums_of_64
+from ising_rg.sampler.vectors import (
+    compare_32,
+    divide_and_clamp_32,
+    low_and_high_halves,
+    weighted_sums_of_32,
+    weighted_sums_of_128,
+)
 
 LANES = 32  # int16 in a 512-bit vector: rows are computed in whole vectors
 CHUNK = 64  # blocks of a row served by eight Philox calls
@@ -19,29 +25,35 @@ _philox = njit(inline="always")(random_numbers.philox4x32)
 
 
 @njit
-def weighted_sums(flat, start, offsets, weights, factors, product_weights, sums):
-    """Set sums[x] to the sum over taps of weight times flat[start + offset + x], and over products of three such numbers.
+def weighted_sums(flat, start, taps, products, sums):
+    """Set sums[x] to the sum over taps of weight times flat[start + place + x], and over products of three such numbers.
 
     Args:
-        offsets, weights: int64 and int16 (taps,); factors, product_weights: int64 (products, 3) and int16 (products,).
-        sums: int16, whole multiples of LANES.
+        flat: int8.
+        taps: (places int64 (n,), weights int16 (n,), groups int64 (g, 2)), in the order, and with the numbers, of `terms.arrange`.
+        products: the same with places (m, 3), of which the product is that of flat's numbers there.
+        sums: int16, whole multiples of LANES; modulo 2^16.
     """
-    n_pairs = sums.size // (2 * LANES)
-    for i in range(n_pairs):
-        weighted_sums_of_64(flat, start, offsets, weights, factors, product_weights, sums, 2 * LANES * i)
-    if 2 * LANES * n_pairs < sums.size:
-        weighted_sums_of_32(flat, start, offsets, weights, factors, product_weights, sums, 2 * LANES * n_pairs)
+    n = sums.size // (4 * LANES) * 4 * LANES
+    for x in range(0, n, 4 * LANES):
+        weighted_sums_of_128(flat, start, taps, products, sums, x)
+    for x in range(n, sums.size, LANES):
+        weighted_sums_of_32(flat, start, taps, products, sums, x)
 
 
-@njit(cache=True)
+@njit
 def clamp(sums, clamp, n, out):
-    limit, shift = np.int16(clamp[0]), np.int16(clamp[1])
-    below = np.int16((1 << clamp[1]) - 1)
+    """Set out[x] to what `sampling.Program.clamp` keeps of sums[x], x < n; sums, whole multiples of LANES, are lost."""
+    for x in range(0, sums.size, LANES):
+        divide_and_clamp_32(sums, x, clamp[0], clamp[1])
+    _store(sums, n, out)
+
+
+@njit
+def _store(numbers, n, out):
     for i in range(n):
         x = _U(i)
-        # Rounded toward 0, so that a flip of all spins only turns the sign.
-        kept = np.int16(sums[x] + (below if sums[x] < 0 else np.int16(0))) >> shift
-        out[x] = min(max(kept, np.int16(-limit)), limit)
+        out[x] = np.int8(numbers[x])
 
 
 @njit
@@ -125,10 +137,10 @@ def _spread(words, uniforms, n_chunks):
 @njit
 def compare(sums, uniforms, thresholds, n, out):
     """Set out[x] to +1 where uniforms[x] is below the threshold of sums[x], else to -1; the sums are lost."""
-    limit = thresholds.size // 2
-    for i in range(n):  # by itself, since of a loop that looks up and compares LLVM makes vectors of single look-ups
+    limit, whole = thresholds.size // 2, n // LANES * LANES
+    for x in range(0, whole, LANES):
+        compare_32(sums, x, uniforms, thresholds, limit)
+    for i in range(whole, n):  # sums beyond are of no spins, for which there may be no threshold
         x = _U(i)
-        sums[x] = np.int16(thresholds[_U(np.int64(sums[x]) + limit)])
-    for i in range(n):
-        x = _U(i)
-        out[x] = np.int8(1) if uniforms[x] < np.uint16(sums[x]) else np.int8(-1)
+        sums[x] = np.int16(1) if uniforms[x] < thresholds[_U(np.int64(sums[x]) + limit)] else np.int16(-1)
+    _store(sums, n, out)

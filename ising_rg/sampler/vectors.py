@@ -4,6 +4,8 @@ They are not those of one processor: LLVM makes of a vector of 64 numbers what t
 of 128. Sums stay in registers over all taps, which a loop over taps around a loop over a row does not do.
 """
 
+from functools import reduce
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -26,54 +28,129 @@ def _splat(builder, number, kind):
     return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_INT32, kind.count), [0] * kind.count))
 
 
+def _add_terms(builder, flat, here, terms, sums):
+    """Add to the vector of 16 bits that `sums` points to what terms give, arranged as `terms.arrange` does.
+
+    terms: (places, weights, groups, number of groups, factors of a term): pointers to int64, int16 and int64, an int64 and an int.
+    """
+    places, weights, groups, n_groups, n_factors = terms
+    vector = sums.type.pointee
+    of_bytes = ir.VectorType(_INT8, vector.count)
+
+    def integer(value):
+        return ir.Constant(_INT64, value)
+
+    def end_and_start(group):
+        at = builder.mul(group, integer(2))
+        return (builder.load(builder.gep(groups, [builder.add(at, integer(i))])) for i in range(2))
+
+    def factors(term):
+        first = builder.mul(term, integer(n_factors))
+        for i in range(n_factors):
+            there = builder.add(here, builder.load(builder.gep(places, [builder.add(first, integer(i))])))
+            yield builder.load(_at(builder, flat, there, of_bytes), align=1)
+
+    def weight(term, kind):
+        return _splat(builder, builder.trunc(builder.load(builder.gep(weights, [term])), kind.element), kind)
+
+    def add(number, to):
+        builder.store(builder.add(builder.load(to), number), to)
+
+    n_multiplied, constant = end_and_start(integer(0))
+    add(_splat(builder, builder.trunc(constant, _INT16), vector), sums)
+    with cgutils.for_range(builder, n_multiplied) as loop:
+        product = weight(loop.index, vector)
+        for factor in factors(loop.index):
+            product = builder.mul(product, builder.sext(factor, vector))
+        add(product, sums)
+    part = cgutils.alloca_once(builder, of_bytes)
+    with cgutils.for_range(builder, n_groups, integer(1)) as group:
+        (first, _), (end, start) = end_and_start(builder.sub(group.index, integer(1))), end_and_start(group.index)
+        builder.store(_splat(builder, builder.trunc(start, _INT8), of_bytes), part)
+        with cgutils.for_range(builder, end, first) as loop:
+            spin = reduce(builder.xor, factors(loop.index))
+            add(builder.and_(spin, weight(loop.index, of_bytes)), part)
+        add(builder.neg(builder.sext(builder.load(part), vector)), sums)
+
+
 def _weighted_sums(lanes):
-    vector, of_bytes = ir.VectorType(_INT16, lanes), ir.VectorType(_INT8, lanes)
+    vector = ir.VectorType(_INT16, lanes)
 
     @intrinsic
-    def _sums(_, flat, start, offsets, weights, factors, product_weights, sums, at):
-        """Set sums[at + i], i < lanes, to the sum over taps of weight times flat[start + at + offset + i], and over products.
-
-        Args:
-            flat: int8 (n,); start, at: int64.
-            offsets: int64 (taps,); weights: int16 (taps,).
-            factors: int64 (products, 3), of which the product is that of flat's numbers there; product_weights: int16 (products,).
-            sums: int16, at least at + lanes long. Sums and products are taken modulo 2^16.
-        """
+    def _sums(_, flat, start, taps, products, sums, at):
+        """Set sums[at + i], i < lanes, to the sum of terms seen from flat[start + at + i]; see `sampling_rows.weighted_sums`."""
 
         def generate(context, builder, signature, arguments):
-            arrays = [_array(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 3, 4, 5, 6)]
-            flat, offsets, weights, factors, product_weights, sums = (array.data for array in arrays)
-            n_taps, n_products = (cgutils.unpack_tuple(builder, arrays[i].shape)[0] for i in (2, 4))
-            here = builder.add(arguments[1], arguments[7])
+            flat, sums = (_array(context, builder, signature.args[i], arguments[i]).data for i in (0, 4))
+            here = builder.add(arguments[1], arguments[5])
             total = cgutils.alloca_once_value(builder, ir.Constant(vector, [0] * lanes))
-
-            def spins(place):
-                there = builder.add(here, builder.load(builder.gep(offsets_or_factors, [place])))
-                return builder.sext(builder.load(_at(builder, flat, there, of_bytes), align=1), vector)
-
-            def add(product, weights, index):
-                weight = _splat(builder, builder.load(builder.gep(weights, [index])), vector)
-                builder.store(builder.add(builder.load(total), builder.mul(product, weight)), total)
-
-            offsets_or_factors = offsets
-            with cgutils.for_range(builder, n_taps) as loop:
-                add(spins(loop.index), weights, loop.index)
-            offsets_or_factors = factors
-            with cgutils.for_range(builder, n_products) as loop:
-                first = builder.mul(loop.index, ir.Constant(_INT64, 3))
-                places = [builder.add(first, ir.Constant(_INT64, i)) for i in range(3)]
-                product = builder.mul(builder.mul(spins(places[0]), spins(places[1])), spins(places[2]))
-                add(product, product_weights, loop.index)
-            builder.store(builder.load(total), _at(builder, sums, arguments[7], vector), align=2)
+            for k, n_factors in ((2, 1), (3, 3)):
+                arrays = [
+                    _array(context, builder, kind, builder.extract_value(arguments[k], i))
+                    for i, kind in enumerate(signature.args[k])
+                ]
+                n_groups = cgutils.unpack_tuple(builder, arrays[2].shape)[0]
+                terms = (*(array.data for array in arrays), n_groups, n_factors)
+                _add_terms(builder, flat, here, terms, total)
+            builder.store(builder.load(total), _at(builder, sums, arguments[5], vector), align=2)
             return context.get_dummy_value()
 
-        int64 = types.int64
-        return types.void(flat, int64, offsets, weights, factors, product_weights, sums, int64), generate
+        return types.void(flat, types.int64, taps, products, sums, types.int64), generate
 
     return _sums
 
 
-weighted_sums_of_64, weighted_sums_of_32 = _weighted_sums(64), _weighted_sums(32)
+weighted_sums_of_128, weighted_sums_of_32 = _weighted_sums(128), _weighted_sums(32)
+
+
+@intrinsic
+def divide_and_clamp_32(_, numbers, at, limit, shift):
+    """Divide numbers[at + i], int16, i < 32, by 2^shift and clamp them to +-limit.
+
+    Quotients are rounded toward 0, so that a flip of all spins only turns the sign.
+    """
+    vector = ir.VectorType(_INT16, 32)
+
+    def generate(context, builder, signature, arguments):
+        data = _array(context, builder, signature.args[0], arguments[0]).data
+        place = _at(builder, data, arguments[1], vector)
+        limit, shift = (_splat(builder, builder.trunc(argument, _INT16), vector) for argument in arguments[2:])
+        zero, one = (ir.Constant(vector, [value] * 32) for value in (0, 1))
+        number = builder.load(place, align=2)
+        below = builder.sub(builder.shl(one, shift), one)
+        negative = builder.icmp_signed("<", number, zero)
+        kept = builder.ashr(builder.add(number, builder.select(negative, below, zero)), shift)
+        for sign, most in (("<", limit), (">", builder.neg(limit))):
+            kept = builder.select(builder.icmp_signed(sign, kept, most), kept, most)
+        builder.store(kept, place, align=2)
+        return context.get_dummy_value()
+
+    return types.void(numbers, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def compare_32(_, sums, at, uniforms, thresholds, limit):
+    """Set sums[at + i], int16, i < 32, to +1 where uniforms[at + i] is below thresholds[limit + sum], uint16, else to -1.
+
+    Look-ups are one by one, but what they find is gathered in registers, where by themselves it would go through memory.
+    """
+    vector = ir.VectorType(_INT16, 32)
+
+    def generate(context, builder, signature, arguments):
+        sums, uniforms, thresholds = (_array(context, builder, signature.args[i], arguments[i]).data for i in (0, 2, 3))
+        at, middle = arguments[1], builder.gep(thresholds, [arguments[4]])
+        found = ir.Constant(vector, ir.Undefined)
+        for i in range(vector.count):
+            number = builder.load(builder.gep(sums, [builder.add(at, ir.Constant(_INT64, i))]))
+            threshold = builder.load(builder.gep(middle, [builder.sext(number, _INT64)]))
+            found = builder.insert_element(found, threshold, ir.Constant(_INT32, i))
+        uniform = builder.load(_at(builder, uniforms, at, vector), align=2)
+        up, down = (ir.Constant(vector, [spin] * vector.count) for spin in (1, -1))
+        spins = builder.select(builder.icmp_unsigned("<", uniform, found), up, down)
+        builder.store(spins, _at(builder, sums, at, vector), align=2)
+        return context.get_dummy_value()
+
+    return types.void(sums, types.int64, uniforms, thresholds, types.int64), generate
 
 
 @intrinsic

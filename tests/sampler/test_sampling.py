@@ -75,7 +75,7 @@ def random_program(reach, every_kind=True, seed=1):
             n, m = 10 + p, 3 if every_kind else 0
             taps = np.stack([rng.choice(planes, n), *rng.integers(-reach, reach + 1, (2, n))], 1)
             products = np.stack([rng.choice(planes[: p + 1], (m, 3)), *rng.integers(-reach, reach + 1, (2, m, 3))], -1)
-            weights = rng.integers(-80, 80, n), rng.integers(-80, 80, m)
+            weights = [rng.integers(-60, 60, size) * rng.choice([1, 3], size, p=[0.8, 0.2]) for size in (n, m)]
             steps.append(sampling.Step(kind, p, taps, weights[0], products, weights[1]))
     order = rng.permutation(9)
     largest = sampling.largest_sum(steps, CLAMPING[0])
