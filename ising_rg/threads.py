@@ -1,4 +1,4 @@
-"""Work shared out among threads: compiled loops that let go of the interpreter, each thread a range of what there is to do.
+"""Work shared out among threads: compiled loops that let go of the interpreter, each thread range after range of it.
 
 Numba's own parallel loops hand work over ten times as fast, in 4 us instead of 50, but compile three times as long: they are kept
 where a hand-over comes every few microseconds (half sweeps of one lattice).
@@ -13,6 +13,8 @@ import numba
 
 ROWS = 64  # of a lattice: what is worth a thread
 
+_RANGES = 4  # for each thread: one that is held up leaves the rest of its share to others
+
 _pool = None
 
 
@@ -23,15 +25,21 @@ def share(work: Callable[..., None], n: int, *arguments: object, least: int = 1)
         work: compiled with nogil=True; it writes where no other range does.
         least: how many make a range that is worth a thread.
     """
-    n_ranges = max(1, min(numba.get_num_threads(), n // least))
-    edges = [n * i // n_ranges for i in range(n_ranges + 1)]
+    n_threads = max(1, min(numba.get_num_threads(), n // least))
+    n_ranges = 1 if n_threads == 1 else min(_RANGES * n_threads, n // least)
+    ranges = iter([(n * i // n_ranges, n * (i + 1) // n_ranges) for i in range(n_ranges)])
+
+    def work_through():
+        for first, last in ranges:  # a range is one thread's, as only one holds the interpreter
+            work(first, last, *arguments)
+
     # An exception, Ctrl-C too, must not leave threads behind that write into arrays given up: the pool's own are waited for.
-    others = [
-        _threads().submit(work, first, last, *arguments) for first, last in zip(edges[1:], edges[2:], strict=False)
-    ]
+    others = [_threads().submit(work_through) for _ in range(n_threads - 1)]
     try:
-        work(0, edges[1], *arguments)
+        work_through()
     finally:
+        for _ in ranges:  # after an exception: no thread begins another
+            pass
         concurrent.futures.wait(others)
     for other in others:
         other.result()

@@ -71,14 +71,13 @@ def lines(sums: LocalSums) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """
     result = {}
     for direction, sums_along in (("x", sums.column_residuals), ("y", sums.row_residuals)):
-        n_lines = sums_along.shape[2]
-        line, following = np.arange(n_lines), (np.arange(n_lines) + 1) % n_lines
-        residual, variance = np.empty((2, n_lines)), np.empty((2, n_lines))
+        at_next = np.roll(sums_along, -1, axis=2)
+        residual, variance = (np.empty((2, sums_along.shape[2])) for _ in range(2))
         for colour in range(2):
             # The bond's end of this colour is the first where (x + y) % 2 == colour, else the second.
-            first, second = (line + colour) % 2, (line + 1 + colour) % 2
-            residual[colour] = sums_along[0, first, line] + sums_along[1, second, following]
-            variance[colour] = sums_along[2, first, line] + sums_along[2, second, following]
+            even = np.arange(sums_along.shape[2]) % 2 == colour
+            for total, first, second in ((residual, sums_along[0], at_next[1]), (variance, sums_along[2], at_next[2])):
+                total[colour] = np.where(even, first[0], first[1]) + np.where(even, second[1], second[0])
         result[direction] = residual, variance
     return result
 
