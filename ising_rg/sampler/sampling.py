@@ -160,7 +160,6 @@ def program(
             raise ValueError(f"taps: found plane {max(seen - filled)} in step {k}, needed planes filled before")
         filled.add(int(sampling_cpu.plane(step.kind, step.p)))
     steps = np.array([step[:2] for step in variants[0]], np.int64)
-    variants = [[by_weight(step) for step in variant] for variant in variants]
     taps, weights, first = _joined(variants, "taps", "weights")
     products, product_weights, first_product = _joined(variants, "products", "product_weights")
     return Program(
@@ -179,18 +178,14 @@ def program(
     )
 
 
-def by_weight(step: Step) -> Step:
-    """Return a Step with its taps and products in the order of |weight|, as `terms.arrange` likes them."""
-    taps, products = (np.argsort(np.abs(w), kind="stable") for w in (step.weights, step.product_weights))
-    return Step(*step[:2], step.taps[taps], step.weights[taps], step.products[products], step.product_weights[products])
-
-
 def _joined(variants, places, weights):
-    """Return (places of all steps and variants, their weights, where each step's begin)."""
+    """Return (places of all steps and variants, their weights, where each step's begin), a step's by |weight| (`terms.arrange`)."""
     first = np.concatenate([[0], np.cumsum([len(getattr(step, weights)) for step in variants[0]])])
+    of_steps = [np.argsort(np.abs(getattr(step, weights)), kind="stable") for step in variants[0]]
+    order = np.concatenate([begin + in_step for begin, in_step in zip(first[:-1], of_steps, strict=True)])
     all_places = np.array([np.concatenate([getattr(step, places) for step in steps]) for steps in variants], np.int32)
     all_weights = np.array([np.concatenate([getattr(step, weights) for step in steps]) for steps in variants])
-    return all_places, all_weights.astype(np.int16), first
+    return all_places.take(order, 1), all_weights.take(order, 1).astype(np.int16), first
 
 
 def _margins(steps, lists):

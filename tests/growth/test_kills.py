@@ -93,7 +93,7 @@ def kill_at_random(script, arguments, folder, seconds, expected, n, log, at_kill
     assert children.files(folder) == expected
 
 
-@kill_times(20, 60)
+@kill_times(12, 60)
 def test_growth_killed_at_random_moments(undisturbed, tmp_path, kills):
     """In the middle of stages and between them."""
     expected, seconds = undisturbed
@@ -172,7 +172,7 @@ def test_a_run_killed_while_the_file_of_a_stage_is_made_goes_on(tmp_path):
     assert children.files(tmp_path / "b") == children.files(tmp_path / "a")
 
 
-@kill_times(6, 40)
+@kill_times(4, 40)
 def test_collecting_killed_at_random_moments(tmp_path, kills):
     """Two chains; torchrun's two processes, and one that was not disturbed, make the same samples."""
     for name in "0a":  # the first may compile
@@ -224,12 +224,11 @@ def test_training_killed_at_random_moments(tmp_path, kills):
         assert not os.listdir(tmp_path / name / "check")
         return [(tmp_path / name / file).read_bytes() for file in ("kernel.pt", "rule.pt")]
 
-    for name in "0a":
-        start = time.monotonic()
-        end("kernel_training_pixel_shuffle", arguments(name), log)
-    seconds, rng, killed = time.monotonic() - start, random.Random(1), 0
-    going_on = 0
+    start, rng, killed, going_on = time.monotonic(), random.Random(1), 0, 0
+    end("kernel_training_pixel_shuffle", arguments("a"), log)
+    seconds = time.monotonic() - start
     while killed < kills:
+        start = time.monotonic()
         process = children.start("kernel_training_pixel_shuffle", arguments("b"), log)
         process.join(rng.uniform(0, seconds))
         if process.is_alive():
@@ -238,6 +237,7 @@ def test_training_killed_at_random_moments(tmp_path, kills):
             killed += 1
         else:
             assert process.exitcode == 0 and weights("b") == weights("a")
+            seconds = min(seconds, time.monotonic() - start)  # the first one compiles
         if log.exists():  # not where the child was killed before it began
             going_on += "going on" in log.read_text()
             log.unlink()
