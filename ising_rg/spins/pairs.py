@@ -116,7 +116,14 @@ def _count_unlike(first, last, words, start, others, start_of_others, height, wi
             for index in range(len(shifts)):
                 if index == 0 or shifts[index, 0] != shifts[index - 1, 0]:
                     _move(extended, shifts[index, 0], width, moved)
-                there, total = others[(start_of_others + y - shifts[index, 1]) % len(others)], np.int64(0)
+                row = (
+                    start_of_others + y - shifts[index, 1]
+                )  # modulo their number: a division would take a tenth of the time
+                if row < 0:
+                    row += len(others)
+                elif row >= len(others):
+                    row -= len(others)
+                there, total = others[row], np.int64(0)
                 for w in range(n_words):
                     total += popcount(there[w] ^ moved[w])
                 counts[band, index] += total
