@@ -1,8 +1,8 @@
 """The sampler's loops, compiled for Numba threads: tiles of blocks, each drawn in its thread's cache and written as bits.
 
 A tile of blocks is drawn with a margin around it: what its last sub-lattices see of the first ones beyond its edge is drawn again
-with the same random numbers, so that every tiling gives the same spins. In the tile a spin is a byte, which sums widen to 16 bits;
-some 80 taps and products a spin are half of the work there is.
+with the same random numbers, so that every tiling gives the same spins. In the tile a spin is a byte; some 80 taps and products
+a spin are added up (`terms`).
 """
 
 import numpy as np

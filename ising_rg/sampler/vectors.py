@@ -1,7 +1,7 @@
 """Operations on vectors of 8 and 16 bits that LLVM does not find in a loop by itself, written in its own language of vectors.
 
-They are not those of one processor: LLVM makes of a vector of 64 numbers what the processor has, two registers of 512 bits or eight
-of 128. Sums stay in registers over all taps, which a loop over taps around a loop over a row does not do.
+They are not those of one processor: LLVM makes of a vector of 64 bytes what the processor has, a register of 512 bits or four of
+128. Sums stay in registers over all taps, which a loop over taps around a loop over a row does not do.
 """
 
 from functools import reduce
@@ -28,13 +28,12 @@ def _splat(builder, number, kind):
     return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_INT32, kind.count), [0] * kind.count))
 
 
-def _add_terms(builder, flat, here, terms, sums):
-    """Add to the vector of 16 bits that `sums` points to what terms give, arranged as `terms.arrange` does.
+def _add_terms(builder, flat, here, terms, sums, vector):
+    """Add what terms give, arranged as `terms.arrange` does, to the numbers of 16 bits, a `vector`, that `sums` points to.
 
     terms: (places, weights, groups, number of groups, factors of a term): pointers to int64, int16 and int64, an int64 and an int.
     """
     places, weights, groups, n_groups, n_factors = terms
-    vector = sums.type.pointee
     of_bytes = ir.VectorType(_INT8, vector.count)
 
     def integer(value):
@@ -91,7 +90,7 @@ def _weighted_sums(lanes):
                 ]
                 n_groups = cgutils.unpack_tuple(builder, arrays[2].shape)[0]
                 terms = (*(array.data for array in arrays), n_groups, n_factors)
-                _add_terms(builder, flat, here, terms, total)
+                _add_terms(builder, flat, here, terms, total, vector)
             builder.store(builder.load(total), _at(builder, sums, arguments[5], vector), align=2)
             return context.get_dummy_value()
 
