@@ -116,9 +116,8 @@ def _count_unlike(first, last, words, start, others, start_of_others, height, wi
             for index in range(len(shifts)):
                 if index == 0 or shifts[index, 0] != shifts[index - 1, 0]:
                     _move(extended, shifts[index, 0], width, moved)
-                row = (
-                    start_of_others + y - shifts[index, 1]
-                )  # modulo their number: a division would take a tenth of the time
+                # Modulo the number of rows, without a division.
+                row = start_of_others + y - shifts[index, 1]
                 if row < 0:
                     row += len(others)
                 elif row >= len(others):

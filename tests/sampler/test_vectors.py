@@ -21,7 +21,7 @@ def _halves(words, first, halves, at):
 
 def arranged(weights, of_spins, places):
     order, arranged_weights, groups = terms.arrange(weights, of_spins)
-    return (places[order], arranged_weights, groups), groups
+    return places[order], arranged_weights, groups
 
 
 @pytest.mark.parametrize("n_taps, n_products", [(0, 0), (1, 0), (0, 1), (13, 5), (64, 29)])
@@ -36,8 +36,8 @@ def test_weighted_sums(n, n_taps, n_products, largest):
     offsets[of_spins] += 2000
     factors[product_of_spins] += 2000
     weights, product_weights = (RNG.integers(-largest, largest + 1, m).astype(np.int16) for m in (n_taps, n_products))
-    taps, _ = arranged(weights, of_spins, offsets)
-    products, _ = arranged(product_weights, product_of_spins, factors)
+    taps = arranged(weights, of_spins, offsets)
+    products = arranged(product_weights, product_of_spins, factors)
     buffer = np.full(n + 64, 7, np.int16)
     sampling_rows.weighted_sums(flat, 600, taps, products, buffer[:n])
     x = 600 + np.arange(n)
