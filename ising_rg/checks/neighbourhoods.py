@@ -17,7 +17,7 @@ from ising_rg.checks.walls import BLOCK, StraightWalls
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
-from ising_rg.spins.counting import popcount
+from ising_rg.spins.popcounts import popcount
 from ising_rg.threads import share
 
 _STRIPS = 16

@@ -16,8 +16,8 @@ import numpy as np
 from numba import njit
 
 from ising_rg.spins import lattice
-from ising_rg.spins.counting import popcount
 from ising_rg.spins.lattice import PackedLattice
+from ising_rg.spins.popcounts import popcount
 from ising_rg.threads import ROWS, share
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice
+from ising_rg.spins.popcounts import popcount
 from ising_rg.threads import ROWS, share
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -35,16 +35,6 @@ def observables_of_counts(counts: np.ndarray, n_sites: int) -> tuple[np.ndarray,
     """Return (m, c10, c11), float64 (batch,) each, of int (batch, 3): up spins, broken bonds, diagonal neighbours that differ."""
     up, antialigned, diagonal = counts.T
     return 2 * up / n_sites - 1, 1 - antialigned / n_sites, 1 - diagonal / n_sites
-
-
-@intrinsic
-def popcount(typing_context, word):
-    """Return the number of bits set in a uint64, int64: LLVM's own operation, for vectors of words where the processor has it."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.ctpop(arguments[0])
-
-    return types.int64(types.uint64), generate
 
 
 @njit(nogil=True, cache=True)

@@ -10,7 +10,7 @@ from numba import njit
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap, Held, bands
-from ising_rg.spins.counting import popcount
+from ising_rg.spins.popcounts import count_unlike_bits
 from ising_rg.threads import share
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -68,7 +68,9 @@ def _unlike_pairs(own, others, n, width, shifts):
         own, others: (words, start) each, as from `bitmaps.around`; row y of the others is that to which dy = 0 leads from row y.
         shifts: int64 (n_shifts, 2), (dx, dy) each.
     """
-    order = np.argsort(shifts[:, 0], kind="stable")  # those of one dx in turn: a row is moved once for all of them
+    dx = shifts[:, 0]
+    # Those of one dx in turn: a row is moved once for all of them; beside those of -dx, which use the same rows of the others.
+    order = np.lexsort((dx, np.minimum(dx, width - dx)))
     counts = np.zeros((-(-n // _BAND), len(shifts)), np.int64)
     share(_count_unlike, len(counts), *own, *others, n, width, shifts[order], counts)
     unlike = np.empty(len(shifts), np.int64)
@@ -109,20 +111,25 @@ def _move(extended, dx, width, moved):
 def _count_unlike(first, last, words, start, others, start_of_others, height, width, shifts, counts):
     """Add to the counts of `_unlike_pairs`, int64 (bands of rows, n), of some bands; shifts of one dx follow each other."""
     n_words = words.shape[1]
-    extended, moved = np.empty(2 * n_words + 2, np.uint64), np.empty(n_words, np.uint64)
+    # Both in one array and told apart by where they begin: slices made at every turn would cost their counts of references.
+    buffer = np.empty(3 * n_words + 2, np.uint64)
+    extended, moved = buffer[: 2 * n_words + 2], buffer[2 * n_words + 2 :]
     for band in range(first, last):
         for y in range(band * _BAND, min(height, (band + 1) * _BAND)):
             _extend(words[(start + y) % len(words)], width, extended)
+            before, at = np.int64(-1), np.int64(0)
             for index in range(len(shifts)):
-                if index == 0 or shifts[index, 0] != shifts[index - 1, 0]:
-                    _move(extended, shifts[index, 0], width, moved)
+                dx = shifts[index, 0]
+                if (dx | width) & 63 == 0:  # by whole words: nothing to move
+                    at = dx >> 6
+                elif dx != before:
+                    _move(extended, dx, width, moved)
+                    at = extended.size
+                before = dx
                 # Modulo the number of rows, without a division.
                 row = start_of_others + y - shifts[index, 1]
                 if row < 0:
                     row += len(others)
                 elif row >= len(others):
                     row -= len(others)
-                there, total = others[row], np.int64(0)
-                for w in range(n_words):
-                    total += popcount(there[w] ^ moved[w])
-                counts[band, index] += total
+                counts[band, index] += count_unlike_bits(others, row * n_words, buffer, at, n_words)

@@ -24,8 +24,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from ising_rg.spins.counting import popcount
 from ising_rg.spins.lattice import ALL, ONE, SHIFT63
+from ising_rg.spins.popcounts import popcount
 from ising_rg.updates.bonds import DOWN, RIGHT
 
 _ZERO = np.uint64(0)
