@@ -59,8 +59,12 @@ class Manifest:
 
     def gather(self) -> None:
         """Take up, in process 0, what all processes have recorded."""
-        found = [piece for path in self._all() for piece in storage.load_json(path).get("pieces", [])]
-        new = [piece for piece in found if piece not in self.pieces]
+        new = []
+        for path in self._all():
+            for piece in storage.load_json(path).get("pieces", []):
+                # Killed just after it was gathered, a piece is in two manifests of an earlier run.
+                if piece not in self.pieces and piece not in new:
+                    new.append(piece)
         if new:
             self.replace([], new)
 
