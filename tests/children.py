@@ -83,7 +83,7 @@ def run(script, *arguments, **options):
     return subprocess.CompletedProcess([script, *arguments], process.exitcode, *texts)
 
 
-def run_together(n, script, *arguments, patch=None, timeout=400, agent=True):
+def run_together(n, script, *arguments, patch=None, timeout=400, agent=True, environment=None):
     """Run a script in n children with the variables that torchrun sets; return a CompletedProcess of their merged output.
 
     As torchrun does, this process hosts the store, unless `agent` is false (then the first child does), and ends the others
@@ -101,7 +101,7 @@ def run_together(n, script, *arguments, patch=None, timeout=400, agent=True):
         running = []
         for rank in range(n):
             own = {key: str(value) for key, value in (shared | {"RANK": rank, "LOCAL_RANK": rank}).items()}
-            running.append(start(script, arguments, output, patch=patch, environment=own))
+            running.append(start(script, arguments, output, patch=patch, environment=own | (environment or {})))
         status, deadline = 0, time.monotonic() + timeout
         while running:
             left = max(0, deadline - time.monotonic())

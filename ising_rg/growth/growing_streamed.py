@@ -45,6 +45,8 @@ class Streamed(Growth):
             self._count(config)
             if self.processes.first:
                 self._finish(config)
+        if self.processes.first:
+            self._remove(self._preview(0, stage) for stage in range(self.run.last + 1))
 
     def check_memory(self) -> None:
         """Raise UserError if the budget does not hold the smallest band of the last stage."""
@@ -213,8 +215,7 @@ class Streamed(Growth):
                     storage.drop_description(path)
                     os.replace(part, path)
                 storage.save_json(storage.sidecar(path), description)
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(part)
+            self._remove([part])
 
     def _finish(self, config):
         """Check the last stage, put its file and the pictures in place, and record the configuration."""
@@ -242,8 +243,12 @@ class Streamed(Growth):
             "checks": checks,
             "files": files,
         }
+        # First, as nothing tells of them once the configuration is recorded; the verdict is.
+        self._remove(counted)
         self.manifest.replace(self.manifest.find(config=config), [done])
-        for path in [*counted, *(self._preview(config, stage) for stage in range(last + 1))]:
+
+    def _remove(self, paths):
+        for path in paths:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(path)
 

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from ising_rg import folders, launching, processes
 from ising_rg.errors import UserError
+from ising_rg.growth.manifest import Manifest
 from tests import children
 
 pytestmark = pytest.mark.long
@@ -29,6 +31,22 @@ def late_to_open():
     """All but process 0 are late after each hand-over, so that it does all the work alone."""
     if os.environ["RANK"] != "0":
         processes._hand_over_delay = lambda: time.sleep(0.3)
+
+
+def killed_after_a_record():
+    """The process that KILLED names ends like one killed, after as many records as it says."""
+    rank, left = map(int, os.environ["KILLED"].split())
+    if os.environ["RANK"] == str(rank):
+        replace = Manifest.replace
+
+        def last(self, old, new):
+            nonlocal left
+            replace(self, old, new)
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Manifest.replace = last
 
 
 def slow_to_leave():
@@ -97,6 +115,27 @@ def test_more_processes_than_bands(tmp_path):
         done = children.run_together(n, *arguments, patch=delayed) if n else children.run(*arguments)
         assert done.returncode == 0, done.stdout
     assert children.files(tmp_path / "b") == children.files(tmp_path / "a")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_killed_after_any_record(alone, tmp_path, rank):
+    """Each record of a process in turn is its last; then the same command ends with the files of an undisturbed run."""
+    for record in range(1, 40):
+        killed = children.run_together(
+            2,
+            "fast_generating_multi_stage",
+            *GROW,
+            f"--output_dir={tmp_path}/out",
+            patch=killed_after_a_record,
+            environment={"KILLED": f"{rank} {record}"},
+        )
+        if killed.returncode == 0:  # it has made fewer
+            assert record > 2 and children.files(tmp_path / "out") == alone
+            return
+        grow_together(2, tmp_path / "out", alone)
+        shutil.rmtree(tmp_path / "out")
+    raise AssertionError("found more than 40 records of one process")
 
 
 def test_the_process_that_hosts_the_store_leaves_last(alone, tmp_path):
