@@ -70,8 +70,8 @@ def band_height(L: int, margin_rows: int, max_memory: int, n_processes: int = 1)
         rows -= 2 * margin_rows
     if rows < 2:
         raise UserError(
-            f"MAX_MEMORY: found {max_memory / 2**20:.0f} MiB, needed at least "
-            f"{memory(2 * margin_rows + 2, L) / 2**20:.0f} MiB for growing {L} to {SCALE * L} in bands of rows"
+            f"MAX_MEMORY: found {max_memory / 2**20:.6g} MiB, needed at least "
+            f"{math.ceil(memory(2 * margin_rows + 2, L) / 2**20)} MiB for growing {L} to {SCALE * L} in bands of rows"
         )
     at_once = max(_BAND_SITES // (SCALE**2 * L), 32 * margin_rows)
     return max(2, min(rows, L, at_once, -(-L // n_processes) + 1) // 2 * 2)
