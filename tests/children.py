@@ -87,7 +87,7 @@ def run_together(n, script, *arguments, patch=None, timeout=400, agent=True, env
     """Run a script in n children with the variables that torchrun sets; return a CompletedProcess of their merged output.
 
     As torchrun does, this process hosts the store, unless `agent` is false (then the first child does), and ends the others
-    when one fails; the exit status is that of the first that failed.
+    when one fails; the exit status is that of the first that failed. patch, environment: as in `start`.
     """
     from torch.distributed import TCPStore
 
