@@ -44,14 +44,14 @@ def _drawer(path, digest, mu):
     kept = os.path.join(os.environ["NUMBA_CACHE_DIR"], f"program_{digest}{f'_{mu.hex()}' if mu else ''}.npz")
     try:
         with np.load(kept) as arrays:
-            return Drawer(sampling.Program(**arrays), digest, path)
+            return Drawer(sampling.from_arrays(arrays), digest, path)
     except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile):  # not there, or not whole
         pass
     from ising_rg.kernels import models
 
     program = models.load(path).at_mass(mu).program()
     with contextlib.suppress(UserError), storage.written_whole(kept) as file:  # on a full disk nothing but time is lost
-        np.savez(file, **program._asdict())
+        np.savez(file, **sampling.to_arrays(program))
     _remove_oldest(os.path.dirname(kept))
     return Drawer(program, digest, path)
 

@@ -39,17 +39,18 @@ class Program(NamedTuple):
     """What the compiled loop draws from.
 
     Attributes:
-        taps: int64 (n, 2): (dy, dx) of fine sites, counted from the block's first site.
-        weights: int16 (n,).
-        products: int64 (m, 3, 2): taps of which the product is taken; product_weights: int16 (m,).
+        taps: int64 (n, 2): (dy, dx) of fine sites, counted from the block's first site; products: int64 (3 m, 2), three a product.
+        weights, product_weights: int16 (n,) and (m,), and groups, product_groups: as `terms.arrange` tells.
         thresholds: uint16 (2 limit + 1,): a coarse spin is up if its 16-bit uniform is below thresholds[limit + sum].
         margin: fine sites that a window reaches beyond its block.
     """
 
     taps: np.ndarray
     weights: np.ndarray
+    groups: np.ndarray
     products: np.ndarray
     product_weights: np.ndarray
+    product_groups: np.ndarray
     thresholds: np.ndarray
     margin: int
 
@@ -70,11 +71,14 @@ def program(rule: BlockSpinRule) -> Program:
     step, products = _step(rule)
     scale = 2 ** sampling.fraction_bits([step])
     step = step._replace(weights=np.round(step.weights * scale), product_weights=np.round(step.product_weights * scale))
+    order, weights, groups = arrange(step.weights, np.ones(len(step.weights), bool))
+    product_order, *of_products = arrange(step.product_weights, np.ones(len(products), bool))
     return Program(
-        step.taps[:, 1:],
-        step.weights.astype(np.int16),
-        products,
-        step.product_weights.astype(np.int16),
+        step.taps[order, 1:],
+        weights,
+        groups,
+        products[product_order].reshape(-1, 2),
+        *of_products,
         sampling.threshold_table(lambda a: 1 / (1 + np.exp(-2.0 * a / scale)), int(sampling.largest_sum([step]))),
         rule.margin,
     )
@@ -167,9 +171,7 @@ def _draw(fine, program, key, first_row, level, first_configuration, coarse):
 def _draw_strips(first_strip, last_strip, fine, program, key, first_row, level, first_configuration, coarse):
     """Draw some strips of rows first_row ... of coarse lattices, int8 (B, n, w), from their fine rows and a margin."""
     n_rows, width = coarse.shape[1], coarse.shape[2]
-    taps, weights, products, product_weights, thresholds, margin = program
-    order, weights, groups = arrange(weights, np.ones(weights.size, np.bool_))
-    product_order, product_weights, product_groups = arrange(product_weights, np.ones(product_weights.size, np.bool_))
+    taps, products, margin = program.taps, program.products, program.margin
     side = (margin + 2) // 3  # blocks
     stride, n_strips = width + 2 * side, (n_rows + _STRIP - 1) // _STRIP
     for index in range(first_strip, last_strip):
@@ -187,23 +189,21 @@ def _draw_strips(first_strip, last_strip, fine, program, key, first_row, level, 
                 for i in range(side):  # outward, as a lattice may be narrower than its margin
                     plane[3 * y + phase, side - 1 - i] = plane[3 * y + phase, side - 1 - i + width]
                     plane[3 * y + phase, side + width + i] = plane[3 * y + phase, side + i]
-        places = np.empty(weights.size, np.int64)
-        for t in range(weights.size):
-            places[t] = _offset(taps[order[t], 0] + margin, taps[order[t], 1] + 3 * side, stride)
-        factors = np.empty((product_weights.size, 3), np.int64)
-        for t in range(product_weights.size):
-            for i in range(3):
-                dy, dx = products[product_order[t], i]
-                factors[t, i] = _offset(dy + margin, dx + 3 * side, stride)
+        places, factors = np.empty(len(taps), np.int64), np.empty(len(products), np.int64)
+        for t in range(places.size):
+            places[t] = _offset(taps[t, 0] + margin, taps[t, 1] + 3 * side, stride)
+        for t in range(factors.size):
+            factors[t] = _offset(products[t, 0] + margin, products[t, 1] + 3 * side, stride)
+        terms = places, program.weights, program.groups
+        terms_of_three = factors, program.product_weights, program.product_groups
         sums = np.empty(-(-width // sampling_rows.LANES) * sampling_rows.LANES, np.int16)
         uniforms = np.empty(width + 2 * sampling_rows.CHUNK, np.uint16)
         number = np.uint64(first_configuration + np.uint64(configuration))
         for y in range(first, last):
             start = 9 * (y - first) * stride
-            terms_of_three = factors, product_weights, product_groups
-            sampling_rows.weighted_sums(flat, start, (places, weights, groups), terms_of_three, sums)
+            sampling_rows.weighted_sums(flat, start, terms, terms_of_three, sums)
             sampling_rows.row_of_uniforms(uniforms, 0, width, first_row + y, level, number, key, width)
-            sampling_rows.compare(sums, uniforms, thresholds, width, coarse[configuration, y])
+            sampling_rows.compare(sums, uniforms, program.thresholds, width, coarse[configuration, y])
 
 
 @njit(inline="always")

@@ -8,18 +8,18 @@ from ising_rg.sampler.sampling_rows import LANES, clamp, weighted_sums
 
 
 @njit(nogil=True, cache=True)
-def log_likelihoods(first, last, coarse, fine, program, log_table, result):
+def log_likelihoods(first, last, coarse, fine, reach, program, log_table, result):
     """Set some of result[b, v], in C order, to ln q_v(fine[b] | coarse[b]) of each variant of the program, on periodic lattices.
 
     Args:
         coarse, fine: int8 (B, h, w) and (B, 3h, 3w).
-        program: `sampling.Program`.
+        reach: how far a tap is, in blocks.
+        program: `sampling.Program`, all terms multiplied (`terms.multiplied`).
         log_table: float64 (2 n + 1,), ln P(s = +1) for sums -n ... n; that of s = -1 stands at the opposite place.
         result: float64 (B, variants).
     """
     height, width = coarse.shape[1], coarse.shape[2]
-    # All spins are known, so the border need be no wider than a tap is far.
-    n_variants, m = program.order.shape[0], max(np.abs(program.taps[..., 1:]).max(), _farthest(program.products))
+    n_variants, m = program.order.shape[0], reach
     for index in range(first, last):
         b, variant = index // n_variants, index % n_variants
         planes = np.zeros((N_PLANES, height + 2 * m, width + 2 * m + LANES), np.int8)
@@ -39,7 +39,8 @@ def _step(planes, k, program, variant, height, width, m, log_table):
     flat = planes.reshape(-1)
     kind, p = program.steps[k, 0], program.steps[k, 1]
     stride, limit, total = planes.shape[2], log_table.size // 2, 0.0
-    taps, products = _terms(program, k, variant, planes.shape[1], stride)
+    taps = _places(program.taps, k, variant, planes.shape[1], stride)
+    products = _places(program.products, k, variant, planes.shape[1], stride)
     sums = np.empty((width + LANES - 1) // LANES * LANES, np.int16)
     parity = program.parity[variant]
     if kind == DRAW_ODD:
@@ -66,11 +67,6 @@ def _step(planes, k, program, variant, height, width, m, log_table):
 
 
 @njit(cache=True)
-def _farthest(products):
-    return np.abs(products[..., 1:]).max() if products.size else 0
-
-
-@njit(cache=True)
 def _load_spins(plane, margin, spins, y0, x0, n_rows, n_columns):
     height, width = spins.shape
     for i in range(n_rows + 2 * margin):
@@ -89,26 +85,12 @@ def _copy_around(row, m, n, around):
         row[m + n + x] = row[m + x]
 
 
-@njit(cache=True)
-def _terms(program, k, variant, plane_rows, stride):
-    """Return taps and products of step k: (places, weights, groups), seen from a block; all are multiplied."""
-    first, last = program.first[k], program.first[k + 1]
-    places = np.empty(last - first, np.int64)
-    for t in range(first, last):
-        tap = program.taps[variant, t]
-        places[t - first] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
-    taps = places, program.weights[variant, first:last], _all_multiplied(last - first)
-    first, last = program.first_product[k], program.first_product[k + 1]
-    factors = np.empty((last - first, 3), np.int64)
-    for t in range(first, last):
-        for i in range(3):
-            tap = program.products[variant, t, i]
-            factors[t - first, i] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
-    return taps, (factors, program.product_weights[variant, first:last], _all_multiplied(last - first))
-
-
 @njit
-def _all_multiplied(n):
-    groups = np.zeros((1, 2), np.int64)
-    groups[0, 0] = n
-    return groups
+def _places(terms, k, variant, plane_rows, stride):
+    """Return the terms of step k for `weighted_sums`: (places, seen from a block, weights, groups)."""
+    first, last, n_factors = terms.first[k], terms.first[k + 1], terms.places.shape[1] // max(1, terms.weights.size)
+    places = np.empty(n_factors * (last - first), np.int64)
+    for t in range(places.size):
+        tap = terms.places[variant, n_factors * first + t]
+        places[t] = (tap[0] * plane_rows + tap[1]) * stride + tap[2]
+    return places, terms.weights[first:last], terms.groups[terms.first_group[k] : terms.first_group[k + 1]]

@@ -19,13 +19,14 @@ and its own number alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
-from ising_rg.sampler import sampling_cpu
+from ising_rg.sampler import sampling_cpu, terms
+from ising_rg.sampler.terms import Terms, multiplied
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice
 from ising_rg.threads import share
@@ -61,9 +62,7 @@ class Program(NamedTuple):
 
     Attributes:
         steps: int64 (n_steps, 2): kind and p of each `Step`.
-        taps: int32 (variants, n, 3); weights: int16 (variants, n).
-        products: int32 (variants, m, 3, 3); product_weights: int16 (variants, m).
-        first, first_product: int64 (n_steps + 1,): the taps of step k are first[k] ... first[k + 1] - 1.
+        taps, products: `terms.Terms`; masked are those of spins, on a torus of even sizes.
         margins: int64 (n_steps + 1,): how many blocks around a tile are needed of the coarse plane, and of each step's, so that
             all later ones can be filled in it.
         order: int64 (variants, 9): sub-pixel 3 y + x that is drawn p-th.
@@ -74,12 +73,8 @@ class Program(NamedTuple):
     """
 
     steps: np.ndarray
-    taps: np.ndarray
-    weights: np.ndarray
-    products: np.ndarray
-    product_weights: np.ndarray
-    first: np.ndarray
-    first_product: np.ndarray
+    taps: Terms
+    products: Terms
     margins: np.ndarray
     order: np.ndarray
     parity: np.ndarray
@@ -146,7 +141,8 @@ def program(
         parity, clamp: as in `Program`; parity 0 if not given.
 
     Raises:
-        ValueError: sums that the table or 16 bits do not hold; a clamped sum that 8 bits do not; a tap on a plane filled later.
+        ValueError: sums that the table or 16 bits do not hold; a clamped sum that 8 bits do not; a tap on a plane filled later;
+            variants of other weights.
     """
     if clamp[0] > 127:
         raise ValueError(f"clamp: found a limit of {clamp[0]}, needed at most 127, what a plane's 8 bits hold")
@@ -159,18 +155,19 @@ def program(
         if not seen <= filled:
             raise ValueError(f"taps: found plane {max(seen - filled)} in step {k}, needed planes filled before")
         filled.add(int(sampling_cpu.plane(step.kind, step.p)))
+    for first, *others in zip(*variants, strict=True):
+        for name in ("weights", "product_weights"):
+            if not all(np.array_equal(getattr(first, name), getattr(other, name)) for other in others):
+                raise ValueError(
+                    "variants: found other weights than those of the first, needed the same at other places"
+                )
     steps = np.array([step[:2] for step in variants[0]], np.int64)
-    taps, weights, first = _joined(variants, "taps", "weights")
-    products, product_weights, first_product = _joined(variants, "products", "product_weights")
+    taps, products = _terms(variants, "taps", "weights"), _terms(variants, "products", "product_weights")
     return Program(
         steps,
         taps,
-        weights,
         products,
-        product_weights,
-        first,
-        first_product,
-        _margins(steps, ((taps[:, :, None], first), (products, first_product))),
+        _margins(steps, (taps, products)),
         np.ascontiguousarray(order, np.int64),
         np.zeros(len(variants), np.int64) if parity is None else np.ascontiguousarray(parity, np.int64),
         np.array(clamp, np.int64),
@@ -178,25 +175,45 @@ def program(
     )
 
 
-def _joined(variants, places, weights):
-    """Return (places of all steps and variants, their weights, where each step's begin), a step's by |weight| (`terms.arrange`)."""
-    first = np.concatenate([[0], np.cumsum([len(getattr(step, weights)) for step in variants[0]])])
-    of_steps = [np.argsort(np.abs(getattr(step, weights)), kind="stable") for step in variants[0]]
-    order = np.concatenate([begin + in_step for begin, in_step in zip(first[:-1], of_steps, strict=True)])
-    all_places = np.array([np.concatenate([getattr(step, places) for step in steps]) for steps in variants], np.int32)
-    all_weights = np.array([np.concatenate([getattr(step, weights) for step in steps]) for steps in variants])
-    return all_places.take(order, 1), all_weights.take(order, 1).astype(np.int16), first
+def to_arrays(program: Program) -> dict[str, np.ndarray]:
+    """Return the arrays of a Program by names, for a file."""
+    arrays = program._asdict()
+    for name in ("taps", "products"):
+        arrays |= {f"{name}_{part}": array for part, array in arrays.pop(name)._asdict().items()}
+    return arrays
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray]) -> Program:
+    """Return the Program of `to_arrays`; raises KeyError if one is missing."""
+    terms_of = {name: Terms(*(arrays[f"{name}_{part}"] for part in Terms._fields)) for name in ("taps", "products")}
+    return Program(**{name: terms_of[name] if name in terms_of else arrays[name] for name in Program._fields})
+
+
+def _terms(variants, places, weights):
+    """Return the `terms.Terms` of taps or of products."""
+    of_spins = []
+    for step in variants[0]:
+        plane, dy, dx = np.moveaxis(getattr(step, places), -1, 0)
+        # Seen from blocks of the odd colour, HALF is a spin at those of the even one.
+        half_is_spin = (step.kind == DRAW_ODD) & ((dy + dx) & 1 == 1)
+        is_spin = (plane < HALF) | ((plane == HALF) & half_is_spin)
+        of_spins.append(is_spin.reshape(len(is_spin), math.prod(is_spin.shape[1:])).all(1))
+    return terms.of_steps(
+        [[getattr(step, places) for step in steps] for steps in variants],
+        [getattr(step, weights) for step in variants[0]],
+        of_spins,
+    )
 
 
 def _margins(steps, lists):
-    """Return `Program.margins`: from the last step backwards, since planes are filled more than once."""
+    """Return `Program.margins` for lists of `terms.Terms`: from the last step backwards, since planes are filled more than once."""
     margins, needed = np.zeros(len(steps) + 1, np.int64), np.zeros(N_PLANES, np.int64)
     for k in range(len(steps) - 1, -1, -1):
         kind, p = steps[k]
         plane = sampling_cpu.plane(kind, p)
         margins[k + 1], needed[plane] = needed[plane], 0
-        for places, first in lists:
-            used = places[:, first[k] : first[k + 1]]
+        for each in lists:
+            used = terms.places_of_step(each, k)
             np.maximum.at(needed, used[..., 0], margins[k + 1] + np.abs(used[..., 1:]).max(-1))
         if kind == DRAW_ODD:
             needed[HALF] = max(needed[HALF], margins[k + 1])
@@ -253,6 +270,11 @@ def draw_packed(
 def _draw_tiles(coarse, fine, shape, place, law, tile):
     """Draw `fine` from `coarse` (B, h, w), both int8 spins or both uint64 words; law: program, variants, key, number."""
     program, variants, key, first_configuration = law
+    if (
+        shape[1] | shape[2] | place[1]
+    ) & 1:  # around an odd torus HALF is not a spin wherever a block of the odd colour looks
+        odd = np.flatnonzero(program.steps[:, 0] == DRAW_ODD)
+        program = program._replace(taps=multiplied(program.taps, odd), products=multiplied(program.products, odd))
     tile = _tile(*shape, tile)
     variants = np.ascontiguousarray(variants, np.int64)
     n = sampling_cpu.n_tiles(*shape, tile)

@@ -18,7 +18,6 @@ from ising_rg.sampler.sampling_rows import (
     keep_one_colour,
     weighted_sums,
 )
-from ising_rg.sampler.terms import arrange
 from ising_rg.sampler.vectors import positive_bits
 
 WORD_BLOCKS = 128  # blocks whose fine sites fill whole words of both colours: 3 x 128 sites are 3 words of each
@@ -125,15 +124,18 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
     m, around, across = program.margins[0], program.margins[k + 1], n_columns == width
     left, n_rows = _left(m), plane_rows - 2 * m
     around_y, around_x = (0 if n_rows == height else around), (0 if across else around)
-    # Seen from blocks of the odd colour, HALF is a spin at those of the even one: on an odd torus not at all of them.
-    half_is_spin = kind == DRAW_ODD and (height | width | place[1]) & 1 == 0
-    taps, products = _terms(program, k, variant, half_is_spin, plane_rows, stride)
+    taps = _places(program.taps, k, variant, plane_rows, stride)
+    products = _places(program.products, k, variant, plane_rows, stride)
     longest = n_columns // 2 + around_x + 1
     sums, odd = np.empty((longest + LANES - 1) // LANES * LANES, np.int16), np.empty((2, longest), np.int8)
     uniforms, words = np.empty(longest + 3 * HALF_CHUNK, np.uint16), np.empty((4, longest // 8 + 8), np.uint32)
     for parity in range(2):
-        for i in range(longest):
-            odd[parity, i] = (x0 - left + 2 * ((left - around_x - parity + 1) // 2 + i) + parity) % width & 1
+        x = (x0 - left + 2 * ((left - around_x - parity + 1) // 2) + parity) % width
+        for i in range(longest):  # remainders one by one, of which a compiler would make long vectors
+            odd[parity, i] = x & 1
+            x += 2
+            while x >= width:
+                x -= width
     for y in range(-around_y, n_rows + around_y):
         torus_row = (place[0] + (y0 + y) % height) % place[1]
         drawn = np.int8((torus_row + program.parity[variant] + (kind == DRAW_ODD)) & 1)
@@ -146,7 +148,8 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
                 continue
             start = 2 * (y + m) * stride + first
             part = sums[: (n + LANES - 1) // LANES * LANES]
-            weighted_sums(flat, start, _of_parity(taps, parity), _of_parity(products, parity), part)
+            seen = (taps[0][parity], taps[1], taps[2]), (products[0][parity], products[1], products[2])
+            weighted_sums(flat, start, seen[0], seen[1], part)
             if kind == CLAMP:
                 clamp(part, program.clamp, n, out)
                 continue
@@ -194,41 +197,15 @@ def _place(tap, parity, plane_rows, stride):
     return (2 * (tap[0] * plane_rows + tap[1]) + there) * stride + (parity + tap[2] - there) // 2
 
 
-@njit(cache=True)
-def _terms(program, k, variant, half_is_spin, plane_rows, stride):
-    """Return taps and products of step k: (places (2, n) or (2, m, 3) by the parity of the block's column, weights, groups)."""
-    tap, product = program.first[k], program.first_product[k]
-    taps, products = program.taps[variant, tap : program.first[k + 1]], program.products[variant]
-    products = products[product : program.first_product[k + 1]]
-    n, m = len(taps), len(products)
-    of_spins, product_of_spins = np.empty(n, np.bool_), np.ones(m, np.bool_)
-    for t in range(n):
-        of_spins[t] = _is_spin(taps[t], half_is_spin)
-    for t in range(m):
-        for i in range(3):
-            product_of_spins[t] &= _is_spin(products[t, i], half_is_spin)
-    order, weights, groups = arrange(program.weights[variant, tap : tap + n], of_spins)
-    product_order, product_weights, product_groups = arrange(
-        program.product_weights[variant, product : product + m], product_of_spins
-    )
-    places, factors = np.empty((2, n), np.int64), np.empty((2, m, 3), np.int64)
+@njit
+def _places(terms, k, variant, plane_rows, stride):
+    """Return the terms of step k for `weighted_sums`: (places (2, factors), by the parity of the column, weights, groups)."""
+    first, last, n_factors = terms.first[k], terms.first[k + 1], terms.places.shape[1] // max(1, terms.weights.size)
+    taps, places = terms.places[variant], np.empty((2, n_factors * (last - first)), np.int64)
     for parity in range(2):
-        for t in range(n):
-            places[parity, t] = _place(taps[order[t]], parity, plane_rows, stride)
-        for t in range(m):
-            for i in range(3):
-                factors[parity, t, i] = _place(products[product_order[t], i], parity, plane_rows, stride)
-    return (places, weights, groups), (factors, product_weights, product_groups)
-
-
-@njit
-def _is_spin(tap, half_is_spin):
-    return tap[0] < HALF or (tap[0] == HALF and half_is_spin and (tap[1] + tap[2]) & 1 == 1)
-
-
-@njit
-def _of_parity(terms, parity):
-    return terms[0][parity], terms[1], terms[2]
+        for t in range(places.shape[1]):
+            places[parity, t] = _place(taps[n_factors * first + t], parity, plane_rows, stride)
+    return places, terms.weights[first:last], terms.groups[terms.first_group[k] : terms.first_group[k + 1]]
 
 
 @njit(inline="always")
@@ -274,12 +251,12 @@ def _store_words(planes, margin, order, fine, y0, x0, n_rows, n_columns):
                     target[3 * j // 64 + w] = words[w]
 
 
-@njit(inline="always")
+@njit
 def _first_bits(n):
     return _U(0xFFFFFFFFFFFFFFFF) >> _U(64 - n) if n < 64 else _U(0xFFFFFFFFFFFFFFFF)
 
 
-@njit(inline="always")
+@njit
 def _every_third(bits):
     """Return 16 bits with two zeros between each and the next."""
     bits = (bits | (bits << _U(16))) & _U(0x0000FF0000FF)
@@ -288,7 +265,7 @@ def _every_third(bits):
     return (bits | (bits << _U(2))) & _U(0x249249249249)
 
 
-@njit(inline="always")
+@njit
 def _interleave_third(words, bits, i):
     """Return three words with 64 bits added at places i, i + 3, i + 6, ..."""
     low = _U(0xFFFF)

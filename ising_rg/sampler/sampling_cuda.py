@@ -14,6 +14,7 @@ from numba import cuda
 from ising_rg import random_numbers
 from ising_rg.random_numbers import ROUNDS
 from ising_rg.sampler.sampling_cpu import CLAMP, DRAW, DRAW_ODD, HALF, N_PLANES, plane
+from ising_rg.sampler.terms import multiplied
 from ising_rg.spins import lattice_cuda
 from ising_rg.spins.device_memory import empty_on_gpu, kernel_view
 from ising_rg.spins.lattice import ONE, PackedLattice
@@ -198,17 +199,18 @@ def draw_packed(
     together = max(1, min(n, BAND_BYTES // (N_PLANES * (band + 2 * margin) * width), _MAX_GRID // 2))
     planes = cuda.device_array((together, N_PLANES, band + 2 * margin, width), np.int8, stream=stream)
     flat = planes.reshape(planes.size)
-    inputs, dy, columns = program.taps.reshape(-1, 3).astype(np.int64).T
-    factors = program.products.reshape(-1, 3, 3).astype(np.int64)
+    taps, products = multiplied(program.taps), multiplied(program.products)
+    inputs, dy, columns = taps.places.reshape(-1, 3).astype(np.int64).T
+    factors, n_variants = products.places.reshape(-1, 3, 3).astype(np.int64), len(program.order)
     tables = (
         (inputs * planes.shape[2] + dy) * width,
         columns,
-        program.weights.reshape(-1),
-        program.first,
+        np.tile(taps.weights, n_variants),
+        taps.first,
         (factors[..., 0] * planes.shape[2] + factors[..., 1]) * width,
         factors[..., 2],
-        program.product_weights.reshape(-1),
-        program.first_product,
+        np.tile(products.weights, n_variants),
+        products.first,
         program.thresholds,
         program.parity,
         np.argsort(program.order, 1),  # where in the drawing order each sub-pixel stands

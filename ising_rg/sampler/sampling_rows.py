@@ -31,7 +31,7 @@ def weighted_sums(flat, start, taps, products, sums):
     Args:
         flat: int8.
         taps: (places int64 (n,), weights int16 (n,), groups int64 (g, 2)), in the order, and with the numbers, of `terms.arrange`.
-        products: the same with places (m, 3), of which the product is that of flat's numbers there.
+        products: the same with places (3 m,): the product is that of flat's numbers at three of them.
         sums: int16, whole multiples of LANES; modulo 2^16.
     """
     n = sums.size // (4 * LANES) * 4 * LANES

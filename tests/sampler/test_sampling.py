@@ -119,6 +119,9 @@ def test_sampler_refuses_what_it_cannot_hold():
         sampling.draw(random_spins((1, 4, 300)), program, [0], random_numbers.key(1, Purpose.RAW), 0, (4, 100))
     with pytest.raises(ValueError, match="found a limit of 128"):
         sampling.program([steps], order[None], program.thresholds, clamp=(128, 0))
+    other = [steps[0]._replace(weights=-steps[0].weights), *steps[1:]]
+    with pytest.raises(ValueError, match="found other weights"):
+        sampling.program([steps, other], [order, order], program.thresholds, clamp=CLAMPING)
     taps = steps[0].taps.copy()
     taps[0, 0] = 3
     with pytest.raises(ValueError, match="found plane 3"):

@@ -47,6 +47,26 @@ def test_weighted_sums(n, n_taps, n_products, largest):
     assert np.array_equal(buffer[:n], expected.astype(np.int16)) and (buffer[n:] == 7).all()
 
 
+def test_terms_multiplied_are_the_same_terms():
+    """Of all steps, or of some: every term keeps its place and its weight, and no group is left."""
+    weights = [RNG.integers(-140, 141, n) for n in (30, 0, 7)]
+    of_spins = [RNG.random(w.size) < 0.8 for w in weights]
+    places = [RNG.integers(-5, 6, (w.size, 3, 3)) for w in weights]
+    masked = terms.of_steps([places, places], weights, of_spins)
+    whole, some = terms.multiplied(masked), terms.multiplied(masked, np.array([0]))
+    for k, (w, place) in enumerate(zip(weights, places, strict=True)):
+        own = slice(masked.first[k], masked.first[k + 1])
+        for there in terms.places_of_step(whole, k):
+            found = sorted(zip(whole.weights[own].tolist(), there.reshape(-1, 9).tolist(), strict=True))
+            assert found == sorted(zip(w.tolist(), place.reshape(-1, 9).tolist(), strict=True))
+        assert whole.groups[k].tolist() == [w.size, 0]
+        expected = whole if k == 0 else masked
+        for each in (some, expected):
+            assert len(each.first_group) == 4 and np.array_equal(some.weights[own], expected.weights[own])
+        part = [each.groups[each.first_group[k] : each.first_group[k + 1]] for each in (some, expected)]
+        assert np.array_equal(*part)
+
+
 def test_sums_of_groups_fit_eight_bits():
     """Every group's sum, from its start, stays within eight bits whatever the spins; terms are all there, once."""
     for n in (0, 1, 5, 40, 200):
