@@ -36,7 +36,8 @@ HALF, CLAMPED, N_PLANES = sampling_cpu.HALF, sampling_cpu.CLAMPED, sampling_cpu.
 DRAW, DRAW_EVEN, DRAW_ODD, CLAMP = sampling_cpu.DRAW, sampling_cpu.DRAW_EVEN, sampling_cpu.DRAW_ODD, sampling_cpu.CLAMP
 MAX_FRACTION_BITS = 11  # rounding the weights to 2^-11 costs 4(3)e-7 nats a site
 _LARGEST_SUM = 2**15 - 1  # of an int16
-_TILE = (128, 2048)  # blocks: what a thread's share of the cache holds
+_NEVER = 2**31  # a row beyond all
+_TILE = (64, 2304)  # blocks: what a thread's share of the cache holds
 
 
 class Step(NamedTuple):
@@ -65,6 +66,9 @@ class Program(NamedTuple):
         taps, products: `terms.Terms`; masked are those of spins, on a torus of even sizes.
         margins: int64 (n_steps + 1,): how many blocks around a tile are needed of the coarse plane, and of each step's, so that
             all later ones can be filled in it.
+        begins: int64 (n_steps,): from which row of a tile each step's plane is filled where the tile above was filled before.
+            Sub-lattices go on where they ended there. What HALF and CLAMPED were above is lost, and filled again as far as
+            later steps of this tile look up.
         order: int64 (variants, 9): sub-pixel 3 y + x that is drawn p-th.
         parity: int64 (variants,): block (X, Y) is even where X + Y + parity is.
         clamp: int64 (2,), limit and shift: of a clamped sum is kept sum / 2^shift, rounded toward 0, where that is
@@ -76,6 +80,7 @@ class Program(NamedTuple):
     taps: Terms
     products: Terms
     margins: np.ndarray
+    begins: np.ndarray
     order: np.ndarray
     parity: np.ndarray
     clamp: np.ndarray
@@ -167,7 +172,7 @@ def program(
         steps,
         taps,
         products,
-        _margins(steps, (taps, products)),
+        *_margins(steps, (taps, products)),
         np.ascontiguousarray(order, np.int64),
         np.zeros(len(variants), np.int64) if parity is None else np.ascontiguousarray(parity, np.int64),
         np.array(clamp, np.int64),
@@ -206,19 +211,27 @@ def _terms(variants, places, weights):
 
 
 def _margins(steps, lists):
-    """Return `Program.margins` for lists of `terms.Terms`: from the last step backwards, since planes are filled more than once."""
+    """Return (`Program.margins`, `Program.begins`) for lists of `terms.Terms`.
+
+    From the last step backwards, since some planes are filled more than once.
+    """
     margins, needed = np.zeros(len(steps) + 1, np.int64), np.zeros(N_PLANES, np.int64)
+    begins, seen = np.zeros(len(steps), np.int64), np.full(N_PLANES, _NEVER, np.int64)
     for k in range(len(steps) - 1, -1, -1):
         kind, p = steps[k]
         plane = sampling_cpu.plane(kind, p)
         margins[k + 1], needed[plane] = needed[plane], 0
+        begins[k], seen[plane] = seen[plane] if plane in (HALF, CLAMPED) else margins[k + 1], _NEVER
         for each in lists:
             used = terms.places_of_step(each, k)
-            np.maximum.at(needed, used[..., 0], margins[k + 1] + np.abs(used[..., 1:]).max(-1))
+            reach = np.abs(used[..., 1:]).max(-1)
+            np.maximum.at(needed, used[..., 0], margins[k + 1] + reach)
+            np.minimum.at(seen, used[..., 0], begins[k] - reach)
         if kind == DRAW_ODD:
             needed[HALF] = max(needed[HALF], margins[k + 1])
+            seen[HALF] = min(seen[HALF], begins[k])
     margins[0] = max(needed[0], margins.max())
-    return margins
+    return margins, begins
 
 
 def draw(

@@ -1,8 +1,8 @@
 """The sampler's loops, compiled for Numba threads: tiles of blocks, each drawn in its thread's cache and written as bits.
 
 A tile of blocks is drawn with a margin around it: what its last sub-lattices see of the first ones beyond its edge is drawn again
-with the same random numbers, so that every tiling gives the same spins. In the tile a spin is a byte; some 80 taps and products
-a spin are added up (`terms`).
+with the same random numbers, so that every tiling gives the same spins. A thread's tiles come one below the other, and of the last
+one it keeps what the next would draw again. In the tile a spin is a byte; some 150 taps and products a spin are added up (`terms`).
 """
 
 import numpy as np
@@ -49,20 +49,32 @@ def draw(first_tile, last_tile, coarse, fine, size, place, program, variants, ke
     buffer = np.empty(N_PLANES * (tile[0] + 2 * margin) * 2 * (_half_width(tile[1], margin) + LANES), np.int8)
     for index in range(first_tile, last_tile):
         configuration, at = index // (tiles_y * tiles_x), index % (tiles_y * tiles_x)
-        y0, x0 = at // tiles_x * tile[0], at % tiles_x * tile[1]
+        y0, x0 = at % tiles_y * tile[0], at // tiles_y * tile[1]
         n_rows, n_columns = min(tile[0], height - y0), min(tile[1], width - x0)
-        plane_rows, stride = n_rows + 2 * margin, _half_width(n_columns, margin) + LANES
+        plane_rows, stride = tile[0] + 2 * margin, _half_width(n_columns, margin) + LANES
         planes = buffer[: N_PLANES * plane_rows * 2 * stride].reshape(N_PLANES, plane_rows, 2, stride)
-        _load(planes[0], margin, coarse[configuration], size, y0, x0, n_columns)
+        below = y0 > 0 and index > first_tile  # the tile drawn last
+        if below:
+            _keep(planes[0], margin, margin)
+        _load(planes[0], margin, coarse[configuration], size, y0, x0, n_columns, below)
         number, variant = np.uint64(first_configuration + configuration), variants[configuration]
         for k in range(program.steps.shape[0]):
-            _fill_plane(planes, k, program, variant, key, number, height, width, place, y0, x0, n_columns)
+            _fill_plane(
+                planes, k, program, variant, key, number, height, width, place, y0, x0, n_rows, n_columns, below
+            )
         _store(planes, margin, program.order[variant], fine[configuration], y0, x0, n_rows, n_columns)
 
 
 def n_tiles(n_configurations, height, width, tile):
     """Return how many tiles `draw` makes of a batch of coarse lattices (n_configurations, height, width)."""
     return n_configurations * -(-height // tile[0]) * -(-width // tile[1])
+
+
+@njit
+def _keep(plane, margin, around):
+    """Move the rows around the end of a tile of full height to where they are around the beginning of the tile below."""
+    for i in range(margin - around, margin + around):
+        _copy(plane[i + len(plane) - 2 * margin], plane[i])
 
 
 @njit
@@ -77,9 +89,9 @@ def _half_width(n_columns, margin):
 
 
 @njit(cache=True)
-def _load_spins(plane, margin, spins, size, y0, x0, n_columns):
+def _load_spins(plane, margin, spins, size, y0, x0, n_columns, below):
     height, width = size
-    for i in range(len(plane)):
+    for i in range(2 * margin if below else 0, len(plane)):
         row = spins[(y0 + i - margin) % height]
         for parity in range(2):
             x = (x0 - _left(margin) + parity) % width
@@ -91,9 +103,9 @@ def _load_spins(plane, margin, spins, size, y0, x0, n_columns):
 
 
 @njit(cache=True)
-def _load_words(plane, margin, words, size, y0, x0, n_columns):
+def _load_words(plane, margin, words, size, y0, x0, n_columns, below):
     height, width = size
-    for i in range(len(plane)):
+    for i in range(2 * margin if below else 0, len(plane)):
         y = (y0 + i - margin) % height
         for parity in range(2):
             x = (x0 - _left(margin) + parity) % width
@@ -112,8 +124,10 @@ def plane(kind, p):
 
 
 @njit(cache=True)
-def _fill_plane(planes, k, program, variant, key, configuration, height, width, place, y0, x0, n_columns):
-    """Do step k of the program, with the margin that later ones need.
+def _fill_plane(
+    planes, k, program, variant, key, configuration, height, width, place, y0, x0, n_rows, n_columns, below
+):
+    """Do step k of the program, with the margin that later ones need; `below`: the tile above it has just been filled.
 
     Where the tile is as wide (high) as the lattice, the margin is copied from the other side. The columns of either parity are
     rows of their own: of the checkerboard's colours one fills them whole, and a step that draws the other leaves them out.
@@ -122,8 +136,11 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
     flat, kind, p = planes.reshape(-1), program.steps[k, 0], program.steps[k, 1]
     filled, half = planes[plane(kind, p)], planes[HALF]
     m, around, across = program.margins[0], program.margins[k + 1], n_columns == width
-    left, n_rows = _left(m), plane_rows - 2 * m
-    around_y, around_x = (0 if n_rows == height else around), (0 if across else around)
+    left, first_row = _left(m), program.begins[k] if below else -around
+    first_row, end_row = (0, height) if n_rows == height else (first_row, n_rows + around)
+    around_x = 0 if across else around
+    if below and (kind == DRAW or kind == DRAW_ODD):
+        _keep(filled, m, around)
     taps = _places(program.taps, k, variant, plane_rows, stride)
     products = _places(program.products, k, variant, plane_rows, stride)
     longest = n_columns // 2 + around_x + 1
@@ -136,7 +153,7 @@ def _fill_plane(planes, k, program, variant, key, configuration, height, width, 
             x += 2
             while x >= width:
                 x -= width
-    for y in range(-around_y, n_rows + around_y):
+    for y in range(first_row, end_row):
         torus_row = (place[0] + (y0 + y) % height) % place[1]
         drawn = np.int8((torus_row + program.parity[variant] + (kind == DRAW_ODD)) & 1)
         for parity in range(2):
@@ -278,8 +295,8 @@ def _interleave_third(words, bits, i):
     )
 
 
-def _load(plane, margin, coarse, size, y0, x0, n_columns):
-    """Fill a plane with a tile's coarse spins; compiled for one form of a lattice only, whichever is drawn."""
+def _load(plane, margin, coarse, size, y0, x0, n_columns, below):
+    """Fill a plane with a tile's coarse spins but for those kept from the tile above; compiled only for the form that is drawn."""
 
 
 def _store(planes, margin, order, fine, y0, x0, n_rows, n_columns):
@@ -287,9 +304,11 @@ def _store(planes, margin, order, fine, y0, x0, n_rows, n_columns):
 
 
 @overload(_load)
-def _load_either(plane, margin, coarse, size, y0, x0, n_columns):
+def _load_either(plane, margin, coarse, size, y0, x0, n_columns, below):
     load = _load_spins if coarse.dtype == types.int8 else _load_words
-    return lambda plane, margin, coarse, size, y0, x0, n_columns: load(plane, margin, coarse, size, y0, x0, n_columns)
+    return lambda plane, margin, coarse, size, y0, x0, n_columns, below: load(
+        plane, margin, coarse, size, y0, x0, n_columns, below
+    )
 
 
 @overload(_store)
