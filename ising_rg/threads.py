@@ -1,7 +1,7 @@
 """Work shared out among threads: compiled loops that let go of the interpreter, each thread range after range of it.
 
-Numba's own parallel loops hand work over ten times as fast, in 4 us instead of 50, but compile three times as long: they are kept
-where a hand-over comes every few microseconds (half sweeps of one lattice).
+Numba's own parallel loops hand work over ten times as fast, in 4 us instead of 50, but compile three times as long: work that
+needs many hand-overs is cut so that it needs few (`metropolis_cpu`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Bit-sliced Metropolis sweeps on CPU threads: `update_rule` compiled by Numba over packed lattices.
 
 Work is cut into blocks of words that stay in the first-level cache; each step of the rule is one vectorized loop over a
-block. Several configurations are shared out among the threads whole; a single large one by bands of rows, with a barrier
-after each sublattice. Either way every word's random numbers are those of its place, so the result is the same.
+block. Several configurations are shared out among the threads whole; a single large one by bands of rows, many sweeps at a time,
+and then the seams between them. Either way every word's random numbers are those of its place, so the result is the same.
 
 Counter layout (docs/kernels.md): word 0 and 1 the word's flat index in its sublattice (64 bits, halo rows not counted),
 word 2 = 2 sweep + colour, word 3 = 64 configuration + call.
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import ALL, PackedLattice, refresh_ghosts, refresh_halo_rows, refresh_top_bit
@@ -25,11 +25,12 @@ from ising_rg.updates.update_rule import MAX_CALLS
 
 PREFIX_CALLS = 4  # calls drawn for every word, written out in _update_block
 BLOCK = 256  # words: four buffers of 2 KiB stay in a 32 KiB cache
-_MIN_BAND_WORDS = 512  # smaller bands cost more in waking a thread than they save (2.6 GHz Zen 4: ~5 us a barrier)
+_SWEEPS = 16  # of one lattice between two meetings of the threads, at most
+_MIN_WORK = 2**22  # site updates, 1 ms: less is not worth two hand-overs to threads
 _ZERO = np.uint64(0)
 
-_row_neighbour = njit(inline="always")(lattice.row_neighbour)
-_count_antialigned = njit(inline="always")(update_rule.count_antialigned)
+_row_neighbour = njit(forceinline=True)(lattice.row_neighbour)
+_count_antialigned = njit(forceinline=True)(update_rule.count_antialigned)
 
 
 class Law(NamedTuple):
@@ -116,31 +117,23 @@ def _update_rows(words, other_words, odd_rows, rows, torus, counter, law):
 
     torus: (row of the torus that row 0 is, rows of the torus); see `lattice.PackedLattice`.
     """
-    first, last = rows
-    while first < last:  # once, or twice if the torus ends between
-        torus_row = (torus[0] + first) % torus[1]
-        end = min(last, first + torus[1] - torus_row)
-        _update_rows_in_order(words, other_words, odd_rows, (first, end), torus_row - first, counter, law)
-        first = end
-
-
-@njit(cache=True)
-def _update_rows_in_order(words, other_words, odd_rows, rows, shift, counter, law):
-    """Update rows rows[0] <= row < rows[1], which are rows rows[0] + shift ... of the torus."""
     width = words.shape[1]
     mine, other = words.reshape(-1), other_words.reshape(-1)
     one, aligned = np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64)
     accepted, undecided = np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64)
-    for start in range(rows[0] * width, rows[1] * width, BLOCK):
-        n_words = min(BLOCK, rows[1] * width - start)
+    start, end = rows[0] * width, rows[1] * width
+    while start < end:
+        place = (torus[0] * width + start) % (torus[1] * width)
+        n_words = min(BLOCK, end - start, torus[1] * width - place)
         at = start + width
         # Slices rather than offset indices: LLVM vectorizes only loops whose indices it can prove not to wrap around.
         spins, here = mine[at : at + n_words], other[at : at + n_words]
         up, down = other[at - width : at - width + n_words], other[at + width : at + width + n_words]
         before, after = other[at - 1 : at - 1 + n_words], other[at + 1 : at + 1 + n_words]
-        odd_row, index = odd_rows[start % (2 * width) :], np.uint64(start + shift * width)
+        odd_row, index = odd_rows[start % (2 * width) :], np.uint64(place)
         _update_block(spins, (up, down, here, before, after), odd_row, index, counter, law, one, aligned)
         _finish_block(spins, index, counter, law, one, aligned, accepted, undecided)
+        start += n_words
 
 
 @njit(cache=True)
@@ -154,36 +147,49 @@ def _row_parity_masks(width):
 
 
 @njit(nogil=True, cache=True)
-def _sweep_batch(first, last, words, half_width, torus, half_sweeps, first_configuration, law):
-    """Sweep the configurations of `words` (batch, 2, H + 2, W), each by one thread."""
+def _sweep_parts(first, last, words, half_width, torus, half_sweeps, first_configuration, law, parts):
+    """Sweep some `parts` of the configurations `words` (batch, 2, H + 2, W), each by one thread.
+
+    parts: int64 (n, 5): configuration, first row, row after the last, and by how much either moves with every half sweep. Rows
+    below 0 are those at the other end of the torus.
+    """
     height = words.shape[2] - 2
     masks = _row_parity_masks(words.shape[3])
     for index in range(first, last):
-        configuration = np.uint64((first_configuration + index) << 6)
+        part = parts[index]
+        spins, number = words[part[0]], np.uint64((first_configuration + part[0]) << 6)
+        begin, end, begin_moves, end_moves = part[1], part[2], part[3], part[4]
         for half in range(half_sweeps[0], half_sweeps[1]):
-            colour = half & 1
-            mine, other = words[index, colour], words[index, 1 - colour]
-            rows = np.int64(0), height  # a plain 0 is a type of its own, for which all would be compiled again
-            _update_rows(mine, other, masks[colour], rows, torus, (np.uint64(half), configuration), law)
-            refresh_ghosts(mine, half_width, np.int64(1), height + 1)
-            refresh_halo_rows(mine, half_width)
+            colour, counter = half & 1, (np.uint64(half), number)
+            mine, other = spins[colour], spins[1 - colour]
+            for around in range(2):
+                low, high = (begin + height, height) if around else (max(begin, 0), end)
+                if low < high:
+                    _update_rows(mine, other, masks[colour], (low, high), torus, counter, law)
+                    refresh_ghosts(mine, half_width, low + 1, high + 1)
+            # A row's last spin stands in the top bit of the row before too, for which its neighbour above may be writing now.
+            if begin_moves <= 0 or half > half_sweeps[0]:
+                refresh_top_bit(mine, half_width, begin % height + 1)
+            if end_moves > 0:
+                refresh_top_bit(mine, half_width, end + 1)
+            if begin <= 0 and begin_moves <= 0:
+                refresh_halo_rows(mine, half_width)
+            begin, end = begin + begin_moves, end + end_moves
 
 
-@njit(parallel=True, cache=True)
-def _sweep_banded(words, half_width, torus, half_sweeps, configuration, law, n_bands):
-    """Sweep one configuration (2, H + 2, W), its rows shared out among threads in `n_bands` bands."""
-    height = words.shape[1] - 2
-    masks = _row_parity_masks(words.shape[2])
-    for half in range(half_sweeps[0], half_sweeps[1]):
-        colour, counter = half & 1, (np.uint64(half), np.uint64(configuration << 6))
-        mine, other = words[colour], words[1 - colour]
-        for band in prange(n_bands):
-            first, last = band * height // n_bands, (band + 1) * height // n_bands
-            _update_rows(mine, other, masks[colour], (first, last), torus, counter, law)
-            refresh_ghosts(mine, half_width, first + 1, last + 1)
-        for band in range(1, n_bands):
-            refresh_top_bit(mine, half_width, band * height // n_bands + 1)
-        refresh_halo_rows(mine, half_width)
+def _bands(n_configurations, height, n_bands):
+    """Return (parts, parts) of `_sweep_parts`: bands of rows, and then their seams.
+
+    A row can be updated when the rows beside it are as far as it is. So a band gets narrower by a row at either end with every half
+    sweep, and what it leaves out, a seam that gets wider, is done when its neighbour too has come to the end.
+    """
+    edges = np.array([height * band // n_bands for band in range(n_bands + 1)])
+    one = np.ones(n_bands, np.int64)
+    bands, seams = (edges[:-1], edges[1:], one, -one), (edges[:-1], edges[:-1], -one, one)
+    return tuple(
+        np.concatenate([np.stack([c * one, *columns], 1) for c in range(n_configurations)])
+        for columns in (bands, seams)
+    )
 
 
 def sweep(
@@ -192,11 +198,16 @@ def sweep(
     """Run sweeps on a `lattice.PackedLattice`, in place; arguments as `metropolis.sweep_packed`, checked there."""
     words, half_width, torus = packed.words, packed.width // 2, (packed.first_row, packed.torus_height)
     law = Law(*key, update_rule.thresholds(beta), ALL if beta < 0 else _ZERO)
-    half_sweeps = 2 * first_sweep, 2 * (first_sweep + n_sweeps)
-    n_threads = numba.get_num_threads()
-    n_bands = min(n_threads, packed.height, words[0, 0].size // _MIN_BAND_WORDS)
-    if packed.n_configurations >= n_threads or n_bands < 2:
-        share(_sweep_batch, len(words), words, half_width, torus, half_sweeps, first_configuration, law)
-        return
-    for index in range(packed.n_configurations):
-        _sweep_banded(words[index], half_width, torus, half_sweeps, first_configuration + index, law, n_bands)
+    n, height, n_threads = packed.n_configurations, packed.height, numba.get_num_threads()
+    # Bands so high that a seam, which grows by two rows a half sweep, meets no other.
+    rounds = max(1, -(-n_sweeps // max(1, min(_SWEEPS, height // (4 * n_threads)))))
+    together = max(1, -(-n_sweeps // rounds))
+    per_thread = min(height // (4 * together), height * packed.width * together // _MIN_WORK) // n_threads
+    if n >= n_threads or per_thread < 1:
+        together, phases = max(1, n_sweeps), [np.array([[c, 0, height, 0, 0] for c in range(n)])]
+    else:
+        phases = _bands(n, height, n_threads * min(4, per_thread))
+    for first in range(first_sweep, first_sweep + n_sweeps, together):
+        half_sweeps = 2 * first, 2 * min(first + together, first_sweep + n_sweeps)
+        for parts in phases:
+            share(_sweep_parts, len(parts), words, half_width, torus, half_sweeps, first_configuration, law, parts)

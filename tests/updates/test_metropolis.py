@@ -8,7 +8,7 @@ import pytest
 
 from ising_rg.spins import device_memory, lattice, observables
 from ising_rg.theory import exact
-from ising_rg.updates import metropolis, swendsen_wang
+from ising_rg.updates import metropolis, metropolis_cpu, swendsen_wang
 from tests import reference
 from tests.distributions import boltzmann_probabilities, chi_square_sigma, state_index, states_to_spins
 
@@ -62,6 +62,43 @@ def test_threads_calls_and_batches_do_not_matter(shape):
         alone = start[1].copy()
         metropolis.sweep(alone, BETA, 20, seed=3, first_configuration=1)
         assert np.array_equal(alone, results[0][1])
+
+
+@pytest.mark.parametrize("shape", [(16, 8), (40, 256), (34, 6), (64, 130), (3, 48, 126), (200, 128)])
+@pytest.mark.parametrize("n_sweeps", [1, 3, 7, 20])
+def test_bands_and_seams_make_the_same_words(shape, n_sweeps, monkeypatch):
+    """A lattice in bands for 2 to 8 threads equals one swept whole, ghosts and halo too; bands, and seams, in any order."""
+    monkeypatch.setattr(metropolis_cpu, "_MIN_WORK", 1e-3)
+    rng, orders = np.random.default_rng(1), []
+
+    def in_any_order(work, n, *arguments):
+        orders.append(rng.permutation(n))
+        for part in orders[-1]:
+            work(part, part + 1, *arguments)
+
+    for beta in (BETA, -0.6):
+        whole = lattice.pack(random_spins(shape))
+        monkeypatch.setattr(numba, "get_num_threads", lambda: 1)
+        metropolis.sweep_packed(whole, beta, n_sweeps, seed=3, first_sweep=4)
+        for n_threads in (2, 4, 8):
+            bands = lattice.pack(random_spins(shape))
+            monkeypatch.setattr(numba, "get_num_threads", lambda n_threads=n_threads: n_threads)
+            with monkeypatch.context() as patched:
+                if beta > 0:
+                    patched.setattr(metropolis_cpu, "share", in_any_order)
+                metropolis.sweep_packed(bands, beta, n_sweeps, seed=3, first_sweep=4)
+            assert np.array_equal(bands.words, whole.words)
+    assert shape[0] < 40 or max(map(len, orders)) >= 4
+
+
+def test_a_window_of_a_torus_in_bands_makes_the_same_words(monkeypatch):
+    words, found = lattice.pack(random_spins((96, 128))).words, []
+    monkeypatch.setattr(metropolis_cpu, "_MIN_WORK", 1e-3)
+    for n_threads in (1, 2):
+        monkeypatch.setattr(numba, "get_num_threads", lambda n_threads=n_threads: n_threads)
+        found.append(lattice.PackedLattice(words.copy(), 96, 128, first_row=40, torus_height=110))
+        metropolis.sweep_packed(found[-1], BETA, 5, seed=3)
+    assert np.array_equal(found[0].words, found[1].words)
 
 
 @pytest.mark.long
