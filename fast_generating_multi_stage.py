@@ -57,7 +57,7 @@ def main(s):
     group = processes.start()
     device = devices.choose(s.DEVICE, "growth")
     if group.size == 1 and device == "cpu":
-        ahead.start()
+        ahead.start(ahead.JOBS if s.CHECK else ahead.UNCHECKED)
     kernel = drawer.load(s.KERNEL_FILE)
     ledger = refinement.load(s.KERNEL_FILE, kernel.digest)
     skipped = s.STAGES - temperatures.drawn_stages(s.BETA, s.STAGES)

@@ -1,5 +1,6 @@
 """What every test relies on."""
 
+import gc
 import signal
 import threading
 
@@ -8,3 +9,7 @@ import ising_rg  # noqa: F401, first: it sets what OpenMP reads when torch or nu
 # Started in the background by a shell, pytest is deaf to SIGINT, and so would be the scripts that tests interrupt.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+gc.set_threshold(
+    50_000, 20, 100
+)  # most of the time goes to compiling, a tenth of that to collecting what the compiler is made of

@@ -74,7 +74,7 @@ class Growth:
 
     def count(self, lattice: Bitmap | BitFile, *rows: int) -> Counts:
         """Return what `check` needs of a final lattice, or of some of its rows: first, n."""
-        ahead.ready("check")
+        ahead.ready(*ahead.CHECK)
         return counts.count(lattice, self.run.betas[-1], *rows)
 
     def check(self, config: int, counted: Counts) -> dict:
