@@ -73,7 +73,7 @@ def longest_wall(spins: np.ndarray) -> np.ndarray:
 
 
 # Directions 0 ... 3: right, down, left, up. A walker at a corner looks along one, up spins on its left.
-@njit(inline="always")
+@njit(forceinline=True)
 def _left_and_right(spins, y, x, direction):
     """Return the sites ahead of corner (y, x), left and right of the dual bond that leaves it in `direction`."""
     height, width = spins.shape
@@ -87,7 +87,7 @@ def _left_and_right(spins, y, x, direction):
     return spins[y, x], spins[y, x1]
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _follow(spins, y, x, direction):
     """Return the corner and direction after one step along the wall: left turn first, then straight, then right."""
     height, width = spins.shape

@@ -70,16 +70,17 @@ def add_waiting(digits, waiting, n):
 def empty_counters(digits, width, numbers):
     """Set numbers, uint8, whole words, to the counters of the columns, digits (at most 8, W), and these to zero."""
     eights = numbers.view(np.uint64)
-    for w in range((width + 63) >> 6):
-        for k in range(8):
-            # Byte p of `square` is digit p of eight columns; turned over its diagonal, byte i is the number of column i.
-            square = np.uint64(0)
-            for place in range(len(digits)):
-                square |= ((digits[place, w] >> np.uint64(8 * k)) & np.uint64(255)) << np.uint64(8 * place)
-            for shift, mask in _TURN:
-                swapped = (square ^ (square >> shift)) & mask
-                square ^= swapped ^ (swapped << shift)
-            eights[8 * w + k] = square
+    for eight in range((width + 7) >> 3):
+        # Byte p of `square` is digit p of eight columns; turned over its diagonal, byte i is the number of column i.
+        square = np.uint64(0)
+        for place in range(len(digits)):
+            square |= ((digits[place, eight >> 3] >> np.uint64(8 * (eight & 7))) & np.uint64(255)) << np.uint64(
+                8 * place
+            )
+        for shift, mask in _TURN:
+            swapped = (square ^ (square >> shift)) & mask
+            square ^= swapped ^ (swapped << shift)
+        eights[eight] = square
     for place in range(len(digits)):
         digit = digits[place]
         for w in range(digit.size):

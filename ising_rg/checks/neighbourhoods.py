@@ -209,7 +209,7 @@ def _count_columns(own, right, above, used, classes, digits, waiting, carry, n_b
         add_in_fours(_in_use(digits, quantity), waiting[quantity], bits, n_before)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _in_use(digits, quantity):
     return digits[quantity, : _BLOCK_DIGITS if quantity == _BROKEN else _DIGITS]
 

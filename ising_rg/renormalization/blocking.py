@@ -206,6 +206,6 @@ def _draw_strips(first_strip, last_strip, fine, program, key, first_row, level, 
             sampling_rows.compare(sums, uniforms, program.thresholds, width, coarse[configuration, y])
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _offset(dy, dx, stride):
     return (3 * dy + dx % 3) * stride + dx // 3

@@ -164,13 +164,13 @@ def _fields(first_row, last_row, down, reach, first, offsets, counts, result):
                 result[configuration, a, y, x] = np.int8(n_images - 2 * n_down[x])
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _flip(product, other):
     for x in range(product.size):
         product[x] ^= other[x]
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _add(total, product):
     for x in range(total.size):
         total[x] += product[x]

@@ -117,7 +117,7 @@ def _load_words(plane, margin, words, size, y0, x0, n_columns, below):
                     x -= width
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def plane(kind, p):
     """Return which plane a step fills."""
     return HALF if kind == DRAW_EVEN else CLAMPED if kind == CLAMP else p + 1
@@ -225,7 +225,7 @@ def _places(terms, k, variant, plane_rows, stride):
     return places, terms.weights[first:last], terms.groups[terms.first_group[k] : terms.first_group[k + 1]]
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _interleave(planes, margin, order, y, sub_y, n_columns, line):
     """Set line[3 x + sub_x] to 1 where the fine spin is up, else 0: a row of the PixelShuffle."""
     for p in range(9):

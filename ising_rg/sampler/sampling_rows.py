@@ -21,7 +21,7 @@ CHUNK = 64  # blocks of a row served by eight Philox calls
 HALF_CHUNK = 32  # those of one parity, by four calls
 
 _U = np.uint64
-_philox = njit(inline="always")(random_numbers.philox4x32)
+_philox = njit(forceinline=True)(random_numbers.philox4x32)
 
 
 @njit
@@ -83,7 +83,7 @@ def row_of_uniforms(uniforms, x_first, n, y, p, configuration, key, width):
         x = 0
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _chunk_of_uniforms(out, chunk, y, p, configuration, key):
     for lane in range(8):
         u0, u1, u2, u3 = _philox(_U(8 * chunk + lane), _U(y), _U(p), configuration, key[0], key[1], ROUNDS)

@@ -232,7 +232,7 @@ def _unpack_rows(first, last, words, spins):
                 part[bit] = np.int8(np.int8((word >> np.uint64(bit)) & _ONE) * np.int8(2) - np.int8(1))
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _spread(word):
     """Return the low 32 bits of a word at its even places."""
     word &= np.uint64(0xFFFFFFFF)
@@ -243,7 +243,7 @@ def _spread(word):
     return (word | (word << np.uint64(1))) & np.uint64(0x5555555555555555)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _gather(word):
     """Return the bits at the even places of a word as its low 32 bits."""
     word &= np.uint64(0x5555555555555555)

@@ -11,7 +11,7 @@ from ising_rg.spins.popcounts import popcount
 from ising_rg.threads import ROWS, share
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-_row_neighbour = njit(inline="always")(lattice.row_neighbour)
+_row_neighbour = njit(forceinline=True)(lattice.row_neighbour)
 
 
 def packed_counts(packed: PackedLattice, first_row: int = 0, n_rows: int | None = None) -> np.ndarray:

@@ -24,6 +24,9 @@ from ising_rg.threads import ROWS, share
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 ONE = np.uint64(1)
 SHIFT63 = np.uint64(63)
+_FIRST = np.int64(
+    1
+)  # row below the halo; a plain 1 is a type of its own to Numba, for which all would be compiled again
 
 
 @dataclass
@@ -158,14 +161,14 @@ def refresh_halo_rows(words, half_width):
     height = words.shape[0] - 2
     for w in range(words.shape[1]):  # Numba's assignment of rows compiles an error message in seconds
         words[0, w], words[height + 1, w] = words[height, w], words[1, w]
-    refresh_top_bit(words, half_width, 1)
+    refresh_top_bit(words, half_width, _FIRST)
 
 
 @njit(nogil=True, cache=True)
 def _close(first, last, words, half_width):
     for index in range(first, last):
         sublattice = words[index // 2, index % 2]
-        refresh_ghosts(sublattice, half_width, 1, sublattice.shape[0] - 1)
+        refresh_ghosts(sublattice, half_width, _FIRST, sublattice.shape[0] - 1)
         refresh_halo_rows(sublattice, half_width)
 
 

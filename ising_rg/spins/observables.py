@@ -60,7 +60,7 @@ def _row_sums(first, last, spins, sums):
         sums[index // height, index % height] = total
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _products(a, b):
     total = np.int32(0)
     for x in range(a.size):

@@ -78,7 +78,7 @@ def _unlike_pairs(own, others, n, width, shifts):
     return unlike
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _extend(row, width, extended):
     """Write the bits of `row` twice, one after the other, into `extended` (2 W + 2 words)."""
     n = row.size
@@ -93,7 +93,7 @@ def _extend(row, width, extended):
             extended[w + q + 1] |= row[w] >> (np.uint64(64) - t)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _move(extended, dx, width, moved):
     """Set `moved` (W words) to a row, given by `_extend`, moved by dx to the left."""
     shifted, t, n = extended[dx >> 6 :], np.uint64(dx & 63), moved.size

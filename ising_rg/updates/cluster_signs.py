@@ -42,7 +42,7 @@ def sign_joined(runs, n_joined, sweep, configuration, key):
         parent[runs.joined[i]] = above
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _place_of_first(runs, strip):
     """Return what makes of the number of a strip's run its place among all runs, added modulo 2^64."""
     return np.uint64(runs.runs_above[strip]) - np.uint64(strip_rows(runs, strip)[0] * runs.width)
@@ -63,7 +63,7 @@ def _draw_bits(first, last, place_of_first, sweep, configuration, key, up):
             place += np.uint64(part.size)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _parity_so_far(word):
     """Return, at each place, whether the bits up to it are odd in number."""
     for shift in (1, 2, 4, 8, 16, 32):

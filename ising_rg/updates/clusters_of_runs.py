@@ -62,13 +62,13 @@ def empty(height, width, n_strips):
     )
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def n_strips(runs):
     """Return how many strips the lattice is cut into."""
     return runs.runs_above.size - 1
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def strip_rows(runs, strip):
     """Return (first row, row after the last) of a strip."""
     height, n = len(runs.bonds), n_strips(runs)
@@ -101,7 +101,7 @@ def count_runs(runs):
         runs.runs_above[strip + 1] = runs.runs_above[strip] + runs.next_runs[last_row - 1] - first_row * runs.width
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _climb(parent, run):
     while parent[run] != run:
         parent[run] = parent[parent[run]]  # path halving
@@ -109,19 +109,19 @@ def _climb(parent, run):
     return run
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _root(parent, run):
     # At criticality two steps reach all but one root in a hundred; a loop from the start would be mispredicted at every third.
     return _climb(parent, parent[parent[run]])
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _join(parent, a, b):
     a, b = _root(parent, a), _root(parent, b)
     parent[max(a, b)] = min(a, b)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _first_of_chains(bits, links, carry):
     """Return (the first of `bits` in each chain of `links`, carry into the next word): see the module's docstring."""
     linked = bits & links
@@ -129,7 +129,7 @@ def _first_of_chains(bits, links, carry):
     return bits & ~total, ((links & linked) | ((links | linked) & ~total)) >> SHIFT63
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _run_at(starts, bits, before):
     """Return the run that the lowest of `bits` lies in; `before` is the last run to start before this word."""
     return before + popcount(starts & (bits ^ (bits - ONE)))
