@@ -10,7 +10,7 @@ from tests.children import ROOT
 # Each imports only what stands above it. A name is a package of ising_rg or a module at its top.
 LAYERS = (
     ("errors",),
-    ("environment", "kinds", "memory", "foreign", "launching", "random_numbers", "theory", "threads"),
+    ("compiling", "environment", "kinds", "memory", "foreign", "launching", "random_numbers", "theory", "threads"),
     ("storage", "processes"),
     ("folders", "spins"),
     ("settings", "pictures", "updates", "deep_zoom"),

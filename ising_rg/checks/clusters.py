@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ising_rg.compiling import njit
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 

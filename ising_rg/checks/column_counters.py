@@ -6,7 +6,8 @@ once in four rows only.
 """
 
 import numpy as np
-from numba import njit
+
+from ising_rg.compiling import njit
 
 # (shift, mask) of the steps that turn the bits of a word, as a square of 8 x 8, over its diagonal.
 _TURN = tuple(

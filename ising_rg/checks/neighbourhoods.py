@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from ising_rg.checks.column_counters import add_in_fours, add_waiting, copy, empty_counters
 from ising_rg.checks.walls import BLOCK, StraightWalls
+from ising_rg.compiling import njit
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-from numba import njit
 
+from ising_rg.compiling import njit
 from ising_rg.theory import deviates
 from ising_rg.threads import share
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 
 from ising_rg import random_numbers
+from ising_rg.compiling import njit
 from ising_rg.errors import UserError
 from ising_rg.kernels import models
 from ising_rg.kernels.block_spin import BlockSpinRule

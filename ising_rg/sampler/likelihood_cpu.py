@@ -1,8 +1,8 @@
 """ln q(s | S) of whole lattices, compiled for Numba threads: the sampler's sums for spins that are known instead of drawn."""
 
 import numpy as np
-from numba import njit
 
+from ising_rg.compiling import njit
 from ising_rg.sampler.sampling_cpu import CLAMP, CLAMPED, DRAW, DRAW_ODD, HALF, N_PLANES
 from ising_rg.sampler.sampling_rows import LANES, clamp, weighted_sums
 

@@ -6,9 +6,10 @@ one it keeps what the next would draw again. In the tile a spin is a byte; some 
 """
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
+from ising_rg.compiling import njit
 from ising_rg.sampler.sampling_rows import (
     HALF_CHUNK,
     LANES,

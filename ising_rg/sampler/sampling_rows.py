@@ -4,9 +4,9 @@ Where whole rows go by columns of one parity, `half_row_of_uniforms` gives every
 """
 
 import numpy as np
-from numba import njit
 
 from ising_rg import random_numbers
+from ising_rg.compiling import njit
 from ising_rg.random_numbers import ROUNDS
 from ising_rg.sampler.vectors import (
     compare_32,

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from ising_rg.compiling import njit
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice
 from ising_rg.spins.popcounts import popcount

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ising_rg.compiling import njit
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice
 from ising_rg.spins.popcounts import popcount

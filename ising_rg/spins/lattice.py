@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from ising_rg.compiling import njit
 from ising_rg.threads import ROWS, share
 
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)

@@ -7,8 +7,8 @@ susceptibility and stage gain are ensemble quantities: they take the series of c
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ising_rg.compiling import njit
 from ising_rg.theory import exact
 from ising_rg.threads import ROWS, share
 

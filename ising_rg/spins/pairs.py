@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from numba import njit
 
+from ising_rg.compiling import njit
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap, Held, bands
@@ -78,7 +78,8 @@ def _unlike_pairs(own, others, n, width, shifts):
     return unlike
 
 
-@njit(forceinline=True)
+# One caller each: copied into it by Numba itself, they are compiled once, not once by themselves and once with it.
+@njit(inline="always")
 def _extend(row, width, extended):
     """Write the bits of `row` twice, one after the other, into `extended` (2 W + 2 words)."""
     n = row.size
@@ -93,7 +94,7 @@ def _extend(row, width, extended):
             extended[w + q + 1] |= row[w] >> (np.uint64(64) - t)
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def _move(extended, dx, width, moved):
     """Set `moved` (W words) to a row, given by `_extend`, moved by dx to the left."""
     shifted, t, n = extended[dx >> 6 :], np.uint64(dx & 63), moved.size

@@ -12,8 +12,8 @@ Counter layout (docs/kernels.md): words 0 and 1 the number of 128 runs (64 bits)
 """
 
 import numpy as np
-from numba import njit
 
+from ising_rg.compiling import njit
 from ising_rg.spins.lattice import ALL, ONE, SHIFT63
 from ising_rg.updates.clusters_of_runs import n_strips, strip_rows
 from ising_rg.updates.lazy_digits import two_words

@@ -22,8 +22,8 @@ Sources: Galler, Fisher, Comm. ACM 7, 301 (1964) (union-find); He, Chao, Suzuki,
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ising_rg.compiling import njit
 from ising_rg.spins.lattice import ALL, ONE, SHIFT63
 from ising_rg.spins.popcounts import popcount
 from ising_rg.updates.bonds import DOWN, RIGHT

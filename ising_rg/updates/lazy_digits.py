@@ -4,9 +4,8 @@ A uniform number of 64 binary digits for each of 64 sites is 64 random words, on
 threshold are decided by the first few; the rule and the order of the digits are those of `update_rule`.
 """
 
-from numba import njit
-
 from ising_rg import random_numbers
+from ising_rg.compiling import njit
 from ising_rg.random_numbers import MASK32, ROUNDS, SHIFT32
 from ising_rg.updates import update_rule
 

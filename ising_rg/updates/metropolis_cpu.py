@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import njit
 
+from ising_rg.compiling import njit
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import ALL, PackedLattice, refresh_ghosts, refresh_halo_rows, refresh_top_bit
 from ising_rg.threads import share

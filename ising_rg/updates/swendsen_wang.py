@@ -17,9 +17,9 @@ from collections.abc import Callable
 
 import numba
 import numpy as np
-from numba import njit
 
 from ising_rg import kinds, random_numbers
+from ising_rg.compiling import njit
 from ising_rg.random_numbers import ROUNDS, Purpose
 from ising_rg.spins import bitmaps
 from ising_rg.spins.lattice import check_spins
