@@ -13,6 +13,7 @@ from ising_rg.theory import exact, temperature
 from ising_rg.updates import swendsen_wang
 from tests import children
 from tests.growth.test_kills import end
+from tests.programs import same
 
 KERNEL = "models/conditional_k5_s3.pt"
 
@@ -36,7 +37,7 @@ def test_stages_that_are_drawn():
 def test_the_drawer_takes_the_kernel_of_the_file():
     mu = temperature.mass_of_xi(30)
     a, b = drawer.load(KERNEL).at_mass(mu).program(), models.load(KERNEL).at_mass(mu).program()
-    assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    assert same(a, b)
 
 
 def test_few_sweeps_equilibrate_short_correlations():

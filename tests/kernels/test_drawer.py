@@ -9,17 +9,10 @@ import pytest
 
 from ising_rg.errors import UserError
 from ising_rg.kernels import drawer, models
-from ising_rg.sampler import sampling
 from tests.children import ROOT
+from tests.programs import same
 
 FILES = ("models/conditional_k5_s3.pt", "models/full_conn_proj_k9_s3_2048_26_2_3.pt")
-
-
-def same(program, other):
-    arrays, others = sampling.to_arrays(program), sampling.to_arrays(other)
-    return arrays.keys() == others.keys() and all(
-        np.array_equal(a, others[name]) and a.dtype == others[name].dtype for name, a in arrays.items()
-    )
 
 
 @pytest.mark.parametrize("path", FILES)
