@@ -10,6 +10,5 @@ import ising_rg  # noqa: F401, first: it sets what OpenMP reads when torch or nu
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-gc.set_threshold(
-    50_000, 20, 100
-)  # most of the time goes to compiling, a tenth of that to collecting what the compiler is made of
+# Most of the time goes to compiling, a tenth of that to collecting what the compiler makes, if done as often as usual.
+gc.set_threshold(50_000, 20, 100)

@@ -75,14 +75,13 @@ def empty_counters(digits, width, numbers):
         # Byte p of `square` is digit p of eight columns; turned over its diagonal, byte i is the number of column i.
         square = np.uint64(0)
         for place in range(len(digits)):
-            square |= ((digits[place, eight >> 3] >> np.uint64(8 * (eight & 7))) & np.uint64(255)) << np.uint64(
-                8 * place
-            )
+            digit = (digits[place, eight >> 3] >> np.uint64(8 * (eight & 7))) & np.uint64(255)
+            square |= digit << np.uint64(8 * place)
         for shift, mask in _TURN:
             swapped = (square ^ (square >> shift)) & mask
             square ^= swapped ^ (swapped << shift)
         eights[eight] = square
     for place in range(len(digits)):
-        digit = digits[place]
-        for w in range(digit.size):
-            digit[w] = 0
+        emptied = digits[place]
+        for w in range(emptied.size):
+            emptied[w] = 0

@@ -49,9 +49,8 @@ def start(jobs: tuple[str, ...] = JOBS) -> None:
     except OSError:  # no process to be had: this one compiles all
         return
     _jobs = jobs
-    gc.set_threshold(
-        50_000, 20, 100
-    )  # of the objects that a compiler makes, collecting often would take a tenth of its time
+    # Collecting as often as usual takes a tenth of a compiler's time, so many objects does it make.
+    gc.set_threshold(50_000, 20, 100)
     atexit.register(_end)
 
 

@@ -12,7 +12,6 @@ from ising_rg.kernels import weight_files
 from ising_rg.sampler import sampling
 from ising_rg.sampler.drawing import Drawing
 from ising_rg.sampler.likelihood_cpu import log_likelihoods
-from ising_rg.sampler.terms import multiplied
 from ising_rg.spins.lattice import check_lattices
 from ising_rg.threads import share
 
@@ -58,7 +57,7 @@ class Kernel(nn.Module, Drawing):
         fine, coarse, program = check_lattices(fine), check_lattices(coarse), self.program()
         result = np.empty((len(coarse), len(program.order)))
         table = np.log(sampling.probabilities(program.thresholds))
-        program = program._replace(taps=multiplied(program.taps), products=multiplied(program.products))
+        program = sampling.multiplied(program)
         # All spins are known, so the border need be no wider than a tap is far.
         reach = max(np.abs(terms.places[..., 1:]).max(initial=0) for terms in (program.taps, program.products))
         share(log_likelihoods, result.size, coarse, fine, reach, program, table, result)

@@ -14,7 +14,7 @@ def log_likelihoods(first, last, coarse, fine, reach, program, log_table, result
     Args:
         coarse, fine: int8 (B, h, w) and (B, 3h, 3w).
         reach: how far a tap is, in blocks.
-        program: `sampling.Program`, all terms multiplied (`terms.multiplied`).
+        program: `sampling.Program`, all terms multiplied (`sampling.multiplied`).
         log_table: float64 (2 n + 1,), ln P(s = +1) for sums -n ... n; that of s = -1 stands at the opposite place.
         result: float64 (B, variants).
     """

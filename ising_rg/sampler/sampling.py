@@ -26,7 +26,7 @@ import numba
 import numpy as np
 
 from ising_rg.sampler import sampling_cpu, terms
-from ising_rg.sampler.terms import Terms, multiplied
+from ising_rg.sampler.terms import Terms
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice
 from ising_rg.threads import share
@@ -180,6 +180,13 @@ def program(
     )
 
 
+def multiplied(program: Program, steps: np.ndarray | None = None) -> Program:
+    """Return a Program of the same sums in which the terms of some steps, or of all, are multiplied (`terms.multiplied`)."""
+    return program._replace(
+        taps=terms.multiplied(program.taps, steps), products=terms.multiplied(program.products, steps)
+    )
+
+
 def to_arrays(program: Program) -> dict[str, np.ndarray]:
     """Return the arrays of a Program by names, for a file."""
     arrays = program._asdict()
@@ -283,11 +290,9 @@ def draw_packed(
 def _draw_tiles(coarse, fine, shape, place, law, tile):
     """Draw `fine` from `coarse` (B, h, w), both int8 spins or both uint64 words; law: program, variants, key, number."""
     program, variants, key, first_configuration = law
-    if (
-        shape[1] | shape[2] | place[1]
-    ) & 1:  # around an odd torus HALF is not a spin wherever a block of the odd colour looks
-        odd = np.flatnonzero(program.steps[:, 0] == DRAW_ODD)
-        program = program._replace(taps=multiplied(program.taps, odd), products=multiplied(program.products, odd))
+    if (shape[1] | shape[2] | place[1]) & 1:
+        # Around an odd torus HALF is not a spin wherever a block of the odd colour looks.
+        program = multiplied(program, np.flatnonzero(program.steps[:, 0] == DRAW_ODD))
     tile = _tile(*shape, tile)
     variants = np.ascontiguousarray(variants, np.int64)
     n = sampling_cpu.n_tiles(*shape, tile)

@@ -24,9 +24,8 @@ from ising_rg.threads import ROWS, share
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 ONE = np.uint64(1)
 SHIFT63 = np.uint64(63)
-_FIRST = np.int64(
-    1
-)  # row below the halo; a plain 1 is a type of its own to Numba, for which all would be compiled again
+# The row below the halo. A plain 1 is a type of its own to Numba, for which all would be compiled again.
+_FIRST = np.int64(1)
 
 
 @dataclass

@@ -88,7 +88,7 @@ def test_bands_and_seams_make_the_same_words(shape, n_sweeps, monkeypatch):
                     patched.setattr(metropolis_cpu, "share", in_any_order)
                 metropolis.sweep_packed(bands, beta, n_sweeps, seed=3, first_sweep=4)
             assert np.array_equal(bands.words, whole.words)
-    assert shape[0] < 40 or max(map(len, orders)) >= 4
+    assert max(map(len, orders)) > whole.n_configurations  # there were bands
 
 
 def test_a_window_of_a_torus_in_bands_makes_the_same_words(monkeypatch):
