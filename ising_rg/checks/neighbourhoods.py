@@ -20,7 +20,8 @@ from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.spins.popcounts import popcount
 from ising_rg.threads import share
 
-_STRIPS = 16
+_PARTS = 16  # of a band, at least: the work of threads
+_WIDEST = 256  # words a row of a part, at most: its counters stay in the processor's second cache
 _VECTOR = 32  # words; buffers of a row are whole multiples, so that no loop has a remainder
 _DIGITS = 8  # of a counter of columns
 _BLOCK_DIGITS = 5  # of them in use when it counts the rows of one parity in one block: up to 16
@@ -94,11 +95,16 @@ def add(counts: Counts, bitmap: Bitmap | Rows, first: int, n: int) -> tuple[np.n
         raise ValueError(f"bitmap: found {bitmap.height} x {bitmap.width}, needed even sizes")
     width, band = bitmap.width, slice(first, first + n)
     in_rows, in_columns = np.zeros((n // BLOCK, width), np.uint8), np.zeros((width // BLOCK, n), np.uint8)
-    columns, by_class = np.zeros((_STRIPS, 5, 2, width), np.int32), np.zeros((_STRIPS, 2, 3, 3, 4), np.int64)
-    counted = columns, counts.row_classes[band], counts.row_broken[band], in_rows, in_columns, by_class
-    share(_count_strips, _STRIPS, *bitmaps.around(bitmap, first - 1, n + 2), width, *counted)
-    counts.by_class[:] += by_class.sum(0)
+    chunks = -(-width // (64 * _WIDEST))
+    strips = -(-_PARTS // chunks)
+    columns, by_class = np.zeros((strips, 5, 2, width), np.int32), np.zeros((strips, chunks, 2, 3, 3, 4), np.int64)
+    row_classes, row_broken = np.empty((chunks, n, 3, 3, 2), np.int32), np.empty((chunks, n, 3, 2), np.int32)
+    counted = columns, row_classes, row_broken, in_rows, in_columns, by_class
+    share(_count_parts, strips * chunks, *bitmaps.around(bitmap, first - 1, n + 2), width, *counted)
+    counts.by_class[:] += by_class.sum((0, 1))
     counts.columns[:] += columns.sum(0, dtype=np.int64)
+    counts.row_classes[band] = row_classes.sum(0)
+    counts.row_broken[band] = row_broken.sum(0)
     counts.broken_x[:] += _in_all_blocks(in_rows)
     counts.broken_y[band] += _in_all_blocks(in_columns)
     return in_rows, in_columns
@@ -112,18 +118,19 @@ def _in_all_blocks(broken):
 
 
 @njit
-def _shift(own, width, left, right):
-    """Fill the words of the left and right neighbours of a row of zero-padded words; bits beyond the row are left as they come."""
-    n_words = (width + 63) >> 6
-    last_bit = np.uint64((width - 1) & 63)
-    before, after, further_left, further_right = own[:-1], own[1:], left[1:], right[:-1]
-    for w in range(before.size):
-        further_left[w] = (after[w] << _ONE) | (before[w] >> _63)
-    for w in range(after.size):
-        further_right[w] = (before[w] >> _ONE) | (after[w] << _63)
+def _shift(own, width, before, after, left, right):
+    """Fill the words of the left and right neighbours of `width` sites, a row of zero-padded words.
+
+    before, after: the sites beside these, the lowest bits of a word each; bits beyond the sites are left as they come.
+    """
+    preceding, following, further_left, further_right = own[:-1], own[1:], left[1:], right[:-1]
+    for w in range(preceding.size):
+        further_left[w] = (following[w] << _ONE) | (preceding[w] >> _63)
+    for w in range(following.size):
+        further_right[w] = (preceding[w] >> _ONE) | (following[w] << _63)
     right[right.size - 1] = own[own.size - 1] >> _ONE
-    left[0] = (own[0] << _ONE) | ((own[n_words - 1] >> last_bit) & _ONE)
-    right[n_words - 1] |= (own[0] & _ONE) << last_bit
+    left[0] = (own[0] << _ONE) | (before & _ONE)
+    right[(width - 1) >> 6] |= (after & _ONE) << np.uint64((width - 1) & 63)
 
 
 @njit
@@ -215,21 +222,28 @@ def _in_use(digits, quantity):
 
 
 @njit
-def _empty(digits, waiting, quantity, width, n_rows, numbers, totals):
-    """Empty the counters of one quantity, by the rows' parity: into numbers, uint8 (2, whole words), added to totals, (2, L)."""
+def _empty(digits, waiting, quantity, width, n_rows, numbers, totals, x_0):
+    """Empty the counters of one quantity, by the rows' parity: into numbers, uint8 (2, whole words), added to totals.
+
+    totals: int32 (2, L); those of `width` columns from x_0 on are added to.
+    """
     for parity in range(2):
         counters = _in_use(digits[parity], quantity)
         add_waiting(counters, waiting[parity, quantity], (n_rows + 1 - parity) >> 1)
         empty_counters(counters, width, numbers[parity])
-        counted, total = numbers[parity], totals[parity]
+        counted, total = numbers[parity], totals[parity, x_0 : x_0 + width]
         for x in range(width):
             total[x] += np.int32(counted[x])
 
 
 @njit(nogil=True, cache=True)
-def _count_strip(words, start, width, columns, row_classes, row_broken, broken_x, broken_y, by_class):
-    """Count some rows as `_count_strips` does, by one thread; columns and by_class: those of one strip, added to."""
-    height, n_words = len(row_classes), words.shape[1]
+def _count_part(words, start, first, n_words, columns, row_classes, row_broken, broken_x, broken_y, by_class):
+    """Count a part as `_count_parts` does: of some rows the n_words words from the first on.
+
+    columns, by_class: those of its strip and of itself, added to; broken_x: all columns of its rows; the others are its own.
+    """
+    height, row_width, x_0 = len(row_classes), columns.shape[2], 64 * first
+    width = min(64 * n_words, row_width - x_0)
     n_padded = (n_words + _VECTOR - 1) // _VECTOR * _VECTOR
     buffers, classes = np.zeros((7, n_padded), np.uint64), np.zeros((6, n_padded), np.uint64)
     digits, waiting = np.zeros((2, 5, _DIGITS, n_padded), np.uint64), np.zeros((2, 5, 2, n_padded), np.uint64)
@@ -239,12 +253,16 @@ def _count_strip(words, start, width, columns, row_classes, row_broken, broken_x
     for w in range(n_words):
         used[w] = _ALL
     used[n_words - 1] = _ALL >> np.uint64(-width % 64)
-    copy(words[start % len(words)], above)
-    copy(words[(start + 1) % len(words)], own)
+    # The words before and after, around the torus; before is the row's last, whose last bit may not be its highest, or another.
+    before, after = (first - 1) % words.shape[1], (first + n_words) % words.shape[1]
+    last_bit = _63 if first else np.uint64((row_width - 1) & 63)
+    copy(words[start % len(words), first : first + n_words], above)
+    copy(words[(start + 1) % len(words), first : first + n_words], own)
     for y in range(height):
-        copy(words[(start + y + 2) % len(words)], below)
+        row = words[(start + y + 1) % len(words)]
+        copy(words[(start + y + 2) % len(words), first : first + n_words], below)
         parity, last = y & 1, y == height - 1
-        _shift(own, width, left, right)
+        _shift(own, width, row[before] >> last_bit, row[after], left, right)
         _classify(left, right, used, classes[:3])
         _classify(above, below, used, classes[3:])
         _count_classes(own, classes, by_class[parity], row_classes[y])
@@ -254,42 +272,45 @@ def _count_strip(words, start, width, columns, row_classes, row_broken, broken_x
             word = (own[block >> 1] ^ below[block >> 1]) >> np.uint64(32 * (block & 1))
             broken_y[block, y] = popcount(word & np.uint64(0xFFFFFFFF))
         if y % BLOCK == BLOCK - 1 or last:
-            _empty(digits, waiting, np.int64(_BROKEN), width, y + 1, numbers, columns[_BROKEN])
+            _empty(digits, waiting, np.int64(_BROKEN), width, y + 1, numbers, columns[_BROKEN], x_0)
             if y // BLOCK < len(broken_x):
                 for x in range(width):
-                    broken_x[y // BLOCK, x] = numbers[0, x] + numbers[1, x]
+                    broken_x[y // BLOCK, x_0 + x] = numbers[0, x] + numbers[1, x]
         if y % (_BLOCKS * BLOCK) == _BLOCKS * BLOCK - 1 or last:
             for quantity in range(1, 5):
-                _empty(digits, waiting, quantity, width, y + 1, numbers, columns[quantity])
+                _empty(digits, waiting, quantity, width, y + 1, numbers, columns[quantity], x_0)
         above, own, below = own, below, above
 
 
-def _count_strips(
-    first_strip, last_strip, words, start, width, columns, row_classes, row_broken, broken_x, broken_y, by_class
+def _count_parts(
+    first_part, last_part, words, start, width, columns, row_classes, row_broken, broken_x, broken_y, by_class
 ):
-    """Count some of the _STRIPS strips of n rows, the first an even one. Not compiled: another layer takes two seconds.
+    """Count some parts of n rows, the first an even one: chunks of columns in strips of rows.
+
+    Not compiled: another layer takes two seconds.
 
     Args:
         words, start: the rows with those above and below, as from `bitmaps.around`.
-        columns: int32 (strips, 5, 2, L), zero; by_class: int64 (strips, 2, 3, 3, 4), zero.
-        row_classes, row_broken: int32 (n, 3, 3, 2) and (n, 3, 2), set; all as in `Counts`.
+        columns: int32 (strips, 5, 2, L), zero; by_class: int64 (strips, chunks, 2, 3, 3, 4), zero.
+        row_classes, row_broken: int32 (chunks, n, 3, 3, 2) and (chunks, n, 3, 2), set; all as in `Counts`.
         broken_x, broken_y: as in `add`, set.
     """
-    n_blocks = len(row_classes) // BLOCK
-    for strip in range(first_strip, last_strip):
-        first, last = strip * n_blocks // _STRIPS * BLOCK, (strip + 1) * n_blocks // _STRIPS * BLOCK
-        blocks = broken_x[first // BLOCK : last // BLOCK]
-        if strip == _STRIPS - 1:
-            last = len(row_classes)
+    (strips, chunks), n, n_words = by_class.shape[:2], row_classes.shape[1], (width + 63) // 64
+    for part in range(first_part, last_part):
+        strip, chunk = divmod(part, chunks)
+        first_block, last_block = (i * (n // BLOCK) // strips for i in (strip, strip + 1))
+        first, last = first_block * BLOCK, n if strip == strips - 1 else last_block * BLOCK
+        left, right = (i * n_words // chunks for i in (chunk, chunk + 1))
         if first < last:
-            _count_strip(
+            _count_part(
                 words,
                 start + first,
-                width,
+                left,
+                right - left,
                 columns[strip],
-                row_classes[first:last],
-                row_broken[first:last],
-                blocks,
-                broken_y[:, first:last],
-                by_class[strip],
+                row_classes[chunk, first:last],
+                row_broken[chunk, first:last],
+                broken_x[first_block:last_block],
+                broken_y[2 * left : 2 * right, first:last],
+                by_class[strip, chunk],
             )

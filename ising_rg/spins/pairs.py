@@ -53,29 +53,34 @@ def count_unlike(bitmap: Bitmap | Rows | Held, shifts: np.ndarray, first: int, n
     # With the rows above that most pairs need: a file is read once for these.
     words, start = bitmaps.around(bitmap, first - reach, reach + n)
     own = words, start + reach
-    unlike[near] = _unlike_pairs(own, own, n, bitmap.width, shifts[near])
-    for dy in np.unique(shifts[~near, 1]):
-        of_this_height = shifts[:, 1] == dy
-        there = bitmaps.around(bitmap, first - dy, n)
-        unlike[of_this_height] = _unlike_pairs(own, there, n, bitmap.width, shifts[of_this_height] * (1, 0))
-    return unlike
-
-
-def _unlike_pairs(own, others, n, width, shifts):
-    """Return how many of the spins of n rows differ from those dx to the right and dy rows before in the others, int64 (n_shifts,).
-
-    Args:
-        own, others: (words, start) each, as from `bitmaps.around`; row y of the others is that to which dy = 0 leads from row y.
-        shifts: int64 (n_shifts, 2), (dx, dy) each.
-    """
+    # Those of one dx in turn: a row is moved once for all of them; beside those of -dx, which use the same other rows.
     dx = shifts[:, 0]
-    # Those of one dx in turn: a row is moved once for all of them; beside those of -dx, which use the same rows of the others.
-    order = np.lexsort((dx, np.minimum(dx, width - dx)))
-    counts = np.zeros((-(-n // _BAND), len(shifts)), np.int64)
-    share(_count_unlike, len(counts), *own, *others, n, width, shifts[order], counts)
-    unlike = np.empty(len(shifts), np.int64)
-    unlike[order] = counts.sum(0)
+    order = np.lexsort((dx, np.minimum(dx, bitmap.width - dx)))
+    order = order[near[order]]
+    unlike[order] = _in_bands(_count_unlike, n, shifts[order], *own, *own, n, bitmap.width)
+    for dy in np.unique(shifts[~near, 1]):
+        far = shifts[:, 1] == dy
+        unlike[far] = _in_bands(_count_far, n, shifts[far] * (1, 0), *own, bitmap, first - dy, n)
     return unlike
+
+
+def _in_bands(work, n, shifts, *arguments):
+    """Return the pairs that work(first, last, *arguments, shifts, counts) counts in bands of n rows, int64 (n_shifts,)."""
+    counts = np.zeros((-(-n // _BAND), len(shifts)), np.int64)
+    share(work, len(counts), *arguments, shifts, counts)
+    return counts.sum(0)
+
+
+def _count_far(first_band, last_band, words, start, lattice, first, n, shifts, counts):
+    """Do as `_count_unlike`, with rows of a lattice from `first` on, in no place at hand, that each thread reads band by band.
+
+    So what is read is still in the processor's caches when it is counted, and threads read at the same time.
+    """
+    for band in range(first_band, last_band):
+        y = band * _BAND
+        height = min(_BAND, n - y)
+        others = bitmaps.around(lattice, first + y, height)
+        _count_unlike(0, 1, words, start + y, *others, height, lattice.width, shifts, counts[band : band + 1])
 
 
 # One caller each: copied into it by Numba itself, they are compiled once, not once by themselves and once with it.
@@ -110,7 +115,12 @@ def _move(extended, dx, width, moved):
 
 @njit(nogil=True, cache=True)
 def _count_unlike(first, last, words, start, others, start_of_others, height, width, shifts, counts):
-    """Add to the counts of `_unlike_pairs`, int64 (bands of rows, n), of some bands; shifts of one dx follow each other."""
+    """Add to the counts, int64 (bands, n_shifts), of some bands: the spins of rows that differ from those (dx, -dy) away.
+
+    Args:
+        words, start; others, start_of_others: rows as from `bitmaps.around`; dy = 0 leads from row y to row y of the others.
+        shifts: int64 (n_shifts, 2), (dx, dy) each; those of one dx follow each other.
+    """
     n_words = words.shape[1]
     # Both in one array and told apart by where they begin: slices made at every turn would cost their counts of references.
     buffer = np.empty(3 * n_words + 2, np.uint64)

@@ -7,6 +7,8 @@ the larger is up. So all 1 is all up; all 0 is refused, since every array that n
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 
 from ising_rg import foreign
@@ -94,7 +96,7 @@ class _FileRows(Rows):
     def __init__(self, file, index):
         super().__init__(file.path if len(file) == 1 else f"{file.path}[{index}]", file.L)
         self._file, self._index = file, index
-        self._understood = file.is_own
+        self._understood, self._lock = file.is_own, threading.Lock()
 
     def rows(self, first: int, n: int) -> np.ndarray:
         if not self._understood:
@@ -106,8 +108,10 @@ class _FileRows(Rows):
             return super().rows(first, n)
 
     def _understand(self):
-        self._file.understand()
-        self._understood = True
+        with self._lock:  # rows may be read by several threads
+            if not self._understood or self._file.is_own:
+                self._file.understand()
+                self._understood = True
 
     def _read(self, row, n):
         part = self._file.part(self._index, row, n)

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from ising_rg.checks import comparison, counts
+from ising_rg.checks import comparison, counts, neighbourhoods
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import BitFile
 from ising_rg.theory import exact
@@ -24,7 +24,10 @@ def same(a, b):
 @pytest.mark.parametrize("beta", [BETA, 0.46])
 @pytest.mark.parametrize("L", [4, 62, 130, 768, 2100])
 def test_parts_add_up(L, beta, tmp_path, monkeypatch):
-    """1 to 7 parts, in bands of some rows, kept in files: with a flipped tile, so that walls cross the edges of parts."""
+    """1 to 7 parts, in bands of rows and chunks of columns, kept in files.
+
+    With a flipped tile, so that walls cross the edges of parts.
+    """
     spins = swendsen_wang.sample(L, beta, 1, seed=L)[0]
     spins[L // 4 : L // 2, L // 4 : L // 2] *= -1
     lattice = bitmaps.from_spins(spins)
@@ -33,6 +36,7 @@ def test_parts_add_up(L, beta, tmp_path, monkeypatch):
         file.write(0, lattice)
         for n in (1, 2, 3, 7):
             monkeypatch.setattr(bitmaps, "BAND_BYTES", (200 - 20 * n) * 8 * -(-L // 64))
+            monkeypatch.setattr(neighbourhoods, "_WIDEST", 2 * n)
             for number, part in enumerate(counts.parts(L, n)):
                 counts.save(str(tmp_path / str(number)), counts.count(file if n % 2 else lattice, beta, *part))
             found = functools.reduce(counts.together, (counts.load(str(tmp_path / str(i))) for i in range(number + 1)))

@@ -19,11 +19,13 @@ def sums_of(spins, beta):
     return local_sums.of(neighbourhoods.count(bitmaps.from_spins(spins))[0], beta)
 
 
-@pytest.mark.parametrize("band_rows", [1, 64, 10000])
+@pytest.mark.parametrize("band_rows, widest", [(1, 256), (64, 1), (10000, 256), (10000, 2)])
 @pytest.mark.parametrize("shape", [(4, 4), (10, 62), (34, 124), (64, 126), (166, 130), (8, 300)])
-def test_sums_are_those_of_numpy(monkeypatch, shape, band_rows):
+def test_sums_are_those_of_numpy(monkeypatch, shape, band_rows, widest):
+    """In bands of rows and chunks of columns."""
     spins = (2 * np.random.default_rng(1).integers(0, 2, shape) - 1).astype(np.int8)
     monkeypatch.setattr(bitmaps, "BAND_BYTES", band_rows * 8 * -(-shape[1] // 64))
+    monkeypatch.setattr(neighbourhoods, "_WIDEST", widest)
     blocks = []
     counts, _ = neighbourhoods.count(bitmaps.from_spins(spins), on_broken=lambda *band: blocks.append(band))
     sums = local_sums.of(counts, BETA)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from ising_rg import foreign, storage
 from ising_rg.checks import comparison
 from ising_rg.errors import UserError
 from ising_rg.kernels import models
-from ising_rg.spins import bitfile, bitmaps, configurations
+from ising_rg.spins import bitfile, bitmaps, configurations, pairs, spin_files
 from ising_rg.updates import swendsen_wang
 from tests import children
 
@@ -93,6 +94,22 @@ def test_every_form_means_the_same_spins(tmp_path, capsys, monkeypatch, L, piece
         width, rows = configurations.open_packed_rows(path)
         parts = [np.unpackbits(rows(first, 2), axis=1, count=L) for first in range(0, L, 2)]
         assert width == L and np.array_equal(np.concatenate(parts), spins > 0), name
+
+
+def test_pairs_of_a_file_of_ones_and_zeros(tmp_path, capsys, monkeypatch):
+    """Zeros in the last rows alone, where threads that read rows far apart meet them: the same pairs, and one note."""
+    monkeypatch.setattr(bitmaps, "BAND_BYTES", 8 * 16 * 128)
+    convention = spin_files.SpinFile.convention
+    monkeypatch.setattr(spin_files.SpinFile, "convention", lambda file: time.sleep(0.2) or convention(file))
+    spins = np.ones((1024, 1024), np.int8)
+    spins[-140:] = random_spins((140, 1024))
+    np.save(tmp_path / "spins.npy", (spins > 0).astype(np.int8))
+    displacements = [(dx, dy) for dy in (200, 512) for dx in (-dy, 0, dy)]
+    rows = spin_files.open_file(str(tmp_path / "spins.npy")).configuration()
+    assert np.array_equal(
+        pairs.correlations(rows, displacements), pairs.correlations(bitmaps.from_spins(spins), displacements)
+    )
+    assert capsys.readouterr().out.count("read as spins") == 1
 
 
 @pytest.mark.long
