@@ -7,6 +7,7 @@ reading of the whole lattice gives.
 from __future__ import annotations
 
 import os
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
@@ -128,8 +129,13 @@ def save(path: str, counts: Counts) -> None:
     """Write counts as `.npz`, whole or not at all; on disk on return, since a manifest is about to say so."""
     runs = [(length, broken, "xy".index(way), x, y) for length, (broken, way, x, y) in counts.runs.items()]
     arrays = {name: getattr(counts, name) for name in ("up", "unlike", "up_in_blocks")} | counts.near._asdict()
+    arrays["runs"] = np.array(runs, np.int64).reshape(-1, 5)
     with storage.written_whole(path) as file:
-        np.savez_compressed(file, runs=np.array(runs, np.int64).reshape(-1, 5), **arrays)
+        # As np.savez_compressed, in a sixth of the time: most bytes are zero.
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
 
