@@ -15,7 +15,6 @@ import numpy as np
 
 from ising_rg.compiling import njit
 from ising_rg.spins.lattice import ALL, ONE, SHIFT63
-from ising_rg.updates.clusters_of_runs import n_strips, strip_rows
 from ising_rg.updates.lazy_digits import two_words
 
 _SIX, _SEVEN, _BIT, _64 = np.uint64(6), np.uint64(7), np.uint64(63), np.uint64(64)
@@ -33,19 +32,19 @@ def sign_joined(runs, n_joined, sweep, configuration, key):
         while above < down and above != run:
             run, above = above, np.uint64(parent[above])
         if above < down:
-            strip = n_strips(runs) - 1
-            while np.uint64(strip_rows(runs, strip)[0] * runs.width) > run:
+            strip = runs.strips.size - 2
+            while np.uint64(runs.strips[strip] * runs.width) > run:
                 strip -= 1
-            place = run + _place_of_first(runs, strip)
+            place = run + _place_of_first(runs.runs_above[strip], runs.strips[strip], runs.width)
             words = two_words(place >> _SEVEN, sweep, configuration, key)
             above = down + ((words[(place >> _SIX) & ONE] >> (place & _BIT)) & ONE)
         parent[runs.joined[i]] = above
 
 
 @njit(forceinline=True)
-def _place_of_first(runs, strip):
+def _place_of_first(runs_above, first_row, width):
     """Return what makes of the number of a strip's run its place among all runs, added modulo 2^64."""
-    return np.uint64(runs.runs_above[strip]) - np.uint64(strip_rows(runs, strip)[0] * runs.width)
+    return np.uint64(runs_above) - np.uint64(first_row * width)
 
 
 @njit(cache=True)
@@ -75,8 +74,9 @@ def _parity_so_far(word):
 def write_strip(runs, strip, sweep, configuration, key, words):
     """Write the new spins of a strip's rows into `words` (H, W)."""
     parent, up, n_words = runs.parent, runs.up, words.shape[1]
-    (first_row, last_row), place_of_first = strip_rows(runs, strip), _place_of_first(runs, strip)
-    for y in range(first_row, last_row):
+    first_row = runs.strips[strip]
+    place_of_first = _place_of_first(runs.runs_above[strip], first_row, runs.width)
+    for y in range(first_row, runs.strips[strip + 1]):
         run = np.uint64(runs.first_runs[y])
         _draw_bits(run, np.uint64(runs.next_runs[y]), place_of_first, sweep, configuration, key, up)
         row, starts, previous = words[y], runs.starts[y], np.uint8(0)

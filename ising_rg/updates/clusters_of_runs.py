@@ -35,6 +35,7 @@ class Runs(NamedTuple):
     """Bonds of one lattice (H, L) and its runs; only as much of `parent` is touched as there are runs."""
 
     width: int
+    strips: np.ndarray  # int64 (strips + 1,): the first row of each strip, and H
     bonds: np.ndarray  # uint64 (H, 2, W), as in `bonds`
     starts: np.ndarray  # uint64 (H, W): the sites where a run begins
     first_runs: np.ndarray  # int64 (H,): the number of each row's first run
@@ -47,40 +48,30 @@ class Runs(NamedTuple):
 
 def empty(height, width, n_strips):
     """Return Runs of a lattice that is to be labelled in `n_strips` strips. Not compiled: that takes a second."""
-    n_words, up = (width + 63) >> 6, np.empty(height * width + 2, np.uint8)
+    n_words, up, strips = (width + 63) >> 6, np.empty(height * width + 2, np.uint8), np.empty(n_strips + 1, np.int64)
     up[height * width], up[height * width + 1] = 0, 1
+    for strip in range(n_strips + 1):
+        strips[strip] = strip * height // n_strips
     return Runs(
         width,
+        strips,
         np.empty((height, 2, n_words), np.uint64),
         np.empty((height, n_words), np.uint64),
         np.empty(height, np.int64),
         np.empty(height, np.int64),
-        np.zeros(n_strips + 1, np.int64),
+        np.zeros_like(strips),
         np.empty(height * width, np.uint32),
         up,
         np.empty(n_strips * width, np.uint32),
     )
 
 
-@njit(forceinline=True)
-def n_strips(runs):
-    """Return how many strips the lattice is cut into."""
-    return runs.runs_above.size - 1
-
-
-@njit(forceinline=True)
-def strip_rows(runs, strip):
-    """Return (first row, row after the last) of a strip."""
-    height, n = len(runs.bonds), n_strips(runs)
-    return strip * height // n, (strip + 1) * height // n
-
-
 @njit(cache=True)
 def find_runs(runs, strip):
     """Set `starts`, `first_runs` and `next_runs` of a strip's rows by `bonds`."""
-    n_words, (first_row, last_row) = runs.starts.shape[1], strip_rows(runs, strip)
+    n_words, first_row = runs.starts.shape[1], runs.strips[strip]
     mask, run = ALL >> np.uint64(-runs.width % 64), first_row * runs.width
-    for y in range(first_row, last_row):
+    for y in range(first_row, runs.strips[strip + 1]):
         right, starts = runs.bonds[y, RIGHT], runs.starts[y]
         carry, n_runs = _ZERO, 0
         for w in range(n_words):
@@ -96,9 +87,9 @@ def find_runs(runs, strip):
 @njit(cache=True)
 def count_runs(runs):
     """Set `runs_above` by what `find_runs` found in each strip."""
-    for strip in range(n_strips(runs)):
-        first_row, last_row = strip_rows(runs, strip)
-        runs.runs_above[strip + 1] = runs.runs_above[strip] + runs.next_runs[last_row - 1] - first_row * runs.width
+    for strip in range(runs.strips.size - 1):
+        n_runs = runs.next_runs[runs.strips[strip + 1] - 1] - runs.strips[strip] * runs.width
+        runs.runs_above[strip + 1] = runs.runs_above[strip] + n_runs
 
 
 @njit(forceinline=True)
@@ -166,7 +157,7 @@ def label_strip(runs, strip):
     """
     first_runs, next_runs, parent = runs.first_runs, runs.next_runs, runs.parent
     last_word, last_bit = (runs.width - 1) >> 6, np.uint64((runs.width - 1) & 63)
-    first_row, last_row = strip_rows(runs, strip)
+    first_row, last_row = runs.strips[strip], runs.strips[strip + 1]
     for y in range(first_row, last_row):
         for run in range(first_runs[y], next_runs[y]):
             parent[run] = run
@@ -187,8 +178,7 @@ def join_strips(runs):
     """
     bonds, parent = runs.bonds, runs.parent
     height, n_joined = len(bonds), 0
-    for strip in range(n_strips(runs)):
-        y = strip_rows(runs, strip)[0]
+    for y in runs.strips[:-1]:
         above = (y - 1) % height
         before, before_above = runs.first_runs[y] - 1, runs.first_runs[above] - 1
         carry = _ZERO

@@ -26,7 +26,6 @@ from ising_rg.spins.lattice import check_spins
 from ising_rg.theory import temperature
 from ising_rg.threads import share
 from ising_rg.updates import bonds, cluster_signs, clusters_of_runs
-from ising_rg.updates.clusters_of_runs import n_strips, strip_rows
 from ising_rg.updates.lazy_digits import philox
 
 _MIN_STRIP_SITES = 2**17  # half a millisecond of work a sweep: a hand-over to a thread takes 50 us
@@ -204,7 +203,7 @@ def _advance(first, last, words, runs, digits, now, number, bond_key, sign_key, 
         if steps & _END:
             cluster_signs.write_strip(runs, strip, now - _ONE, number, sign_key, words)
         if steps & _BEGIN:
-            first_row, last_row = strip_rows(runs, strip)
+            first_row, last_row = runs.strips[strip], runs.strips[strip + 1]
             bonds.between_equals(words, runs.width, first_row, last_row, runs.bonds)
             flat, first_index = runs.bonds[first_row:last_row].reshape(-1), 2 * first_row * words.shape[1]
             bonds.break_at_random(flat, first_index, now, number, bond_key, digits, bonds.empty_buffers())
@@ -215,8 +214,8 @@ def _advance(first, last, words, runs, digits, now, number, bond_key, sign_key, 
 @njit(nogil=True, cache=True)
 def _join(words, runs):
     """Join the strips' runs by the bonds from strip to strip, both ends of which are known now; return the number of `joined`."""
-    for strip in range(n_strips(runs)):
-        bonds.keep_equals_down(words, strip_rows(runs, strip)[1] - 1, runs.bonds)
+    for row in runs.strips[1:]:
+        bonds.keep_equals_down(words, row - 1, runs.bonds)
     clusters_of_runs.count_runs(runs)
     return clusters_of_runs.join_strips(runs)
 
@@ -226,7 +225,7 @@ def _sweep_strips(words, runs, digits, n_sweeps, first_sweep, configuration, bon
     number, end = np.uint64(configuration), first_sweep + n_sweeps
     for t in range(first_sweep, end + 1):
         now, steps = np.uint64(t), (_END if t > first_sweep else 0) | (_BEGIN if t < end else 0)
-        share(_advance, n_strips(runs), words, runs, digits, now, number, bond_key, sign_key, steps)
+        share(_advance, runs.strips.size - 1, words, runs, digits, now, number, bond_key, sign_key, steps)
         if t < end:
             n_joined = _join(words, runs)
             cluster_signs.sign_joined(runs, n_joined, now, number, sign_key)
