@@ -236,20 +236,25 @@ def _empty(digits, waiting, quantity, width, n_rows, numbers, totals, x_0):
             total[x] += np.int32(counted[x])
 
 
+def _buffers(n_words):
+    """Return the arrays that `_count_part` works in. Not compiled: that takes a second."""
+    n_padded = (n_words + _VECTOR - 1) // _VECTOR * _VECTOR
+    rows, classes = np.zeros((7, n_padded), np.uint64), np.zeros((6, n_padded), np.uint64)
+    digits, waiting = np.zeros((2, 5, _DIGITS, n_padded), np.uint64), np.zeros((2, 5, 2, n_padded), np.uint64)
+    return rows, classes, digits, waiting, np.empty((2, 64 * n_padded), np.uint8)
+
+
 @njit(nogil=True, cache=True)
-def _count_part(words, start, first, n_words, columns, row_classes, row_broken, broken_x, broken_y, by_class):
+def _count_part(words, start, first, n_words, buffers, columns, row_classes, row_broken, broken_x, broken_y, by_class):
     """Count a part as `_count_parts` does: of some rows the n_words words from the first on.
 
-    columns, by_class: those of its strip and of itself, added to; broken_x: all columns of its rows; the others are its own.
+    buffers: `_buffers` of so many words; columns, by_class: those of its strip and of itself, added to; broken_x: all columns of
+    its rows; the others are its own.
     """
     height, row_width, x_0 = len(row_classes), columns.shape[2], 64 * first
     width = min(64 * n_words, row_width - x_0)
-    n_padded = (n_words + _VECTOR - 1) // _VECTOR * _VECTOR
-    buffers, classes = np.zeros((7, n_padded), np.uint64), np.zeros((6, n_padded), np.uint64)
-    digits, waiting = np.zeros((2, 5, _DIGITS, n_padded), np.uint64), np.zeros((2, 5, 2, n_padded), np.uint64)
-    numbers = np.empty((2, 64 * n_padded), np.uint8)
-    above, own, below, left = buffers[0], buffers[1], buffers[2], buffers[3]
-    right, used, carry = buffers[4], buffers[5], buffers[6]
+    rows, classes, digits, waiting, numbers = buffers
+    above, own, below, left, right, used, carry = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6]
     for w in range(n_words):
         used[w] = _ALL
     used[n_words - 1] = _ALL >> np.uint64(-width % 64)
@@ -307,6 +312,7 @@ def _count_parts(
                 start + first,
                 left,
                 right - left,
+                _buffers(right - left),
                 columns[strip],
                 row_classes[chunk, first:last],
                 row_broken[chunk, first:last],
