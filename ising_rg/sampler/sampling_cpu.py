@@ -89,11 +89,10 @@ def _half_width(n_columns, margin):
     return n_columns // 2 + _left(margin) + 1
 
 
-@njit(cache=True)
-def _load_spins(plane, margin, spins, size, y0, x0, n_columns, below):
+def _load_spins(plane, margin, coarse, size, y0, x0, n_columns, below):
     height, width = size
     for i in range(2 * margin if below else 0, len(plane)):
-        row = spins[(y0 + i - margin) % height]
+        row = coarse[(y0 + i - margin) % height]
         for parity in range(2):
             x = (x0 - _left(margin) + parity) % width
             for j in range(_half_width(n_columns, margin)):
@@ -103,15 +102,14 @@ def _load_spins(plane, margin, spins, size, y0, x0, n_columns, below):
                     x -= width
 
 
-@njit(cache=True)
-def _load_words(plane, margin, words, size, y0, x0, n_columns, below):
+def _load_words(plane, margin, coarse, size, y0, x0, n_columns, below):
     height, width = size
     for i in range(2 * margin if below else 0, len(plane)):
         y = (y0 + i - margin) % height
         for parity in range(2):
             x = (x0 - _left(margin) + parity) % width
             for j in range(_half_width(n_columns, margin)):
-                word = words[(x + y) & 1, y + 1, x >> 7]
+                word = coarse[(x + y) & 1, y + 1, x >> 7]
                 plane[i, parity, j] = np.int8((word >> _U((x >> 1) & 63)) & _U(1)) * np.int8(2) - np.int8(1)
                 x += 2
                 while x >= width:
@@ -124,7 +122,7 @@ def plane(kind, p):
     return HALF if kind == DRAW_EVEN else CLAMPED if kind == CLAMP else p + 1
 
 
-@njit(cache=True)
+@njit(inline="always")
 def _fill_plane(
     planes, k, program, variant, key, configuration, height, width, place, y0, x0, n_rows, n_columns, below
 ):
@@ -238,7 +236,6 @@ def _interleave(planes, margin, order, y, sub_y, n_columns, line):
                     line[_U(3 * (2 * j + parity) + sub_x)] = np.uint8(row[j] > 0)
 
 
-@njit(cache=True)
 def _store_spins(planes, margin, order, fine, y0, x0, n_rows, n_columns):
     line = np.empty(3 * n_columns, np.uint8)
     for row in range(3 * n_rows):
@@ -247,7 +244,6 @@ def _store_spins(planes, margin, order, fine, y0, x0, n_rows, n_columns):
             fine[3 * y0 + row, 3 * x0 + x] = np.int8(line[x]) * np.int8(2) - np.int8(1)
 
 
-@njit(cache=True)
 def _store_words(planes, margin, order, fine, y0, x0, n_rows, n_columns):
     """Write a tile's spins: of a row the even sites 6 j, 6 j + 2, 6 j + 4 are one colour's bits 3 j, 3 j + 1, 3 j + 2."""
     stride, left, n_words = planes.shape[3], _left(margin) // 2, (3 * n_columns + 127) // 128
@@ -306,15 +302,9 @@ def _store(planes, margin, order, fine, y0, x0, n_rows, n_columns):
 
 @overload(_load)
 def _load_either(plane, margin, coarse, size, y0, x0, n_columns, below):
-    load = _load_spins if coarse.dtype == types.int8 else _load_words
-    return lambda plane, margin, coarse, size, y0, x0, n_columns, below: load(
-        plane, margin, coarse, size, y0, x0, n_columns, below
-    )
+    return _load_spins if coarse.dtype == types.int8 else _load_words
 
 
 @overload(_store)
 def _store_either(planes, margin, order, fine, y0, x0, n_rows, n_columns):
-    store = _store_spins if fine.dtype == types.int8 else _store_words
-    return lambda planes, margin, order, fine, y0, x0, n_rows, n_columns: store(
-        planes, margin, order, fine, y0, x0, n_rows, n_columns
-    )
+    return _store_spins if fine.dtype == types.int8 else _store_words
