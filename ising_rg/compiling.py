@@ -1,4 +1,9 @@
-"""Numba's `njit` as this package uses it."""
+"""Numba's `njit` as this package uses it.
+
+What a compiled function calls is compiled by itself and once more with every caller. Hence three kinds of helpers: one with a
+single caller is copied into it by Numba (inline="always"), small ones that have several are inlined by LLVM (forceinline=True),
+and a plain one is worth its compilation where LLVM finds vectors in it that it does not find in a longer function.
+"""
 
 from collections.abc import Callable
 

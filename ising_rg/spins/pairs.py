@@ -83,7 +83,6 @@ def _count_far(first_band, last_band, words, start, lattice, first, n, shifts, c
         _count_unlike(0, 1, words, start + y, *others, height, lattice.width, shifts, counts[band : band + 1])
 
 
-# One caller each: copied into it by Numba itself, they are compiled once, not once by themselves and once with it.
 @njit(inline="always")
 def _extend(row, width, extended):
     """Write the bits of `row` twice, one after the other, into `extended` (2 W + 2 words)."""

@@ -32,7 +32,7 @@ def threshold_digits(beta: float) -> np.ndarray:
     return update_rule.thresholds(beta / 2)[0]
 
 
-@njit(cache=True)
+@njit(inline="always", cache=True)
 def between_equals(words, width, first_row, last_row, bonds):
     """Set `bonds` of rows first_row <= y < last_row: whether they join equal spins; all bonds down from the last row are set.
 
@@ -68,7 +68,7 @@ def empty_buffers():
     return np.empty((3, BLOCK), np.uint64)
 
 
-@njit(cache=True)
+@njit(inline="always", cache=True)
 def break_at_random(bonds, first_index, sweep, configuration, key, digits, buffers):
     """Break each of the `bonds`, flat words number first_index and on, with probability exp(-2 beta), in place."""
     stream = configuration << np.uint64(6)
@@ -106,7 +106,7 @@ def _break_block(bonds, index, sweep, stream, key, digits, undecided):
         undecided[k] = bonds[k] & equal
 
 
-@njit(cache=True)
+@njit(inline="always")
 def _finish_block(bonds, index, sweep, stream, key, digits, undecided, broken, places):
     """Draw on for the words with undecided bonds, packed together, two digits at a time until none is left."""
     n = 0

@@ -70,7 +70,7 @@ def _parity_so_far(word):
     return word
 
 
-@njit(cache=True)
+@njit(inline="always", cache=True)
 def write_strip(runs, strip, sweep, configuration, key, words):
     """Write the new spins of a strip's rows into `words` (H, W)."""
     parent, up, n_words = runs.parent, runs.up, words.shape[1]

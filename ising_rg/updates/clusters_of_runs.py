@@ -66,7 +66,7 @@ def empty(height, width, n_strips):
     )
 
 
-@njit(cache=True)
+@njit(inline="always", cache=True)
 def find_runs(runs, strip):
     """Set `starts`, `first_runs` and `next_runs` of a strip's rows by `bonds`."""
     n_words, first_row = runs.starts.shape[1], runs.strips[strip]
@@ -149,7 +149,7 @@ def _join_to_row_above(runs, y):
         before_above += popcount(above)
 
 
-@njit(cache=True)
+@njit(inline="always", cache=True)
 def label_strip(runs, strip):
     """Join the runs of a strip's rows by the bonds within and between these rows.
 

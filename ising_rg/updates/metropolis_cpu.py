@@ -111,7 +111,7 @@ def _finish_block(spins, index, counter, law, one, aligned, accepted, undecided)
         spins[undecided[i]] ^= one[i] | aligned[i]  # u = p in all 64 digits: u <= p
 
 
-@njit(cache=True)
+@njit(inline="always")
 def _update_rows(words, other_words, odd_rows, rows, torus, counter, law):
     """Update rows rows[0] <= row < rows[1] (halo not counted) of one sublattice (H + 2, W), in place.
 
