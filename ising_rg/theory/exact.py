@@ -16,6 +16,7 @@ Sources:
 from __future__ import annotations
 
 import math
+from decimal import Context, Decimal, getcontext, localcontext
 from functools import lru_cache
 
 import numpy as np
@@ -173,19 +174,26 @@ def energy_step(L: int, beta: float) -> float:
     return math.log(energy_variance(L, beta - h) / energy_variance(L, beta + h)) / (2 * h)
 
 
+def _pi():
+    """Return pi to the context's precision, by arithmetic-geometric means (Salamin, Brent 1976): 2^n digits in n steps."""
+    a, b, t, p = Decimal(1), 1 / Decimal(2).sqrt(), Decimal(1) / 4, 1
+    while p < getcontext().prec:
+        a, b, before = (a + b) / 2, (a * b).sqrt(), a
+        t, p = t - p * (before - a) ** 2, 2 * p
+    return (a + b) ** 2 / (4 * t)
+
+
 @lru_cache(maxsize=1)
 def _bulk_table():
     """Return C(x, y), 0 <= x, y <= MAX_BULK_DISTANCE, of the infinite critical lattice, float64."""
-    import mpmath  # slow to import, needed here only
-
     n = MAX_BULK_DISTANCE
-    with mpmath.workdps(160):  # the recurrence loses about two digits a step
+    with localcontext(Context(prec=160)):  # the recurrence loses about two digits a step
         c = [[None] * (n + 2) for _ in range(n + 2)]
-        c[0][0], c[1][0] = mpmath.mpf(1), 1 / mpmath.sqrt(2)
+        c[0][0], c[1][0], pi = Decimal(1), 1 / Decimal(2).sqrt(), _pi()
         for m in range(1, n + 1):
-            product = (2 / mpmath.pi) ** m
+            product = (2 / pi) ** m
             for k in range(1, m):
-                product *= (1 - mpmath.mpf(1) / (4 * k * k)) ** (k - m)
+                product *= (1 - Decimal(1) / (4 * k * k)) ** (k - m)
             c[m][m] = product
         for m in range(1, n):  # one step off the diagonal, by symmetry
             c[m + 1][m] = c[m][m] ** 2 / c[m][m - 1]
