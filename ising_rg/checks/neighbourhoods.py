@@ -258,7 +258,7 @@ def _count_part(words, start, first, n_words, buffers, columns, row_classes, row
     for w in range(n_words):
         used[w] = _ALL
     used[n_words - 1] = _ALL >> np.uint64(-width % 64)
-    # The words before and after, around the torus; before is the row's last, whose last bit may not be its highest, or another.
+    # The words that hold the sites beside these, around the torus; the row's last one may end before its highest bit.
     before, after = (first - 1) % words.shape[1], (first + n_words) % words.shape[1]
     last_bit = _63 if first else np.uint64((row_width - 1) & 63)
     copy(words[start % len(words), first : first + n_words], above)

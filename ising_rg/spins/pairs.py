@@ -72,9 +72,9 @@ def _in_bands(work, n, shifts, *arguments):
 
 
 def _count_far(first_band, last_band, words, start, lattice, first, n, shifts, counts):
-    """Do as `_count_unlike`, with rows of a lattice from `first` on, in no place at hand, that each thread reads band by band.
+    """Count pairs of n rows and those of a lattice from `first` on, which no one has at hand, by bands; otherwise as `_count_unlike`.
 
-    So what is read is still in the processor's caches when it is counted, and threads read at the same time.
+    Each thread reads band by band, at the same time as others, and counts what is still in its cache.
     """
     for band in range(first_band, last_band):
         y = band * _BAND
