@@ -72,9 +72,9 @@ def _in_bands(work, n, shifts, *arguments):
 
 
 def _count_far(first_band, last_band, words, start, lattice, first, n, shifts, counts):
-    """Count pairs of n rows and those of a lattice from `first` on, which no one has at hand, by bands; otherwise as `_count_unlike`.
+    """Count pairs of n rows and those of a lattice from `first` on, at hand nowhere, band by band; else as `_count_unlike`.
 
-    Each thread reads band by band, at the same time as others, and counts what is still in its cache.
+    Each thread reads a band, at the same time as others, and counts what is still in its cache.
     """
     for band in range(first_band, last_band):
         y = band * _BAND
