@@ -21,7 +21,7 @@ import os
 from ising_rg import devices, folders, processes, reports, settings, storage
 from ising_rg.growth import ahead, refinement, temperatures
 from ising_rg.growth.growing import InMemory
-from ising_rg.growth.growing_streamed import Streamed
+from ising_rg.growth.growing_streamed import Streamed, band_height
 from ising_rg.growth.manifest import Manifest
 from ising_rg.growth.run import Run
 from ising_rg.growth.stage_pictures import StagePictures
@@ -95,7 +95,6 @@ def main(s):
     streamed, budget = choose(s, run, record, group)
     if streamed:
         growth = Streamed(run, timings, group, record, pictures, max_memory=budget)
-        growth.check_memory()
     else:
         growth = InMemory(run, timings, group, record, pictures)
     growth.grow()
@@ -140,6 +139,8 @@ def choose(s, run, record, group):
             reason = f"{group.size} processes share {s.NUM_CONFIGS} configurations"
         else:
             reason = None
+        if reason is not None and run.last:
+            band_height(run, run.last, budget, group.size)  # an error before anything is done
         files = glob.glob(os.path.join(glob.escape(s.OUTPUT_DIR), "spins_*")) if record.pieces else []
         disk = max(0, run.bytes_of_files(reason is not None) - sum(map(os.path.getsize, files)))
         settings.check_disk(disk, s.OUTPUT_DIR, "the run")

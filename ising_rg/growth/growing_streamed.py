@@ -21,12 +21,19 @@ from ising_rg.checks import counts
 from ising_rg.errors import UserError
 from ising_rg.growth import streaming
 from ising_rg.growth.growing import Growth
+from ising_rg.growth.run import Run
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps, configurations
 from ising_rg.spins.bitfile import BitFile
 
 _PART_SITES = 2**32  # counted at a time for the check: some seconds of work, which a kill loses
 _MOST_PARTS = 4  # for each process: every part keeps counts of all columns in a file
+
+
+def band_height(run: Run, stage: int, max_memory: int, n_processes: int) -> int:
+    """Return the coarse rows of a band of a stage; raise UserError if max_memory bytes do not hold the smallest one."""
+    margin = streaming.margin(run.kernels[stage], run.sweeps[stage - 1])
+    return streaming.band_height(run.size(stage - 1), margin, max_memory, n_processes)
 
 
 @dataclass
@@ -48,11 +55,6 @@ class Streamed(Growth):
         if self.processes.first:
             self._remove(self._preview(0, stage) for stage in range(self.run.last + 1))
 
-    def check_memory(self) -> None:
-        """Raise UserError if the budget does not hold the smallest band of the last stage."""
-        if self.run.last:
-            self._band_height(self.run.last)
-
     def _part(self, config, stage):
         return self.run.path(config, stage) + ".part"
 
@@ -61,10 +63,6 @@ class Streamed(Growth):
 
     def _counted(self, config, first):
         return f"{self.run.path(config, self.run.last)}.check_{first}"
-
-    def _band_height(self, stage):
-        margin = streaming.margin(self.run.kernels[stage], self.run.sweeps[stage - 1])
-        return streaming.band_height(self.run.size(stage - 1), margin, self.max_memory, self.processes.size)
 
     def _start(self, config):
         if not self.processes.first or self._is_done(config, 0):
@@ -114,7 +112,9 @@ class Streamed(Growth):
             with self.timings.of("files"):
                 BitFile.create(fine, self.run.size(stage)).close()
         kept = [(band["first"], band["n"]) for band in self.manifest.find(kind="band", config=config, stage=stage)]
-        return streaming.split(kept, self.run.size(stage - 1), self._band_height(stage))
+        return streaming.split(
+            kept, self.run.size(stage - 1), band_height(self.run, stage, self.max_memory, self.processes.size)
+        )
 
     def _damaged(self, config, stage, bands):
         """Return those of (first, n, crc32) whose rows on disk have another checksum; what this run wrote is trusted."""

@@ -1,6 +1,7 @@
 """Growth in memory and from file to file: the same files, whatever is to be kept; what MAX_MEMORY may be."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -57,6 +58,9 @@ def test_memory_budgets():
 
 
 def test_a_budget_that_holds_no_band_is_refused(tmp_path):
+    """Before anything is promised or removed: what an earlier run reported stays."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.json").write_text("{}")
     process = children.start(
         "fast_generating_multi_stage", [*GROW, "--max_memory=1MiB", f"--output_dir={tmp_path}/out"], tmp_path / "log"
     )
@@ -64,3 +68,4 @@ def test_a_budget_that_holds_no_band_is_refused(tmp_path):
     said = (tmp_path / "log").read_text()
     assert process.exitcode == 2 and "Traceback" not in said
     assert "MAX_MEMORY: found 1 MiB, needed at least" in said and "for growing 96 to 288" in said
+    assert "it takes at most" not in said and os.listdir(tmp_path / "out") == ["report.json"]
