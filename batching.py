@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from ising_rg import folders, settings, storage
 from ising_rg.errors import UserError
-from ising_rg.spins import configurations
+from ising_rg.spins import bitmaps, origins
+from ising_rg.theory import exact
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -29,10 +30,18 @@ SAMPLES_PER_BATCH = 20               # configurations a file; that many are in m
 def main(s):
     if not os.path.isdir(s.SOURCE_DIR):
         raise UserError(f"SOURCE_DIR: no folder {s.SOURCE_DIR}; run data_collecting.py first")
-    samples = sorted(glob.glob(os.path.join(glob.escape(s.SOURCE_DIR), "sample_*.npy")))
-    if not samples:
+    paths = sorted(glob.glob(os.path.join(glob.escape(s.SOURCE_DIR), "sample_*.npy")))
+    if not paths:
         raise UserError(f"SOURCE_DIR: no sample_*.npy in {s.SOURCE_DIR}; run data_collecting.py first")
     folders.claim(s.OUTPUT_DIR)
+    beta = common_beta(paths)
+    samples, _ = origins.distinct(paths, beta.get("beta", exact.BETA_CRITICAL))
+    L = samples[0].L
+    for sample in samples:
+        if sample.L != L:
+            raise UserError(
+                f"{sample.name}: found {sample.L} x {sample.L}, needed {L} x {L} like {samples[0].name}; batches hold one size"
+            )
     groups = [samples[i : i + s.SAMPLES_PER_BATCH] for i in range(0, len(samples), s.SAMPLES_PER_BATCH)]
     targets = [os.path.join(s.OUTPUT_DIR, f"batch_{number:03d}.pt") for number in range(len(groups))]
     left_over = sorted(set(glob.glob(os.path.join(glob.escape(s.OUTPUT_DIR), "batch_*.pt"))) - set(targets))
@@ -41,26 +50,20 @@ def main(s):
             f"OUTPUT_DIR: {left_over[0]} is of an earlier, larger set and would be mixed in; remove it or choose another folder"
         )
 
-    beta = common_beta(samples)
-    L = len(configurations.load_spins(samples[0]))
     n_largest = len(groups[0])
     settings.check_memory(
         n_largest * L * L, f"a batch of {n_largest} samples of {L} x {L}", "choose fewer SAMPLES_PER_BATCH"
     )
+    opened = origins.opened(samples)
     for target, group in zip(targets, tqdm(groups, desc="batches", leave=False, disable=None), strict=True):
         batch = np.empty((len(group), L, L), np.int8)
-        for spins, path in zip(batch, group, strict=True):
-            sample = configurations.load_spins(path)
-            if len(sample) != L:
-                raise UserError(
-                    f"{path}: found {len(sample)} x {len(sample)}, needed {L} x {L} like {samples[0]}; batches hold one size"
-                )
-            spins[:] = sample
+        for spins, (_, bitmap) in zip(batch, opened, strict=False):
+            spins[:] = bitmaps.to_spins(bitmap)
         storage.save_batch(
             target,
             batch,
             settings.provenance(
-                s, L=L, n_batches=len(groups), samples=[os.path.basename(path) for path in group], **beta
+                s, L=L, n_batches=len(groups), samples=[os.path.basename(sample.name) for sample in group], **beta
             ),
         )
         print(f"{target}: {len(group)} samples of {L} x {L}, mean |m| {np.abs(batch.mean((1, 2))).mean():.4f}")

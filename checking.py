@@ -26,8 +26,8 @@ from ising_rg import folders, pictures, reports, settings, storage
 from ising_rg.checks import clusters, comparison
 from ising_rg.checks.curves import CheckCurves
 from ising_rg.errors import UserError
-from ising_rg.spins import bitmaps, configurations
-from ising_rg.theory import exact, temperature
+from ising_rg.spins import bitmaps, configurations, origins
+from ising_rg.theory import deviates, exact, temperature
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
@@ -62,12 +62,16 @@ def main(s):
             f"BETA = {s.BETA} is not critical: correlations decay over {xi:.4g} sites. Energy and local equilibrium are known "
             "there on any lattice, magnetization and C(r) on those of many correlation lengths"
         )
-    results, curves = check_all(s, paths, critical)
-    groups = {}
-    for result in results:
-        groups.setdefault(result["L"], []).append(result)
+    for path in paths:
+        warn_about_beta(s, path)
+    lattices, copies = origins.distinct(paths, s.BETA)
+    results, curves = check_all(s, lattices, critical)
+    groups, members = {}, {}
+    for lattice, result in zip(lattices, results, strict=True):
+        groups.setdefault(lattice.L, []).append(result)
+        members.setdefault(lattice.L, []).append(lattice)
     ensembles = [
-        comparison.ensemble(group, s.BETA)
+        comparison.ensemble(group, s.BETA, origins.chains(members[L]))
         for L, group in sorted(groups.items())
         if len(group) >= comparison.SMALLEST_ENSEMBLE
     ]
@@ -84,9 +88,8 @@ def main(s):
         for reason in result["reasons"]
     ]
     verdict = "bad" if reasons else "good"
-    report = settings.provenance(
-        s, verdict=verdict, reasons=reasons, rows=judged[0]["rows"], ensembles=ensembles, configurations=results
-    )
+    told = {"ensembles": ensembles, "configurations": results, "copies": copies}
+    report = settings.provenance(s, verdict=verdict, reasons=reasons, rows=judged[0]["rows"], **told)
     storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), report)
     if s.PICTURES:
         with pictures.attempt():
@@ -158,24 +161,24 @@ def measure_kernel(s):
     print(f"report.json in {s.OUTPUT_DIR}")
 
 
-def check_all(s, paths, critical):
-    """Return (one result a configuration, one dict of curves for the picture a lattice size)."""
-    n_expected, results, curves = len(paths), [], {}
-    bar = tqdm(paths, desc="checking", unit="file", leave=False, disable=None)
-    for path in bar:
-        warn_about_beta(s, path)
-        for name, bitmap in configurations.open_configurations(path):
-            if bitmap.width % 2 or bitmap.width < 4:
-                raise UserError(f"{name}: found {bitmap.width} x {bitmap.width}, needed an even size of at least 4")
-            result = comparison.configuration(bitmap, s.BETA, n_expected)
-            results.append({"file": name, **result, "dimensions": dimensions(bitmap, critical)})
-            if s.PICTURES:
-                if bitmap.width not in curves:
-                    curves[bitmap.width] = CheckCurves(bitmap.width, s.BETA)
-                curves[bitmap.width].add(bitmap)
-            if len(paths) > 1:
-                with bar.external_write_mode():
-                    print_line(results[-1])
+def check_all(s, lattices, critical):
+    """Return (one result a lattice, one dict of curves for the picture a lattice size)."""
+    results, curves = [], {}
+    for lattice in lattices:
+        if lattice.L % 2 or lattice.L < 4:
+            raise UserError(f"{lattice.name}: found {lattice.L} x {lattice.L}, needed an even size of at least 4")
+    opened = origins.opened(lattices)
+    bar = tqdm(opened, total=len(lattices), desc="checking", unit="lattice", leave=False, disable=None)
+    for lattice, bitmap in bar:
+        result = comparison.configuration(bitmap, s.BETA, len(lattices))
+        results.append({"file": lattice.name, **result, "dimensions": dimensions(bitmap, critical)})
+        if s.PICTURES:
+            if bitmap.width not in curves:
+                curves[bitmap.width] = CheckCurves(bitmap.width, s.BETA)
+            curves[bitmap.width].add(bitmap)
+        if len(lattices) > 1:
+            with bar.external_write_mode():
+                print_line(results[-1])
     if len(results) == 1:
         print(
             f"{results[0]['file']}: {results[0]['L']} x {results[0]['L']}, m = {results[0]['m']:+.6f}, beta = {s.BETA:.10g}"
@@ -225,8 +228,8 @@ def print_line(result):
     worst = max(result["rows"], key=lambda row: abs(row["z"]))
     c10 = result["rows"][0]
     print(
-        f"{os.path.basename(result['file']):>40} L {result['L']:6d} c10 {c10['measured']:.6f} z {c10['z']:+6.2f}, "
-        f"worst {worst['name']} z {worst['z']:+6.2f}: {result['verdict']}"
+        f"{os.path.basename(result['file']):>40} L {result['L']:6d} c10 {c10['measured']:.6f} z {deviates.text(c10['z'], 2):>6}, "
+        f"worst {worst['name']} z {deviates.text(worst['z'], 2):>6}: {result['verdict']}"
     )
 
 

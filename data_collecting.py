@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ising_rg import devices, folders, processes, random_numbers, reports, settings, storage
 from ising_rg.errors import UserError
 from ising_rg.random_numbers import Purpose
-from ising_rg.spins import configurations, lattice
+from ising_rg.spins import configurations, lattice, origins
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis, swendsen_wang
@@ -37,9 +37,6 @@ DEVICE = "auto"                      # of the Metropolis sweeps: "auto", "cpu" o
 SAVE_DIR = "data/samples_L2048"      # where the samples go
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
-
-# What a sample depends on.
-_CHAIN_SETTINGS = ("LATTICE_SIZE", "BETA", "UPDATE", "WARMUP_SWEEPS", "INTERVAL_SWEEPS", "SEED", "CHAINS")
 
 
 def main(s):
@@ -115,7 +112,7 @@ def take_up(s):
 def check_chains(s):
     """Write the settings that the samples depend on, or compare them with those of the samples already there."""
     path = os.path.join(s.SAVE_DIR, "settings.json")
-    wanted = {name: getattr(s, name) for name in _CHAIN_SETTINGS}
+    wanted = {name: getattr(s, name) for name in origins.CHAIN_SETTINGS}
     if os.path.exists(path):
         there = {"CHAINS": 1} | storage.load_json(path)
         found = f"{s.SAVE_DIR} holds samples of other settings"
@@ -135,7 +132,10 @@ def continue_chain(s, numbers, seed):
     while n_done < len(numbers) and is_done(s, numbers[n_done]):
         n_done += 1
     if n_done == 0:
-        return 0, swendsen_wang.hot_start((1, s.LATTICE_SIZE, s.LATTICE_SIZE), seed)[0]
+        spins = swendsen_wang.hot_start((1, s.LATTICE_SIZE, s.LATTICE_SIZE), seed)[0]
+        if s.UPDATE == "metropolis":
+            metropolis.check_moves(spins, f"SEED = {s.SEED}")
+        return 0, spins
     last = sample_path(s, numbers[n_done - 1])
     spins = configurations.load_spins(last)
     if len(spins) != s.LATTICE_SIZE:

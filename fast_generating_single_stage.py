@@ -15,7 +15,7 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import devices, folders, pictures, reports, settings, storage
+from ising_rg import devices, folders, pictures, random_numbers, reports, settings, storage
 from ising_rg.errors import UserError
 from ising_rg.growth import refinement, temperatures, upsampling
 from ising_rg.kernels import drawer
@@ -97,17 +97,19 @@ def check(s):
 
 def generate(s, kernel, device, seed_beta):
     """Return the five configurations by name, int8 (L, L) each, the seed first."""
+    run_seed = s.SEED
     if s.SEED_FILE:
         seed = configurations.load_spins(s.SEED_FILE)
         if len(seed) % 2 or len(seed) < 4:
             raise UserError(f"{s.SEED_FILE}: found {len(seed)} x {len(seed)}, needed an even size of at least 4")
         settings.check_memory(60 * len(seed) ** 2, f"a stage to {3 * len(seed)} x {3 * len(seed)} and four copies")
+        run_seed = random_numbers.seed_for(bitmaps.digest(bitmaps.from_spins(seed)), s.SEED)
     else:
         total = swendsen_wang.sweeps_at(s.LOW_RES_SIZE, seed_beta)
         with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar:
             name = upsampling.start_seed(s.SEED)
             seed = swendsen_wang.sample(s.LOW_RES_SIZE, seed_beta, 1, name, total, progress=bar.update)[0]
-    stage = upsampling.Stage(kernel, s.BETA, s.REFINE_SWEEPS, upsampling.stage_seed(s.SEED, 1), device)
+    stage = upsampling.Stage(kernel, s.BETA, s.REFINE_SWEEPS, upsampling.stage_seed(run_seed, 1), device)
     raw, refined = (lattice.unpack(to_host(made.packed))[0] for made in upsampling.grow(lattice.pack(seed), stage))
     copied = upsampling.naive_copy(seed)[0]
     packed = to_device(lattice.pack(copied), device)

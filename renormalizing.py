@@ -21,12 +21,12 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import folders, pictures, reports, settings, storage
+from ising_rg import folders, pictures, random_numbers, reports, settings, storage
 from ising_rg.errors import UserError
 from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels import models
 from ising_rg.renormalization import blocking, exponents, flow
-from ising_rg.spins import configurations
+from ising_rg.spins import bitmaps, configurations, origins
 from ising_rg.theory import exact, fluctuations, temperature
 
 # fmt: off
@@ -59,9 +59,9 @@ def main(s):
     if s.NUM_LATTICES:
         report = {"exponents": measure_exponents(s, blocking.program(rule))}
     else:
-        names, lattices = read(s.INPUT)
+        names, lattices = read(s.INPUT, s.BETA)
         blocking.check_size(lattices[0].width, s.LEVELS, _SMALLEST, s.INPUT)
-        others = read(s.COMPARE)[1] if s.COMPARE else []
+        others = read(s.COMPARE, temperature.coarser(s.BETA, s.LEVELS))[1] if s.COMPARE else []
         last = lattices[0].width // 3**s.LEVELS
         if others and others[0].width != last:
             raise UserError(
@@ -74,21 +74,21 @@ def main(s):
     print(f"report.json in {s.OUTPUT_DIR}, in {time.perf_counter() - start:.1f} s")
 
 
-def read(pattern):
-    """Return (names, lattices) of the configurations of a file, folder or pattern: those of the largest size."""
-    found = {}
-    for path in configurations.find(pattern):
-        for name, lattice in configurations.open_configurations(path):
-            found.setdefault(lattice.width, []).append((name, lattice))
-    L = max(found)
-    if len(found) > 1:
-        print(f"{pattern}: found sizes {', '.join(map(str, sorted(found)))}; only those of {L} x {L} are taken")
-    return tuple(map(list, zip(*found[L], strict=True)))
+def read(pattern, beta):
+    """Return (names, lattices) of the configurations of a file, folder or pattern: those of the largest size, none twice."""
+    found, _ = origins.distinct(configurations.find(pattern), beta)
+    sizes = sorted({lattice.L for lattice in found})
+    if len(sizes) > 1:
+        print(f"{pattern}: found sizes {', '.join(map(str, sizes))}; only those of {sizes[-1]} x {sizes[-1]} are taken")
+    largest = [lattice for lattice in found if lattice.L == sizes[-1]]
+    return [lattice.name for lattice in largest], [spins for _, spins in origins.opened(largest)]
 
 
 def renormalize(s, rule, names, lattices, others):
     """Block all lattices, print and draw what every level is; return the report."""
     programs = rules(s, rule)
+    # By its own spins, so that files blocked one by one are blocked independently, and alike in whatever company.
+    seeds = [random_numbers.seed_for(bitmaps.digest(lattice), s.SEED) for lattice in lattices]
     beta, levels, previews, sums = s.BETA, [], [], []
     for level in range(s.LEVELS + 1):
         fine = lattices
@@ -96,7 +96,7 @@ def renormalize(s, rule, names, lattices, others):
             beta = temperature.coarser(s.BETA, level)
             bar = tqdm(fine, desc=f"level {level}", unit="lattice", leave=False, disable=None)
             lattices = [
-                blocking.block(lattice, programs[level], s.SEED, level, number) for number, lattice in enumerate(bar)
+                blocking.block(lattice, programs[level], seed, level) for lattice, seed in zip(bar, seeds, strict=True)
             ]
             if s.SAVE_LEVELS == "all" or (s.SAVE_LEVELS == "last" and level == s.LEVELS):
                 save(s, names, lattices, level, beta)

@@ -42,6 +42,7 @@ class Purpose(IntEnum):
     CALIBRATION = 10
     CHAIN = 11
     BLOCK = 12
+    LATTICE = 13
 
 
 def philox4x32(
@@ -70,10 +71,10 @@ def philox4x32(
     return c0, c1, c2, c3
 
 
-def _derive(seed, purpose, index):
-    """Return four uint64 holding 32 random bits each, a function of the 64-bit seed, the purpose and an index < 2^32."""
+def _derive(seed, purpose, index, given=0):
+    """Return four uint64 of 32 random bits each, a function of the 64-bit seed, the purpose, index < 2^32 and given < 2^64."""
     seed = int(seed) & 0xFFFFFFFFFFFFFFFF
-    words = (int(purpose), int(index), 0, 0, seed & 0xFFFFFFFF, seed >> 32)
+    words = (int(purpose), int(index), given & 0xFFFFFFFF, given >> 32, seed & 0xFFFFFFFF, seed >> 32)
     return philox4x32(*(np.uint64(word) for word in words), _KEY_ROUNDS)
 
 
@@ -84,5 +85,19 @@ def key(seed: int, purpose: Purpose, index: int = 0) -> tuple[np.uint64, np.uint
 
 def derived_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
     """Return a 63-bit integer seed for a part of the work, such as one stage of a run, that has random numbers of its own."""
-    high, low = (int(word) for word in _derive(seed, purpose, index)[2:])
-    return (high << 31) ^ low
+    return _joined(_derive(seed, purpose, index))
+
+
+def seed_for(digest: bytes, seed: int) -> int:
+    """Return a 63-bit integer seed for what is done to a lattice that is given, such as one from a file.
+
+    Where nothing but `seed` names the lattice, several lattices would be worked on with the same numbers, and come out alike.
+
+    Args:
+        digest: names the lattice: `bitmaps.digest`, of which the first eight bytes are taken.
+    """
+    return _joined(_derive(seed, Purpose.LATTICE, 0, int.from_bytes(digest[:8], "little")))
+
+
+def _joined(words):
+    return (int(words[2]) << 31) ^ int(words[3])

@@ -128,7 +128,7 @@ def print_rows(rows: list[dict], beside: str = "exact") -> None:
         mark = "  <--" if row.get("far") else ""
         print(
             f"{row['name']:>24} {row['measured']:12.6f} {row['exact']:12.6f} {row['measured'] - row['exact']:+12.6f} "
-            f"{_error(row['error'])} {row['z']:+7.2f}{mark}"
+            f"{_error(row['error'])} {deviates.text(row['z'], 2):>7}{mark}"
         )
 
 
@@ -151,7 +151,7 @@ def print_checks(results: list[dict], beta: float) -> None:
         print(f"checked against exact theory, each by itself: {len(results) - len(bad)} good, {len(bad)} bad")
     reasons = [reason for result in bad for reason in result["reasons"]]
     if len(results) >= comparison.SMALLEST_ENSEMBLE:
-        ensemble = comparison.ensemble(results, beta)
+        ensemble = comparison.ensemble(results, beta, [[place] for place in range(len(results))])
         print(f"means of all against exact theory ({len(ensemble['rows'])} observables): {ensemble['verdict']}")
         reasons += ensemble["reasons"]
     for reason in reasons[:6]:

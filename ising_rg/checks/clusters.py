@@ -11,7 +11,9 @@ import math
 
 import numpy as np
 
+from ising_rg import random_numbers
 from ising_rg.compiling import njit
+from ising_rg.spins import bitmaps
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 
@@ -33,9 +35,10 @@ def dimensions(spins: np.ndarray, beta: float = exact.BETA_CRITICAL, seed: int =
     Args:
         spins: int8 (L, L), L >= 64.
 
-    The bonds of the Fortuin-Kasteleyn clusters are drawn with `seed`.
+    The bonds of the Fortuin-Kasteleyn clusters are drawn with `seed` and the spins themselves, so that those of no two lattices
+    of an ensemble are the same.
     """
-    result = {}
+    result, seed = {}, random_numbers.seed_for(bitmaps.digest(bitmaps.from_spins(spins)), seed)
     for name, cluster_beta in (("spin_cluster", math.inf), ("fk_cluster", beta)):
         labels = swendsen_wang.cluster_labels(spins, cluster_beta, seed)
         largest = np.argmax(np.bincount(labels.reshape(-1)))

@@ -9,6 +9,7 @@ mean is put into words by `reasons`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -78,11 +79,15 @@ def with_reasons(result: dict, more: list[str]) -> dict:
     return {**result, "reasons": found, "verdict": "bad" if found else "good"}
 
 
-def ensemble(results: list[dict], beta: float) -> dict:
+def ensemble(results: list[dict], beta: float, chains: Sequence[Sequence[int]] | None = None) -> dict:
     """Test the means of `configuration` results of one lattice size, at least SMALLEST_ENSEMBLE of them.
 
-    Errors come from the known fluctuations of single configurations. From 50 on, in the order given, the integrated
-    autocorrelation time of c10 and m^2 widens them, as for successive samples of a Markov chain.
+    Errors come from the known fluctuations of single configurations. From 50 on the integrated autocorrelation time of c10 and
+    m^2 in the chains widens them.
+
+    Args:
+        chains: places in `results` of the samples of each Markov chain, in the order of time; chains are independent, and a chain
+            of one sample is an independent lattice. By default all are one chain in the order given.
 
     Returns:
         dict: n, L, note, rows, reasons, verdict.
@@ -90,11 +95,7 @@ def ensemble(results: list[dict], beta: float) -> dict:
     n, L, critical = len(results), results[0]["L"], exact.is_critical(beta)
     m = np.array([result["m"] for result in results])
     c10 = np.array([result["rows"][0]["measured"] for result in results])
-    tau = 1.0
-    if n >= 50:
-        taus = [statistics.mean_of_series(series)[2] for series in (c10, m**2)]
-        tau = max([1.0, *(value for value in taus if value == value)])
-    note = f"autocorrelation time {tau:.1f} samples" if n >= 50 else "taken as independent"
+    tau, note = _autocorrelation(n, (c10, m**2), chains)
     rows = []
     for index, first in enumerate(results[0]["rows"]):
         if "r" in first or "-C(0," in first["name"] or first["name"] in ("m2", "|m|", "m"):
@@ -104,7 +105,12 @@ def ensemble(results: list[dict], beta: float) -> dict:
     variance = statistics.energy_variance(c10, L)
     exact_variance = exact.energy_variance(L, beta)
     rows.append(deviates.row("var(E)/L^2", variance, exact_variance, exact_variance * math.sqrt(2 * tau / (n - 1))))
-    if critical and L >= SMALLEST:
+    found = []
+    if critical and L >= SMALLEST and np.ptp(np.abs(m)) == 0:
+        found.append(
+            f"ensemble of {n} at L = {L}: |m| is the same in all: copies of one lattice, shifted, turned or reversed"
+        )
+    elif critical and L >= SMALLEST:
         s_0, s_1 = L * L * m**2, np.array([result["s_1"] for result in results])
         for name, function, expected in (
             ("|m| L^(1/8)", lambda m, *_: np.mean(np.abs(m)) * L**0.125, exact.ABS_M_AMPLITUDE),
@@ -113,14 +119,27 @@ def ensemble(results: list[dict], beta: float) -> dict:
         ):
             value, error = statistics.jackknife(function, m, s_0, s_1)
             rows.append(deviates.row(name, value, expected, error * math.sqrt(tau)))
-    found = []
     for row in rows:
         row["far"] = abs(row["z"]) > THRESHOLD
         if row["far"]:
             found.append(
-                f"ensemble of {n} at L = {L}: {row['name']} = {row['measured']:.6f}, exact {row['exact']:.6f} (z = {row['z']:+.1f})"
+                f"ensemble of {n} at L = {L}: {row['name']} = {row['measured']:.6f}, exact {row['exact']:.6f} "
+                f"(z = {deviates.text(row['z'])})"
             )
     return with_reasons({"n": n, "L": L, "note": note, "rows": rows}, found)
+
+
+def _autocorrelation(n, observables, chains):
+    """Return (the largest autocorrelation time of some observables, each float64 (n,), what it rests on in words)."""
+    if chains is not None and len(chains) == n:
+        return 1.0, "independent"
+    if n < 50:
+        return 1.0, "taken as independent"
+    order = [range(n)] if chains is None else chains
+    varying = [values for values in observables if np.ptp(values)]
+    tau = max([1.0, *(statistics.autocorrelation_time([values[list(chain)] for chain in order]) for values in varying)])
+    told = "file order taken for time" if chains is None else f"in {len(chains)} chain{'s' if len(chains) > 1 else ''}"
+    return tau, f"autocorrelation time {tau:.1f} samples, {told}"
 
 
 def _c10_row(values, L, beta):

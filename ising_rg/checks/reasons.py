@@ -8,6 +8,7 @@ import numpy as np
 
 from ising_rg.checks import local_equilibrium, walls
 from ising_rg.checks.local_sums import LocalSums
+from ising_rg.theory import deviates
 
 _REGIONS = 16  # per side, about, whose mean spins tell which domain they belong to
 
@@ -38,7 +39,9 @@ def of(rows: list[dict], sums: LocalSums, field: np.ndarray, beta: float) -> lis
         reasons += _magnetization_reason(far)
     if not reasons:  # nothing beyond the threshold goes unsaid
         worst = max(far.values(), key=lambda row: abs(row["z"]))
-        reasons.append(f"{worst['name']} = {worst['measured']:.6g}, exact {worst['exact']:.6g} (z = {worst['z']:+.1f})")
+        reasons.append(
+            f"{worst['name']} = {worst['measured']:.6g}, exact {worst['exact']:.6g} (z = {deviates.text(worst['z'])})"
+        )
     return reasons
 
 
@@ -53,7 +56,7 @@ def _domains_reason(far, field):
     field = field[: m * step, : m * step].reshape(m, step, m, step).mean((1, 3)) / row["exact"]
     if not (np.mean(field > 0.5) > 0.05 and np.mean(field < -0.5) > 0.05):
         return []
-    words = f"|m| = {row['measured']:.4f}, exact {row['exact']:.4f} (z = {row['z']:+.1f})"
+    words = f"|m| = {row['measured']:.4f}, exact {row['exact']:.4f} (z = {deviates.text(row['z'])})"
     for axis, lines in ((0, "columns"), (1, "rows")):
         profile = field.mean(axis)
         if profile.max() > 0.5 and profile.min() < -0.5:
@@ -69,7 +72,7 @@ def _magnetization_reason(far):
             word = "large" if abs(row["measured"]) > row["exact"] else "small"
             reasons.append(
                 f"the magnetization is too {word}: {quantity} = {row['measured']:.4f}, exact mean {row['exact']:.4f} "
-                f"(z = {row['z']:+.1f})"
+                f"(z = {deviates.text(row['z'])})"
             )
     return reasons
 
@@ -84,7 +87,7 @@ def _misplaced_reason(by_name, far, sums):
         c_x, c_y = (1 - 2 * b.mean() / in_blocks if in_blocks else math.nan for b in (sums.broken_x, sums.broken_y))
         words.append(
             f"rows and columns differ: neighbours correlate {c_x:.4f} along rows and {c_y:.4f} along columns ({worst}: "
-            f"z = {far[worst]['z']:+.1f}): {'rows' if c_y < c_x else 'columns'} out of place, or unequal couplings"
+            f"z = {deviates.text(far[worst]['z'])}): {'rows' if c_y < c_x else 'columns'} out of place, or unequal couplings"
         )
     near, distant = by_name["c10"], by_name.get("C(4,0)")
     if near["measured"] < -0.5:
@@ -108,7 +111,8 @@ def _period_reason(far):
     row = far["period_3"]
     return [
         f"a pattern of period 3: bonds at {row['direction']} = {row['phase']} modulo 3 couple "
-        f"{'more' if row['measured'] > 0 else 'less'} than the others (z = {row['line_z']:+.1f}): the blocks of a growth step show"
+        f"{'more' if row['measured'] > 0 else 'less'} than the others (z = {deviates.text(row['line_z'])}): "
+        "the blocks of a growth step show"
     ]
 
 
@@ -128,7 +132,7 @@ def _seam_reason(far, sums):
         return []
     bad.sort(key=lambda item: -abs(item[2]))
     shown = ", ".join(
-        f"{'columns' if direction == 'x' else 'rows'} {at} and {(at + 1) % _n_lines(sums, direction)} (z = {z:+.1f})"
+        f"{'columns' if direction == 'x' else 'rows'} {at} and {(at + 1) % _n_lines(sums, direction)} (z = {deviates.text(z)})"
         for direction, at, z in bad[:4]
     )
     more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
@@ -159,7 +163,7 @@ def _energy_reason(by_name, far, beta):
         return []
     off = c10["measured"] / c10["exact"] - 1
     percent = f", {off * 100:+.2f} % from exact" if abs(off) < 10 else f", exact {c10['exact']:.6f}"
-    words = f"c10 = {c10['measured']:.6f}{percent} (z = {c10['z']:+.1f})"
+    words = f"c10 = {c10['measured']:.6f}{percent} (z = {deviates.text(c10['z'])})"
     if "c10" in far:
         words = f"too much {'order' if c10['z'] > 0 else 'disorder'} between neighbours: {words}"
     if not local:
@@ -169,9 +173,9 @@ def _energy_reason(by_name, far, beta):
     z = max((row["z"] for row in local), key=abs)
     if not 1e-3 < at / beta < 9.9:  # the estimate's bounds are 0 and 10
         follow = "do not follow their neighbours at all" if at < beta else "follow their neighbours without exception"
-        return [f"{words}; spins {follow} (z = {z:+.1f})"]
+        return [f"{words}; spins {follow} (z = {deviates.text(z)})"]
     words += f"; spins follow their neighbours as at beta = {at:.5f}({round(error * 1e5)})"
-    words += f", {(at / beta - 1) * 100:+.2f} % (z = {z:+.1f})"
+    words += f", {(at / beta - 1) * 100:+.2f} % (z = {deviates.text(z)})"
     if not local_far:
         return [f"{words}: local equilibrium at the right temperature, the disagreement comes from farther away"]
     if "c10" in far and z * c10["z"] > 0 and abs(at / beta - 1) < 0.5:
@@ -191,7 +195,7 @@ def _distance_reason(rows, far, L):
         worst = max(off, key=lambda row: abs(row["measured"] / row["exact"] - 1))
         words = (
             f"correlations too {word} from r = {min(row['r'] for row in off):.0f} to {max(row['r'] for row in off):.0f}, "
-            f"{(worst['measured'] / worst['exact'] - 1) * 100:+.0f} % at r = {worst['r']:.0f} (z = {worst['z']:+.1f})"
+            f"{(worst['measured'] / worst['exact'] - 1) * 100:+.0f} % at r = {worst['r']:.0f} (z = {deviates.text(worst['z'])})"
         )
         half = [row["r"] for row in distant if row["measured"] < row["exact"] / 2]
         if sign < 0 and half and not local_far:

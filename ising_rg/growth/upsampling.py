@@ -74,7 +74,10 @@ def grow(
 def upsample(
     coarse: np.ndarray, kernel: object, beta: float, n_sweeps: int, seed: int, first_configuration: int = 0
 ) -> np.ndarray:
-    """Return the refined lattices of `grow` on the CPU, int8 (B, 3L, 3L), for int8 coarse spins, (L, L) or (B, L, L), even L."""
+    """Return the refined lattices of `grow` on the CPU, int8 (B, 3L, 3L), for int8 coarse spins, (L, L) or (B, L, L), even L.
+
+    Lattices of one seed and number share their random numbers: each is to have a number, or a seed, of its own.
+    """
     _, refined = grow(lattice.pack(coarse), Stage(kernel, beta, n_sweeps, seed), first_configuration)
     return lattice.unpack(refined.packed)
 

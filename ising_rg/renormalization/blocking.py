@@ -124,15 +124,14 @@ def check_size(L: int, levels: int, smallest: int, what: str) -> None:
         )
 
 
-def block(lattice: Bitmap | Rows, program: Program, seed: int, level: int = 1, configuration: int = 0) -> Bitmap:
+def block(lattice: Bitmap | Rows, program: Program, seed: int, level: int = 1) -> Bitmap:
     """Return the coarse `bitmaps.Bitmap` of a fine lattice, a third of its size.
 
     Args:
         lattice: `bitmaps.Bitmap` or `bitfile.BitFile`, sizes divisible by three.
         program: from `program`.
-        seed: names the random numbers, together with
-        level: how often the lattice has been blocked after this time, and
-        configuration: its number, below 2^32.
+        seed: names the random numbers; each lattice is to have one of its own, as from `random_numbers.seed_for`.
+        level: how often the lattice has been blocked after this time.
 
     Raises:
         ValueError: sizes not divisible by three.
@@ -146,7 +145,7 @@ def block(lattice: Bitmap | Rows, program: Program, seed: int, level: int = 1, c
         n = min(n_rows, height - first)
         fine = bitmaps.to_spins(lattice, SCALE * first - margin, SCALE * n + 2 * margin)
         rows = np.empty((1, n, width), np.int8)
-        _draw(fine[None], program, key, first, level, configuration, rows)
+        _draw(fine[None], program, key, first, level, 0, rows)
         bitmaps.set_rows(coarse, first, rows[0])
     return coarse
 

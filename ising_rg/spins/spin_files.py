@@ -18,6 +18,7 @@ from ising_rg.spins.bitfile import Rows, is_packed
 PIECE_BYTES = 2**26  # read at a time
 CONVENTIONS = ((-1, 1), (0, 1), (0, 255))  # down, up
 _SAVE = "such as np.save(path, spins.astype(np.int8)) writes"
+_understood = set()  # files of others' of which a note has said how they are read
 
 
 class SpinFile:
@@ -87,7 +88,9 @@ class SpinFile:
         """Take the spins as `convention` tells, and say so."""
         down, up = self.convention()
         self.is_own = False
-        print(f"note: {self.path}: {self._dtype} of {down} and {up}, read as spins with {up} for up")
+        if self.path not in _understood:
+            print(f"note: {self.path}: {self._dtype} of {down} and {up}, read as spins with {up} for up")
+        _understood.add(self.path)
 
 
 class _FileRows(Rows):

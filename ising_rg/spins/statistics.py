@@ -74,13 +74,26 @@ def mean_of_series(series: Sequence[float] | np.ndarray) -> tuple[float, float, 
     The error is sqrt(var tau / n) with tau the integrated autocorrelation time (emcee: Sokal's automatic window). A
     series shorter than 50 tau gives an error that is itself uncertain.
     """
-    from emcee.autocorr import integrated_time  # slow to import
-
     series = np.asarray(series, float)
     if series.size < 4 or np.ptp(series) == 0:
         return float(series.mean()), math.nan, math.nan
-    tau = max(float(integrated_time(series, tol=0)[0]), 1.0)
+    tau = autocorrelation_time([series])
     return float(series.mean()), float(series.std(ddof=1) * math.sqrt(tau / series.size)), tau
+
+
+def autocorrelation_time(chains: Sequence[np.ndarray]) -> float:
+    """Return the integrated autocorrelation time, in samples and at least 1, of independent chains of one observable, float64 (n,).
+
+    Their deviations from the mean of all are put one behind the other with zeros between, so that no product of two chains enters
+    within the window (emcee: Sokal's automatic one, five times). Of n samples in all the mean then has the variance var tau / n,
+    however short the chains are.
+    """
+    from emcee.autocorr import integrated_time  # slow to import
+
+    mean = np.concatenate(chains).mean()
+    gap = np.zeros(5 * max(map(len, chains)) if len(chains) > 1 else 0)
+    series = np.concatenate([part for chain in chains for part in (np.asarray(chain, float) - mean, gap)])
+    return max(float(integrated_time(series, tol=0)[0]), 1.0)
 
 
 def blocking_error(series: Sequence[float] | np.ndarray) -> float:

@@ -21,6 +21,11 @@ def row(name: str, measured: float, expected: float, error: float, z: float | No
     return {"name": name, **numbers, **more}
 
 
+def text(z: float, decimals: int = 1) -> str:
+    """Return a z as it is printed: with its sign, and with an exponent where a frozen lattice is 10^87 deviations off."""
+    return f"{z:+.{decimals if abs(z) < 1e6 else 1}{'f' if abs(z) < 1e6 else 'e'}}"
+
+
 def skewed(deviation: float | np.ndarray, variance: float | np.ndarray, largest: float) -> float | np.ndarray:
     """Return the normal deviate whose tail e^(-z^2 / 2) is Bennett's bound, with the sign of the deviation; arrays or numbers.
 

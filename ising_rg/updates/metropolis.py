@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from ising_rg import random_numbers
+from ising_rg.errors import UserError
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice
@@ -62,6 +63,29 @@ def sweep_packed(
         metropolis_cuda.sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration)
     else:
         metropolis_cpu.sweep(packed, beta, n_sweeps, key, first_sweep, first_configuration)
+
+
+def never_moves(spins: np.ndarray) -> bool:
+    """Tell whether sweeps from these spins, int8 (H, L), are a cycle of two for ever: no spin has a field.
+
+    A spin without a field flips whatever beta and the random numbers are. If none has one, a whole sublattice flips, which leaves
+    no field on the other; and so on: every sweep reverses all spins, and the energy stays 0. No other lattice is such a cycle:
+    half a sweep that flips all its spins for certain lowers the energy or leaves it, and the next would have to raise it. And
+    none is entered on the way, since each half sweep satisfies detailed balance and these lead nowhere else.
+    """
+    return not any(
+        (spins[y - 1] + spins[(y + 1) % len(spins)] + np.roll(spins[y], 1) + np.roll(spins[y], -1)).any()
+        for y in range(len(spins))  # row by row: the first tells nearly always
+    )
+
+
+def check_moves(spins: np.ndarray, what: str) -> None:
+    """Raise UserError, which begins with `what` the start is from, where sweeps are a cycle as `never_moves` tells."""
+    if never_moves(spins):
+        raise UserError(
+            f"{what}: found a start from which Metropolis never moves: a cycle of two sweeps, since no spin has a field and each "
+            "flips whenever it is tried; take another one, or --update=swendsen_wang"
+        )
 
 
 def _check_numbers(n_configurations, beta, n_sweeps, first_sweep, first_configuration):

@@ -238,6 +238,11 @@ def test_skewed_deviates():
     assert deviates.skewed(0.0, 0.0, 1.0) == 0 and np.isfinite(deviates.skewed(1.0, 0.0, 1.0))
 
 
+def test_no_z_is_hundreds_of_digits_long():
+    assert deviates.text(-3.14159) == "-3.1" and deviates.text(4.0, 2) == "+4.00"
+    assert deviates.text(1e300, 2) == "+1.0e+300"
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("size", [4, 6, 10, 16, 34, 66])
 def test_small_lattices_have_rows_and_a_verdict(size):

@@ -55,13 +55,14 @@ def test_majority(spins):
 
 def test_every_way_gives_the_same_spins(spins, program, tmp_path, monkeypatch):
     expected = blocking.block_batch(spins, program, seed=7, level=2, first_configuration=5)
-    lattice = bitmaps.from_spins(spins[3])
-    whole = bitmaps.to_spins(blocking.block(lattice, program, 7, 2, 8))
-    np.testing.assert_array_equal(whole, expected[3])
+    np.testing.assert_array_equal(blocking.block_batch(spins[3:4], program, 7, 2, 8)[0], expected[3])
+    lattice = bitmaps.from_spins(spins[0])
+    whole = bitmaps.to_spins(blocking.block(lattice, program, 7, 2))
+    np.testing.assert_array_equal(whole, blocking.block_batch(spins, program, 7, 2)[0])
     configurations.save_bitmap(str(tmp_path / "bits.npy"), lattice, {}, "bits")
     monkeypatch.setattr(blocking, "_BAND_SITES", 3 * 108 * 8)
     with BitFile(str(tmp_path / "bits.npy")) as file:
-        np.testing.assert_array_equal(bitmaps.to_spins(blocking.block(file, program, 7, 2, 8)), whole)
+        np.testing.assert_array_equal(bitmaps.to_spins(blocking.block(file, program, 7, 2)), whole)
     n_threads = numba.get_num_threads()
     try:
         numba.set_num_threads(1)

@@ -75,6 +75,22 @@ def test_mean_of_series_knows_autocorrelation():
     assert math.isnan(statistics.mean_of_series([1.0, 1.0, 1.0, 1.0, 1.0])[1])
 
 
+def test_the_autocorrelation_time_of_chains():
+    """AR(1), a = 0.8: tau = 9 of 100 chains of 400 samples as of one; of chains of n = 5 what their means' variance is.
+
+    That is 1 + 2 sum_t (1 - t / n) a^t = 4.11 for n = 5. The estimate's error is tau sqrt(2 (2 M + 1) / 40,000), M = 5 tau samples
+    (Sokal): 7 % and 5 %. A chain of one sample is independent, and in turn the chains look as if all were.
+    """
+    rng, a = np.random.default_rng(5), 0.8
+    for n, expected in ((400, 9.0), (5, 1 + 2 * sum((1 - t / 5) * a**t for t in range(1, 5))), (1, 1.0)):
+        chains = np.empty((40_000 // n, n))
+        chains[:, 0] = rng.normal(size=len(chains)) / math.sqrt(1 - a * a)
+        for i in range(1, n):
+            chains[:, i] = a * chains[:, i - 1] + rng.normal(size=len(chains))
+        assert statistics.autocorrelation_time(list(chains)) == pytest.approx(expected, rel=0.3)
+        assert statistics.autocorrelation_time([chains.T.reshape(-1)]) == pytest.approx(1, rel=0.3)
+
+
 def test_blocking_error_of_a_correlated_series():
     """AR(1), a = 0.8: the standard error is sqrt(var (1 + a) / (1 - a) / n), which blocking finds to its own 20 %."""
     rng = np.random.default_rng(5)

@@ -140,6 +140,22 @@ def test_c10_is_exact(beta, L, n, n_sweeps):
     assert abs(observables.c10(spins).mean() - exact.torus_c10(L, beta)) < 4.5 * error
 
 
+def test_lattices_without_a_field_are_cycles_and_nothing_enters_them():
+    """36 of the 65,536 states at L = 4: each sweep reverses them at any beta, and from no other state is one of them reached."""
+    spins = states_to_spins(np.arange(65536))
+    fields = sum(np.roll(spins, step, axis) for step in (1, -1) for axis in (1, 2))
+    stuck = ~fields.any((1, 2))
+    assert stuck.sum() == 36 and all(metropolis.never_moves(a) for a in spins[stuck])
+    assert not any(metropolis.never_moves(a) for a in spins[~stuck][::997])
+    for beta in (0.1, BETA, 2.0):
+        moved = spins.copy()
+        metropolis.sweep(moved, beta, 1, seed=1)
+        assert np.array_equal(moved[stuck], -spins[stuck])
+        assert not stuck[state_index(moved[~stuck])].any()
+    y, x = np.mgrid[:8, :12]
+    assert metropolis.never_moves(1 - 2 * (x % 2)) and metropolis.never_moves(1 - 2 * ((x // 2 + y // 2) % 2))
+
+
 def test_antiferromagnet_is_the_ferromagnet_on_flipped_sublattices():
     """At -beta the staggered spins follow the same rule with the same random numbers, bit for bit."""
     checkerboard = (1 - 2 * (np.indices((32, 34)).sum(0) % 2)).astype(np.int8)
