@@ -78,7 +78,7 @@ def main(s):
     for ensemble in ensembles:
         print(f"\nensemble: {ensemble['n']} configurations of {ensemble['L']} x {ensemble['L']} ({ensemble['note']})")
         reports.print_rows(ensemble["rows"])
-        print_mean_dimensions(groups[ensemble["L"]])
+        print_mean_dimensions(groups[ensemble["L"]], ensemble["autocorrelation_time"])
 
     judged = ensembles or [results[0]]
     reasons = [reason for ensemble in ensembles for reason in ensemble["reasons"]]
@@ -88,7 +88,9 @@ def main(s):
         for reason in result["reasons"]
     ]
     verdict = "bad" if reasons else "good"
-    told = {"ensembles": ensembles, "configurations": results, "copies": copies}
+    by_name = {result["file"]: result for result in results}
+    told = {"ensembles": ensembles, "copies": copies}
+    told["configurations"] = results + [{**by_name[of], "file": name} for name, of in copies.items()]
     report = settings.provenance(s, verdict=verdict, reasons=reasons, rows=judged[0]["rows"], **told)
     storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), report)
     if s.PICTURES:
@@ -212,12 +214,12 @@ def warn_about_beta(s, path):
         print(f"note: {storage.sidecar(path)} says beta = {beta}; it is checked against BETA = {s.BETA}")
 
 
-def print_mean_dimensions(group):
+def print_mean_dimensions(group, tau):
     for name, (expected, _) in clusters.DIMENSIONS.items():
         values = np.array([row["measured"] for result in group for row in result["dimensions"] if row["name"] == name])
         if len(values) < 2:
             continue
-        error = values.std(ddof=1) / np.sqrt(len(values))
+        error = values.std(ddof=1) * np.sqrt(tau / len(values))
         print(
             f"{name:>24} {values.mean():12.4f} {expected:12.4f} {values.mean() - expected:+12.4f} {error:10.4f}"
             "   fractal dimension: told, not judged"

@@ -99,8 +99,9 @@ def start_spins(s):
 
 def simulate(s, spins, device):
     """Return (series (n, 3) of sweep, m, energy per site; final spins; seconds spent updating)."""
-    # A run that goes on from another's end, or from another start, has numbers of its own.
-    seed = random_numbers.seed_for(bitmaps.digest(bitmaps.from_spins(spins)), s.SEED)
+    seed = s.SEED
+    if s.START_FILE or s.START == "cold":  # else two runs would draw the same numbers, from other starts, until they meet
+        seed = random_numbers.seed_for(bitmaps.digest(bitmaps.from_spins(spins)), seed)
     steps = metropolis_steps if s.UPDATE == "metropolis" else cluster_steps
     advance, observe, final = steps(s, seed, spins, device)
     advance(0, 0)  # compile before the clock runs

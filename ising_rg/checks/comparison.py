@@ -90,7 +90,7 @@ def ensemble(results: list[dict], beta: float, chains: Sequence[Sequence[int]] |
             of one sample is an independent lattice. By default all are one chain in the order given.
 
     Returns:
-        dict: n, L, note, rows, reasons, verdict.
+        dict: n, L, autocorrelation_time (in samples), note, rows, reasons, verdict.
     """
     n, L, critical = len(results), results[0]["L"], exact.is_critical(beta)
     m = np.array([result["m"] for result in results])
@@ -126,7 +126,7 @@ def ensemble(results: list[dict], beta: float, chains: Sequence[Sequence[int]] |
                 f"ensemble of {n} at L = {L}: {row['name']} = {row['measured']:.6f}, exact {row['exact']:.6f} "
                 f"(z = {deviates.text(row['z'])})"
             )
-    return with_reasons({"n": n, "L": L, "note": note, "rows": rows}, found)
+    return with_reasons({"n": n, "L": L, "autocorrelation_time": tau, "note": note, "rows": rows}, found)
 
 
 def _autocorrelation(n, observables, chains):

@@ -366,8 +366,8 @@ def test_batching_refuses_bad_samples_and_keeps_everything(pipeline, tmp_path):
             np.save(path, content)
         fail(*batch(source), says="sample_0001.npy")
         assert sorted(os.listdir(source)) == ["sample_0000.npy", "sample_0001.npy"], kind
-    np.save(source / "sample_0001.npy", good)
-    np.save(source / "sample_0002.npy", good)
+    np.save(source / "sample_0001.npy", good.T)
+    np.save(source / "sample_0002.npy", -good)
     succeed(*batch(source))
     os.remove(source / "sample_0002.npy")
     fail(*batch(source), says="batch_001.pt")
