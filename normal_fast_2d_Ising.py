@@ -3,6 +3,7 @@
     python normal_fast_2d_Ising.py
     python normal_fast_2d_Ising.py --lattice_size=1000 --beta=0.5 --num_sweeps=2000 --start=cold
     python normal_fast_2d_Ising.py --update=swendsen_wang --num_sweeps=1000 --sample_interval=1
+    python normal_fast_2d_Ising.py --start_file=results/normal/spins_L2048.npy --output_dir=results/longer
 
 Writes the final configuration (spins_L{L}.npy), the series (series.npy: sweep, m, energy per site), report.json and a picture
 into OUTPUT_DIR; prints flips per nanosecond and the mean energy beside Onsager's and Kaufman's exact values.
@@ -100,7 +101,9 @@ def start_spins(s):
 def simulate(s, spins, device):
     """Return (series (n, 3) of sweep, m, energy per site; final spins; seconds spent updating)."""
     seed = s.SEED
-    if s.START_FILE or s.START == "cold":  # else two runs would draw the same numbers, from other starts, until they meet
+    if (
+        s.START_FILE or s.START == "cold"
+    ):  # else two runs would draw the same numbers, from other starts, until they meet
         seed = random_numbers.seed_for(bitmaps.digest(bitmaps.from_spins(spins)), seed)
     steps = metropolis_steps if s.UPDATE == "metropolis" else cluster_steps
     advance, observe, final = steps(s, seed, spins, device)

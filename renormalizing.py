@@ -87,6 +87,8 @@ def read(pattern, beta):
 def renormalize(s, rule, names, lattices, others):
     """Block all lattices, print and draw what every level is; return the report."""
     programs = rules(s, rule)
+    if len(names) > 1:
+        print(f"{len(names)} configurations, taken as independent")
     # By its own spins, so that files blocked one by one are blocked independently, and alike in whatever company.
     seeds = [random_numbers.seed_for(bitmaps.digest(lattice), s.SEED) for lattice in lattices]
     beta, levels, previews, sums = s.BETA, [], [], []

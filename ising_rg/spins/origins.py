@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ising_rg import storage
+from ising_rg.errors import UserError
 from ising_rg.spins import bitmaps, configurations, spin_files
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
@@ -98,7 +99,10 @@ def chains(lattices: Sequence[Lattice]) -> list[list[int]] | None:
 
 def _origin(path):
     """Return (chain, time) of a file's lattice, as the JSON beside it tells."""
-    about = storage.description(path)
+    try:
+        about = storage.description(path)
+    except UserError:  # whoever takes beta from it says so
+        return None, 0
     settings, sample = about.get("settings"), about.get("sample")
     if isinstance(settings, dict) and isinstance(sample, int):  # of data_collecting.py
         n_chains = settings.get("CHAINS", 1)
