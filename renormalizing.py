@@ -12,7 +12,7 @@ The inverse of the generating scripts: a configuration (collected, grown or your
 couplings of its Hamiltonian are measured, beside those of the nearest-neighbour model, with a verdict in words; c10, c11 and
 c20 beside exact values; and the stage gain beside 3^(-1/8). With NUM_LATTICES, lattices of LATTICE_SIZE are made instead,
 equilibrated or grown, and the exponents y_t and y_h measured; 100 or more configurations of INPUT give exponents, too. Writes
-the coarse configurations, report.json and flow.png into OUTPUT_DIR.
+the coarse configurations, blocking_report.json and flow.png into OUTPUT_DIR.
 """
 
 import os
@@ -56,34 +56,51 @@ _ENSEMBLE = 100  # configurations of INPUT from which on exponents are measured
 
 def main(s):
     start, rule = time.perf_counter(), blocking.load(s.RULE_FILE)
+    report_file, picture = (os.path.join(s.OUTPUT_DIR, name) for name in ("blocking_report.json", "flow.png"))
     if s.NUM_LATTICES:
+        storage.keep_inputs([s.RULE_FILE, s.KERNEL_FILE], [report_file, picture])
         report = {"exponents": measure_exponents(s, blocking.program(rule))}
     else:
-        names, lattices = read(s.INPUT)
+        paths, names, lattices = read(s.INPUT)
         blocking.check_size(lattices[0].width, s.LEVELS, _SMALLEST, s.INPUT)
-        others = read(s.COMPARE)[1] if s.COMPARE else []
+        compared, _, others = read(s.COMPARE) if s.COMPARE else ([], [], [])
         last = lattices[0].width // 3**s.LEVELS
         if others and others[0].width != last:
             raise UserError(
                 f"COMPARE: found {others[0].width} x {others[0].width}, needed the last level's {last} x {last}"
             )
+        coarse = [
+            coarse_file(s, number, level, lattices[0].width // 3**level)
+            for level in saved_levels(s)
+            for number in range(len(names))
+        ]
+        storage.keep_inputs([*paths, *compared, s.RULE_FILE], [*coarse, report_file, picture])
         folders.claim(s.OUTPUT_DIR)
+        folders.remove_older(s.OUTPUT_DIR, "flow.png")
         report = renormalize(s, rule, names, lattices, others)
-    path = os.path.join(s.OUTPUT_DIR, "report.json")
-    storage.save_json(path, settings.provenance(s, **report))
-    print(f"report.json in {s.OUTPUT_DIR}, in {time.perf_counter() - start:.1f} s")
+    storage.save_json(report_file, settings.provenance(s, **report))
+    print(f"blocking_report.json in {s.OUTPUT_DIR}, in {time.perf_counter() - start:.1f} s")
 
 
 def read(pattern):
-    """Return (names, lattices) of the configurations of a file, folder or pattern: those of the largest size."""
-    found = {}
-    for path in configurations.find(pattern):
+    """Return (files, names, lattices) of the configurations of a file, folder or pattern: those of the largest size."""
+    found, paths = {}, configurations.find(pattern)
+    for path in paths:
         for name, lattice in configurations.open_configurations(path):
             found.setdefault(lattice.width, []).append((name, lattice))
     L = max(found)
     if len(found) > 1:
         print(f"{pattern}: found sizes {', '.join(map(str, sorted(found)))}; only those of {L} x {L} are taken")
-    return tuple(map(list, zip(*found[L], strict=True)))
+    return paths, *map(list, zip(*found[L], strict=True))
+
+
+def saved_levels(s):
+    """Return the levels whose configurations are written."""
+    return {"all": range(1, s.LEVELS + 1), "last": [s.LEVELS], "none": []}[s.SAVE_LEVELS]
+
+
+def coarse_file(s, number, level, L):
+    return os.path.join(s.OUTPUT_DIR, f"spins_{number:04d}_level{level}_L{L}.npy")
 
 
 def renormalize(s, rule, names, lattices, others):
@@ -98,7 +115,7 @@ def renormalize(s, rule, names, lattices, others):
             lattices = [
                 blocking.block(lattice, programs[level], s.SEED, level, number) for number, lattice in enumerate(bar)
             ]
-            if s.SAVE_LEVELS == "all" or (s.SAVE_LEVELS == "last" and level == s.LEVELS):
+            if level in saved_levels(s):
                 save(s, names, lattices, level, beta)
         levels.append(measure_level(s, level, fine, lattices, beta))
         if s.PICTURES:
@@ -168,9 +185,8 @@ def save(s, names, lattices, level, beta):
     file_format = ("bits" if L * L > 2**30 else "int8") if s.FILE_FORMAT == "auto" else s.FILE_FORMAT
     settings.check_disk(len(lattices) * L * L // (8 if file_format == "bits" else 1), s.OUTPUT_DIR, f"level {level}")
     for number, (name, lattice) in enumerate(zip(names, lattices, strict=True)):
-        path = os.path.join(s.OUTPUT_DIR, f"spins_{number:04d}_level{level}_L{L}.npy")
         about = settings.provenance(s, L=L, beta=beta, seed=s.SEED, level=level, source=name)
-        configurations.save_bitmap(path, lattice, about, file_format)
+        configurations.save_bitmap(coarse_file(s, number, level, L), lattice, about, file_format)
 
 
 def measure_exponents(s, rule):
@@ -193,6 +209,7 @@ def measure_exponents(s, rule):
         batches = exponents.chains(s.LATTICE_SIZE, s.BETA, n_groups, n_batches, s.SEED)
         how = f"{n_groups} chains"
     folders.claim(s.OUTPUT_DIR)
+    folders.remove_older(s.OUTPUT_DIR, "flow.png")
     print(f"{n_groups * n_batches} lattices of {s.LATTICE_SIZE} x {s.LATTICE_SIZE}, {how}, {s.RULE_FILE}")
     bar = tqdm(batches, total=n_batches, unit=f" x {n_groups} lattices", leave=False, disable=None)
     sums, groups = exponents.blocked_sums(bar, rule, s.LEVELS, s.SEED)
