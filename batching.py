@@ -20,8 +20,8 @@ from ising_rg.theory import exact
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
-SOURCE_DIR = "data/samples_L2048"    # folder of sample_*.npy, from data_collecting.py
-OUTPUT_DIR = "data/batches_L2048"    # where the batches go
+SOURCE_DIR = "data/samples"          # folder of sample_*.npy, from data_collecting.py
+OUTPUT_DIR = "data/batches"          # where the batches go
 SAMPLES_PER_BATCH = 20               # configurations a file; that many are in memory at once
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
@@ -50,6 +50,8 @@ def main(s):
             f"OUTPUT_DIR: {left_over[0]} is of an earlier, larger set and would be mixed in; remove it or choose another folder"
         )
 
+    storage.keep_inputs(paths, targets)
+    refuse_other_batches(targets[0], L, beta.get("beta"))
     n_largest = len(groups[0])
     settings.check_memory(
         n_largest * L * L, f"a batch of {n_largest} samples of {L} x {L}", "choose fewer SAMPLES_PER_BATCH"
@@ -70,6 +72,16 @@ def main(s):
     print(
         f"{len(samples)} samples in {len(groups)} batches; next: python kernel_training_pixel_shuffle.py --data_dir={s.OUTPUT_DIR}"
     )
+
+
+def refuse_other_batches(target, L, beta):
+    """Raise UserError if the batch that is there is of lattices of another size or temperature: the folder's name tells neither."""
+    there = storage.description(target)
+    if there and (there.get("L"), there.get("beta")) != (L, beta):
+        raise UserError(
+            f"OUTPUT_DIR: {target} is of L = {there.get('L')}, beta = {there.get('beta')}, found samples of L = {L}, "
+            f"beta = {beta}; remove the batches there or choose another folder"
+        )
 
 
 def common_beta(samples):

@@ -2,19 +2,20 @@
 
     python checking.py
     python checking.py --input=results/multi_stage/spins_0000_stage3_L13824.npy
-    python checking.py --input="data/samples_L2048/sample_00*.npy"
+    python checking.py --input="data/samples/sample_00*.npy"
     python checking.py --input=results/normal --beta=0.5
     python checking.py --input=results/multi_stage --xi=300
     python checking.py --kernel_file=models/conditional_k5_s3.pt --start_size=64 --num_configs=400
 
-INPUT is a file, a folder or a pattern: int8 .npy (L, L) or (n, L, L), bit-packed uint8 (L, L/8), or spins as other programs
-write them: other numbers, .npz, text, PNG, HDF5. Every lattice is tested by itself, and ensembles of equal L by their means
-too. With KERNEL_FILE a kernel is measured instead: KL per site in both directions, effective sample size and, at criticality, the
-share of its block-spin rule, stage gain and correlations. Writes report.json (verdict, reasons, one row per
-observable) and check.png into OUTPUT_DIR. Exit status: 0 good (or a kernel measured), 1 bad, 2 a mistake in the settings or
-files.
+INPUT is a file, a folder or a pattern (** for any folders): int8 .npy (L, L) or (n, L, L), bit-packed uint8 (L, L/8), batches
+(.pt), or spins as other programs write them: other numbers, .npz, text, PNG, HDF5, .mat. Every lattice is tested by itself, and
+ensembles of equal L by their means too. With KERNEL_FILE a kernel is measured instead: KL per site in both directions, effective
+sample size and, at criticality, the share of its block-spin rule, stage gain and correlations. Writes check_report.json
+(verdict, reasons, one row per observable) and check.png into OUTPUT_DIR; of a kernel, kernel_report.json. Exit status: 0 good
+(or a kernel measured), 1 bad, 2 a mistake in the settings or files.
 """
 
+import glob
 import os
 import sys
 import time
@@ -39,13 +40,14 @@ START_SIZE = 64                      # of KERNEL_FILE: sites per side of the see
 NUM_CONFIGS = 400                    # of KERNEL_FILE: seeds
 SEED = 1000                          # of KERNEL_FILE: names the seeds
 PICTURES = True                      # draw check.png
-OUTPUT_DIR = "results/checking"      # where report.json and check.png go
+OUTPUT_DIR = "results/checking"      # where check_report.json and check.png go
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
 
 
 _SHARES = {8: (150, 32), 16: (50, 32)}  # coarse size: seeds and draws for the share of the block-spin rule
 _ESS_SIZES, _ESS_CONFIGS = (8, 16), 1000  # for the effective sample size
+_PICTURES = "check*.png"  # one a lattice size
 
 
 def main(s):
@@ -53,6 +55,8 @@ def main(s):
         measure_kernel(s)
         return
     paths = configurations.find(s.INPUT)
+    report_file = os.path.join(s.OUTPUT_DIR, "check_report.json")
+    storage.keep_inputs(paths, [report_file, *glob.glob(os.path.join(glob.escape(s.OUTPUT_DIR), _PICTURES))])
     folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
     critical = exact.is_critical(s.BETA)
@@ -92,12 +96,13 @@ def main(s):
     told = {"ensembles": ensembles, "copies": copies}
     told["configurations"] = results + [{**by_name[of], "file": name} for name, of in copies.items()]
     report = settings.provenance(s, verdict=verdict, reasons=reasons, rows=judged[0]["rows"], **told)
-    storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), report)
+    storage.save_json(report_file, report)
+    folders.remove_older(s.OUTPUT_DIR, _PICTURES)
     if s.PICTURES:
         with pictures.attempt():
             draw(s, curves, results)
     conclude(verdict, reasons, results, ensembles)
-    print(f"{len(results)} checked in {time.perf_counter() - start:.1f} s; report.json in {s.OUTPUT_DIR}")
+    print(f"{len(results)} checked in {time.perf_counter() - start:.1f} s; check_report.json in {s.OUTPUT_DIR}")
     if verdict == "bad":
         sys.exit(1)
 
@@ -116,6 +121,8 @@ def measure_kernel(s):
         "choose fewer NUM_CONFIGS or a smaller START_SIZE",
     )
     kernel = models.load(s.KERNEL_FILE)
+    report_file = os.path.join(s.OUTPUT_DIR, "kernel_report.json")
+    storage.keep_inputs([s.KERNEL_FILE], [report_file])
     folders.claim(s.OUTPUT_DIR)
     print(f"{s.KERNEL_FILE}: {s.START_SIZE} -> {3 * s.START_SIZE}, {s.NUM_CONFIGS} configurations")
     critical, beta = exact.is_critical(s.BETA), s.BETA
@@ -159,8 +166,8 @@ def measure_kernel(s):
         shares=shares,
         rows=rows,
     )
-    storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), report)
-    print(f"report.json in {s.OUTPUT_DIR}")
+    storage.save_json(report_file, report)
+    print(f"kernel_report.json in {s.OUTPUT_DIR}")
 
 
 def check_all(s, lattices, critical):
@@ -241,7 +248,7 @@ def conclude(verdict, reasons, results, ensembles):
     for reason in reasons[:20]:
         print(f"  - {reason}")
     if len(reasons) > 20:
-        print(f"  and {len(reasons) - 20} more, in report.json")
+        print(f"  and {len(reasons) - 20} more, in check_report.json")
     for note in sorted({note for result in results for note in result["notes"]})[:5]:
         print(f"  note: {note}")
     if verdict == "good":

@@ -34,7 +34,7 @@ CHAINS = 1                           # independent chains, each warmed up by its
 INTERVAL_SWEEPS = 40                 # sweeps between samples: the energy's correlation decays in ~13 sweeps at L = 2048
 SEED = 1                             # names the chains
 DEVICE = "auto"                      # of the Metropolis sweeps: "auto", "cpu" or "cuda"
-SAVE_DIR = "data/samples_L2048"      # where the samples go
+SAVE_DIR = "data/samples"            # where the samples go
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
 

@@ -7,13 +7,12 @@
 
 A Swendsen-Wang seed of START_SIZE is equilibrated exactly; each stage draws the 3L lattice from the kernel and runs
 REFINE_SWEEPS Metropolis sweeps. Writes into OUTPUT_DIR: spins_{config}_stage{stage}_L{L}.npy (with a JSON beside each),
-report.json, and two pictures of the first configuration.
+growth_report.json, and two pictures of the first configuration.
 
 A lattice that does not fit MAX_MEMORY is grown from file to file in bands of rows, with the same spins. A run that was
 killed goes on when it is started again with the same settings. Started with torchrun, processes share the work.
 """
 
-import contextlib
 import functools
 import glob
 import os
@@ -49,6 +48,7 @@ OUTPUT_DIR = "results/multi_stage"   # where everything goes
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
 
+_REPORT, _PICTURES = "growth_report.json", ("full_comparison.png", "tracking.png")
 _IN_MEMORY_SITES = 2**33  # larger lattices go from file to file anyhow: a killed run would lose minutes
 
 
@@ -123,10 +123,14 @@ def choose(s, run, record, group):
     """Return (whether to grow from file to file, bytes for lattices): what memory, disk and processes call for; say it.
 
     Raises:
-        UserError: there is not the memory or the disk for it.
+        UserError: there is not the memory or the disk for it, or it would overwrite a file that is not its own.
     """
 
     def plan():
+        written = [os.path.join(s.OUTPUT_DIR, name) for name in (_REPORT, *_PICTURES)]
+        for stage in filter(run.is_kept, range(run.last + 1)):
+            written += [run.path(config, stage) for config in range(s.NUM_CONFIGS)]
+        storage.keep_inputs([s.KERNEL_FILE], written)
         budget = settings.memory_budget(s.MAX_MEMORY, group.local_size)
         needed = run.bytes_in_memory()
         if record.find(kind="stage") or record.find(kind="band"):
@@ -145,8 +149,7 @@ def choose(s, run, record, group):
         disk = max(0, run.bytes_of_files(reason is not None) - sum(map(os.path.getsize, files)))
         settings.check_disk(disk, s.OUTPUT_DIR, "the run")
         if not record.pieces:  # a report does not outlive what it reports
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(os.path.join(s.OUTPUT_DIR, "report.json"))
+            folders.remove_older(s.OUTPUT_DIR, _REPORT, *_PICTURES)
         memory = needed if reason is None else budget
         how = "in memory" if reason is None else f"from file to file, in bands of rows: {reason}"
         each = " for each process" if group.size > 1 else ""
@@ -167,7 +170,7 @@ def report(s, growth, bias):
     if s.CHECK:
         reports.print_checks(checks, s.BETA)
     n_sites = s.NUM_CONFIGS * L_final**2
-    path = os.path.join(s.OUTPUT_DIR, "report.json")
+    path = os.path.join(s.OUTPUT_DIR, _REPORT)
     timings.finish()
     described = settings.provenance(
         s,

@@ -1,11 +1,11 @@
 """One stage, looked at closely: a seed grown to three times its size by the kernel and by naive copying, side by side.
 
     python fast_generating_single_stage.py
-    python fast_generating_single_stage.py --seed_file=data/samples_L2048/sample_0000.npy --refine_sweeps=10
+    python fast_generating_single_stage.py --seed_file=data/samples/sample_0000.npy --refine_sweeps=10
 
-The seed is an equilibrated Swendsen-Wang configuration of LOW_RES_SIZE, or SEED_FILE. Writes five configurations, report.json
-and a picture (seed, RG raw, RG refined, naive copy raw, naive copy refined) into OUTPUT_DIR, and says in words what is right
-and wrong with each.
+The seed is an equilibrated Swendsen-Wang configuration of LOW_RES_SIZE, or SEED_FILE. Writes five configurations (seed, RG raw, RG
+refined, naive copy raw, naive copy refined), single_stage_report.json and a picture into OUTPUT_DIR, and says in words what is
+right and wrong with each.
 """
 
 import math
@@ -40,6 +40,8 @@ OUTPUT_DIR = "results/single_stage"  # where everything goes
 # ---------------------------------------------------------------------------------------------------------------------
 # fmt: on
 
+_LATTICES = ("seed", "RG raw", "RG refined", "naive copy raw", "naive copy refined")
+_REPORT, _PICTURE = "single_stage_report.json", "single_stage.png"
 _CLOSEUP = 96  # sites per side of the close-up of a fine lattice; the seed's shows the same region
 _GAIN_DISTANCE = 8  # coarse sites at which C(3r) of the fine lattice is compared with C(r) of the coarse one
 
@@ -68,7 +70,7 @@ def main(s):
             "check": reports.check(bitmaps.from_spins(spins), beta),
         }
         rows.append(row)
-        path = os.path.join(s.OUTPUT_DIR, f"{name.replace(' ', '_')}_L{len(spins)}.npy")
+        path = lattice_file(s, name, len(spins))
         storage.save_array(path, spins, settings.provenance(s, beta=beta, seed=s.SEED, **row))
         files.append(path)
     print_rows(rows, s.BETA)
@@ -77,10 +79,11 @@ def main(s):
         row["diagnosis"] = notes[row["name"]]
         print(f"{row['name']}: {row['diagnosis']}")
     report = settings.provenance(s, files=folders.listed(s.OUTPUT_DIR, files), rows=rows)
-    storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), report)
+    storage.save_json(os.path.join(s.OUTPUT_DIR, _REPORT), report)
+    folders.remove_older(s.OUTPUT_DIR, _PICTURE)
     if s.PICTURES:
         with pictures.attempt():
-            draw(os.path.join(s.OUTPUT_DIR, "single_stage.png"), configurations, rows, exact.is_critical(s.BETA))
+            draw(os.path.join(s.OUTPUT_DIR, _PICTURE), configurations, rows, exact.is_critical(s.BETA))
     print(f"{len(seed)} -> {3 * len(seed)} in {time.perf_counter() - start:.1f} s; files in {s.OUTPUT_DIR}")
 
 
@@ -109,19 +112,21 @@ def generate(s, kernel, device, seed_beta):
         with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar:
             name = upsampling.start_seed(s.SEED)
             seed = swendsen_wang.sample(s.LOW_RES_SIZE, seed_beta, 1, name, total, progress=bar.update)[0]
+    written = [lattice_file(s, name, len(seed) * (1 if name == "seed" else 3)) for name in _LATTICES]
+    storage.keep_inputs(
+        [s.SEED_FILE, s.KERNEL_FILE], [*written, *(os.path.join(s.OUTPUT_DIR, name) for name in (_REPORT, _PICTURE))]
+    )
     stage = upsampling.Stage(kernel, s.BETA, s.REFINE_SWEEPS, upsampling.stage_seed(run_seed, 1), device)
     raw, refined = (lattice.unpack(to_host(made.packed))[0] for made in upsampling.grow(lattice.pack(seed), stage))
     copied = upsampling.naive_copy(seed)[0]
     packed = to_device(lattice.pack(copied), device)
     metropolis.sweep_packed(packed, s.BETA, s.REFINE_SWEEPS, stage.seed)
     copied_refined = lattice.unpack(to_host(packed))[0]
-    return {
-        "seed": seed,
-        "RG raw": raw,
-        "RG refined": refined,
-        "naive copy raw": copied,
-        "naive copy refined": copied_refined,
-    }
+    return dict(zip(_LATTICES, (seed, raw, refined, copied, copied_refined), strict=True))
+
+
+def lattice_file(s, name, L):
+    return os.path.join(s.OUTPUT_DIR, f"{name.replace(' ', '_')}_L{L}.npy")
 
 
 def compare_scales(spins, seed, beta, seed_beta):

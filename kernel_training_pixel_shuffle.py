@@ -44,7 +44,7 @@ from ising_rg.updates import swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
-DATA_DIR = "data/batches_L2048"      # folder of batch_*.pt, from batching.py
+DATA_DIR = "data/batches"            # folder of batch_*.pt, from batching.py
 KERNEL = "conditional"               # "conditional" (default of the generating scripts), "independent" (the original's), "none"
 KERNEL_SIZE = 0                      # side of the kernel in blocks, odd; 0: 5 for conditional, 9 for independent
 SCALE_FACTOR = 3                     # fine sites per coarse site along each axis; 3 is what the kernels are built for
@@ -92,6 +92,11 @@ def main(s):
     rule_files = [s.BLOCK_RULE_FILE] if s.KERNEL != "none" else []
     for path in (target, *rule_files, *([picture_file(s)] if s.PICTURES else [])):
         folders.claim(os.path.dirname(path) or ".", os.path.basename(path), group)
+    loads_rule = s.KERNEL == "none" or s.BLOCK_RULE == "load" and s.CRITICAL == "fit"
+    storage.keep_inputs(
+        batch_files(s) + [s.BLOCK_RULE_FILE] * loads_rule,
+        [target, picture_file(s)] + rule_files * (not loads_rule),
+    )
     batches = load_batches(s)
     L, n_samples = batches[0].shape[-1], sum(len(batch) for batch in batches)
     print(f"data: {n_samples} configurations of {L} x {L} from {s.DATA_DIR}")
@@ -425,9 +430,13 @@ def picture_file(s):
     return os.path.join(s.PICTURE_DIR, f"training_{'rule' if s.KERNEL == 'none' else s.KERNEL}.png")
 
 
+def batch_files(s):
+    return sorted(glob.glob(os.path.join(glob.escape(s.DATA_DIR), "batch_*.pt")))
+
+
 def load_batches(s):
     """Return all batches of DATA_DIR, a list of int8 (B, L, L)."""
-    paths = sorted(glob.glob(os.path.join(glob.escape(s.DATA_DIR), "batch_*.pt")))
+    paths = batch_files(s)
     if not paths:
         raise UserError(f"DATA_DIR: no batch_*.pt in {s.DATA_DIR}; run data_collecting.py, then batching.py")
     settings.check_memory(sum(os.path.getsize(path) for path in paths), f"the data in {s.DATA_DIR}")

@@ -5,8 +5,8 @@
     python normal_fast_2d_Ising.py --update=swendsen_wang --num_sweeps=1000 --sample_interval=1
     python normal_fast_2d_Ising.py --start_file=results/normal/spins_L2048.npy --output_dir=results/longer
 
-Writes the final configuration (spins_L{L}.npy), the series (series.npy: sweep, m, energy per site), report.json and a picture
-into OUTPUT_DIR; prints flips per nanosecond and the mean energy beside Onsager's and Kaufman's exact values.
+Writes the final configuration (spins_L{L}.npy), the series (series.npy: sweep, m, energy per site), simulation_report.json and a
+picture into OUTPUT_DIR; prints flips per nanosecond and the mean energy beside Onsager's and Kaufman's exact values.
 """
 
 import math
@@ -48,6 +48,9 @@ def main(s):
     folders.claim(s.OUTPUT_DIR)
     spins = start_spins(s)
     L = len(spins)
+    outputs = [f"spins_L{L}.npy", "series.npy", "simulation_report.json", "simulation.png"]
+    spins_file, series_file, report_file, picture = (os.path.join(s.OUTPUT_DIR, name) for name in outputs)
+    storage.keep_inputs([s.START_FILE], [spins_file, series_file, report_file, picture])
     print(
         f"L = {L}, beta = {s.BETA:.10g}, temperature = {1 / s.BETA:.10g} J/k_B "
         f"(critical {1 / exact.BETA_CRITICAL:.10g}), {s.UPDATE}"
@@ -57,22 +60,15 @@ def main(s):
     report["check"] = comparison.with_reasons(comparison.configuration(bitmaps.from_spins(spins), s.BETA), against)
     reports.print_checks([report["check"]], s.BETA)
 
-    storage.save_array(
-        os.path.join(s.OUTPUT_DIR, f"spins_L{L}.npy"), spins, settings.provenance(s, L=L, beta=s.BETA, seed=s.SEED)
-    )
-    storage.save_array(
-        os.path.join(s.OUTPUT_DIR, "series.npy"),
-        series,
-        settings.provenance(s, columns=["sweep", "m", "energy_per_site"]),
-    )
-    report["files"] = folders.listed(s.OUTPUT_DIR, [f"spins_L{L}.npy", "series.npy"])
-    storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), settings.provenance(s, **report))
+    storage.save_array(spins_file, spins, settings.provenance(s, L=L, beta=s.BETA, seed=s.SEED))
+    storage.save_array(series_file, series, settings.provenance(s, columns=["sweep", "m", "energy_per_site"]))
+    report["files"] = folders.listed(s.OUTPUT_DIR, [spins_file, series_file])
+    storage.save_json(report_file, settings.provenance(s, **report))
+    folders.remove_older(s.OUTPUT_DIR, "simulation.png")
     if s.PICTURES:
         title = f"{s.UPDATE}, beta = {s.BETA:.6f}, temperature = {1 / s.BETA:.6f} J/k_B"
         with pictures.attempt():
-            pictures.simulation(
-                os.path.join(s.OUTPUT_DIR, "simulation.png"), spins, *series.T, report["energy_exact"], title
-            )
+            pictures.simulation(picture, spins, *series.T, report["energy_exact"], title)
     print(f"files in {s.OUTPUT_DIR}")
 
 

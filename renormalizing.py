@@ -12,7 +12,7 @@ The inverse of the generating scripts: a configuration (collected, grown or your
 couplings of its Hamiltonian are measured, beside those of the nearest-neighbour model, with a verdict in words; c10, c11 and
 c20 beside exact values; and the stage gain beside 3^(-1/8). With NUM_LATTICES, lattices of LATTICE_SIZE are made instead,
 equilibrated or grown, and the exponents y_t and y_h measured; 100 or more configurations of INPUT give exponents, too. Writes
-the coarse configurations, report.json and flow.png into OUTPUT_DIR.
+the coarse configurations, blocking_report.json and flow.png into OUTPUT_DIR.
 """
 
 import os
@@ -56,32 +56,50 @@ _ENSEMBLE = 100  # configurations of INPUT from which on exponents are measured
 
 def main(s):
     start, rule = time.perf_counter(), blocking.load(s.RULE_FILE)
+    report_file, picture = (os.path.join(s.OUTPUT_DIR, name) for name in ("blocking_report.json", "flow.png"))
     if s.NUM_LATTICES:
+        storage.keep_inputs([s.RULE_FILE, s.KERNEL_FILE], [report_file, picture])
         report = {"exponents": measure_exponents(s, blocking.program(rule))}
     else:
-        names, lattices = read(s.INPUT, s.BETA)
+        paths, names, lattices = read(s.INPUT, s.BETA)
         blocking.check_size(lattices[0].width, s.LEVELS, _SMALLEST, s.INPUT)
-        others = read(s.COMPARE, temperature.coarser(s.BETA, s.LEVELS))[1] if s.COMPARE else []
+        compared, _, others = read(s.COMPARE, temperature.coarser(s.BETA, s.LEVELS)) if s.COMPARE else ([], [], [])
         last = lattices[0].width // 3**s.LEVELS
         if others and others[0].width != last:
             raise UserError(
                 f"COMPARE: found {others[0].width} x {others[0].width}, needed the last level's {last} x {last}"
             )
+        coarse = [
+            coarse_file(s, number, level, lattices[0].width // 3**level)
+            for level in saved_levels(s)
+            for number in range(len(names))
+        ]
+        storage.keep_inputs([*paths, *compared, s.RULE_FILE], [*coarse, report_file, picture])
         folders.claim(s.OUTPUT_DIR)
+        folders.remove_older(s.OUTPUT_DIR, "flow.png")
         report = renormalize(s, rule, names, lattices, others)
-    path = os.path.join(s.OUTPUT_DIR, "report.json")
-    storage.save_json(path, settings.provenance(s, **report))
-    print(f"report.json in {s.OUTPUT_DIR}, in {time.perf_counter() - start:.1f} s")
+    storage.save_json(report_file, settings.provenance(s, **report))
+    print(f"blocking_report.json in {s.OUTPUT_DIR}, in {time.perf_counter() - start:.1f} s")
 
 
 def read(pattern, beta):
-    """Return (names, lattices) of the configurations of a file, folder or pattern: those of the largest size, none twice."""
-    found, _ = origins.distinct(configurations.find(pattern), beta)
+    """Return (files, names, lattices) of the configurations of a file, folder or pattern: the largest size, none twice."""
+    paths = configurations.find(pattern)
+    found, _ = origins.distinct(paths, beta)
     sizes = sorted({lattice.L for lattice in found})
     if len(sizes) > 1:
         print(f"{pattern}: found sizes {', '.join(map(str, sizes))}; only those of {sizes[-1]} x {sizes[-1]} are taken")
     largest = [lattice for lattice in found if lattice.L == sizes[-1]]
-    return [lattice.name for lattice in largest], [spins for _, spins in origins.opened(largest)]
+    return paths, [lattice.name for lattice in largest], [spins for _, spins in origins.opened(largest)]
+
+
+def saved_levels(s):
+    """Return the levels whose configurations are written."""
+    return {"all": range(1, s.LEVELS + 1), "last": [s.LEVELS], "none": []}[s.SAVE_LEVELS]
+
+
+def coarse_file(s, number, level, L):
+    return os.path.join(s.OUTPUT_DIR, f"spins_{number:04d}_level{level}_L{L}.npy")
 
 
 def renormalize(s, rule, names, lattices, others):
@@ -100,7 +118,7 @@ def renormalize(s, rule, names, lattices, others):
             lattices = [
                 blocking.block(lattice, programs[level], seed, level) for lattice, seed in zip(bar, seeds, strict=True)
             ]
-            if s.SAVE_LEVELS == "all" or (s.SAVE_LEVELS == "last" and level == s.LEVELS):
+            if level in saved_levels(s):
                 save(s, names, lattices, level, beta)
         levels.append(measure_level(s, level, fine, lattices, beta))
         if s.PICTURES:
@@ -170,9 +188,8 @@ def save(s, names, lattices, level, beta):
     file_format = ("bits" if L * L > 2**30 else "int8") if s.FILE_FORMAT == "auto" else s.FILE_FORMAT
     settings.check_disk(len(lattices) * L * L // (8 if file_format == "bits" else 1), s.OUTPUT_DIR, f"level {level}")
     for number, (name, lattice) in enumerate(zip(names, lattices, strict=True)):
-        path = os.path.join(s.OUTPUT_DIR, f"spins_{number:04d}_level{level}_L{L}.npy")
         about = settings.provenance(s, L=L, beta=beta, seed=s.SEED, level=level, source=name)
-        configurations.save_bitmap(path, lattice, about, file_format)
+        configurations.save_bitmap(coarse_file(s, number, level, L), lattice, about, file_format)
 
 
 def measure_exponents(s, rule):
@@ -195,6 +212,7 @@ def measure_exponents(s, rule):
         batches = exponents.chains(s.LATTICE_SIZE, s.BETA, n_groups, n_batches, s.SEED)
         how = f"{n_groups} chains"
     folders.claim(s.OUTPUT_DIR)
+    folders.remove_older(s.OUTPUT_DIR, "flow.png")
     print(f"{n_groups * n_batches} lattices of {s.LATTICE_SIZE} x {s.LATTICE_SIZE}, {how}, {s.RULE_FILE}")
     bar = tqdm(batches, total=n_batches, unit=f" x {n_groups} lattices", leave=False, disable=None)
     sums, groups = exponents.blocked_sums(bar, rule, s.LEVELS, s.SEED)

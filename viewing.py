@@ -2,11 +2,12 @@
 
     python viewing.py
     python viewing.py --input=results/multi_stage/spins_0000_stage3_L13824.npy
-    python viewing.py --input=data/samples_L2048/sample_0000.npy --output_dir=results/viewing
+    python viewing.py --input=data/samples/sample_0000.npy --output_dir=results/viewing
 
-INPUT is an int8 .npy (L, L) or a bit-packed one, uint8 (L, L/8); it is read row by row, never as a whole. Writes <name>.html,
-which opens from disk without a server, <name>_files/ (the tiles, which the page needs beside it) and <name>.dzi (Deep Zoom,
-for other viewers) into OUTPUT_DIR. A place is shared by the page's address, which ends in #x=..&y=..&zoom=.. (pixels a site).
+INPUT is an int8 .npy (L, L) or a bit-packed one, uint8 (L, L/8); it is read row by row, never as a whole. Of a folder or a quoted
+pattern the first of the largest lattices is taken. Writes <name>.html, which opens from disk without a server, <name>_files/ (the
+tiles, which the page needs beside it) and <name>.dzi (Deep Zoom, for other viewers) into OUTPUT_DIR. A place is shared by the
+page's address, which ends in #x=..&y=..&zoom=.. (pixels a site).
 """
 
 import os
@@ -15,12 +16,11 @@ import time
 from tqdm import tqdm
 
 from ising_rg import deep_zoom, folders, settings, storage
-from ising_rg.errors import UserError
-from ising_rg.spins import configurations
+from ising_rg.spins import configurations, spin_files
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
-INPUT = "results/multi_stage/spins_0000_stage3_L13824.npy"  # a configuration, .npy
+INPUT = "results/multi_stage"        # a configuration, .npy; or a folder or pattern (quoted) of them
 TILE_SIZE = 512                      # pixels per side of a tile
 COMPRESSION = 2                      # of the tiles, 2 ... 9; 6 takes twice the time of 2 for a sixth less disk
 OUTPUT_DIR = "results/viewing"       # where the page and the tiles go
@@ -29,19 +29,18 @@ OUTPUT_DIR = "results/viewing"       # where the page and the tiles go
 
 
 def main(s):
-    if not os.path.exists(s.INPUT):
-        raise UserError(
-            f'INPUT: found no file "{s.INPUT}", needed a .npy configuration; run fast_generating_multi_stage.py, or name one'
-        )
-    L, rows = configurations.open_packed_rows(s.INPUT)
-    description = storage.description(s.INPUT)
+    paths = configurations.find(s.INPUT)
+    path = max(paths, key=lambda path: spin_files.open_file(path).L)
+    L, rows = configurations.open_packed_rows(path)
+    description = storage.description(path)
     deep_zoom.import_pyvips()  # said before the folder is made
-    name = os.path.splitext(os.path.basename(s.INPUT))[0]
+    name = deep_zoom.readable(os.path.splitext(os.path.basename(path))[0])
+    storage.keep_inputs([path], [os.path.join(s.OUTPUT_DIR, name + end) for end in (".html", ".dzi")])
     folders.claim(s.OUTPUT_DIR, name)
     settings.check_disk(deep_zoom.disk_bytes(L, s.TILE_SIZE), s.OUTPUT_DIR, f"a pyramid of {L} x {L} spins")
 
     start = time.perf_counter()
-    print(f"{s.INPUT}: {L} x {L} spins, into tiles of {s.TILE_SIZE} x {s.TILE_SIZE} pixels")
+    print(f"{path}: {L} x {L} spins, into tiles of {s.TILE_SIZE} x {s.TILE_SIZE} pixels")
     page = deep_zoom.page(L, name, s.TILE_SIZE, description, settings.provenance(s, source=description))
     with tqdm(total=L, desc="tiles", unit="row", leave=False, disable=None) as bar:
         n_tiles, n_bytes = deep_zoom.write(

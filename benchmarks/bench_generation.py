@@ -162,7 +162,7 @@ def time_runs():
             if process.wait():
                 raise SystemExit("the main script failed")
             wall = time.perf_counter() - clock
-        report = storage.load_json(os.path.join(folder, "report.json"))
+        report = storage.load_json(os.path.join(folder, "growth_report.json"))
     return {"seconds": report["seconds"]["in all"], "wall": wall, "starts": starts, "parts": report["seconds"]}
 
 

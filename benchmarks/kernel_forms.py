@@ -26,7 +26,7 @@ from ising_rg.updates import swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
-DATA_DIR = "data/batches_L2048"      # folder of batch_*.pt, from batching.py
+DATA_DIR = "data/batches"            # folder of batch_*.pt, from batching.py
 KERNEL_FILE = "models/conditional_k5_s3.pt"  # the shipped kernel and the rule that all forms invert
 WINDOWS = 400                        # windows of the last step of each fit
 TEST_WINDOWS = 60                    # windows on which forms are compared

@@ -79,7 +79,8 @@ def write(
         (number of tiles, bytes of all files).
 
     Raises:
-        UserError: no pyvips, a name that libvips does not take, the files cannot be written, or what `rows` raises.
+        UserError: no pyvips, a name that libvips does not take, the files cannot be written, a folder <name>_files that is no
+            pyramid, or what `rows` raises.
     """
     pyvips = import_pyvips()
     if any(
@@ -90,6 +91,10 @@ def write(
         )
     hidden = os.path.join(folder, f".{name}.tmp")
     target = os.path.join(folder, name)
+    if os.path.exists(target + "_files") and not all(level.isdigit() for level in os.listdir(target + "_files")):
+        raise UserError(
+            f"{target}_files: found a folder that is no pyramid of tiles, which would replace it; choose another"
+        )
     shutil.rmtree(hidden, ignore_errors=True)
     try:
         os.makedirs(hidden)
@@ -108,9 +113,17 @@ def write(
         raise UserError(f"{target}: cannot be written ({error.strerror or error}); is the disk full?") from None
     finally:
         _remove_folder(hidden)
+    text = page.encode(errors="replace")  # a JSON may hold half a surrogate pair
     with storage.written_whole(target + ".html") as file:
-        file.write(page.encode())
-    return len(sizes) - 1, sum(sizes) + len(page.encode())
+        file.write(text)
+    return len(sizes) - 1, sum(sizes) + len(text)
+
+
+def readable(name: str) -> str:
+    """Return a file name as libvips and browsers take it: bytes that are no UTF-8 as %FF."""
+    if name.isprintable():  # what stands for such bytes is not
+        return name
+    return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\\x", "%")
 
 
 def page(L: int, name: str, tile_size: int, description: dict, provenance: object) -> str:

@@ -95,8 +95,16 @@ def listed(folder: str, files: list[str]) -> list[str]:
     """Return the names of a run's files, for its report; say which configurations beside them are of an earlier run."""
     names = sorted({os.path.basename(path) for path in files})
     if others := not_among(folder, names):
-        print(f"note: {folder} also holds files of earlier runs, not listed in report.json: {', '.join(others)}")
+        print(f"note: {folder} also holds files of earlier runs, not listed in this one's report: {', '.join(others)}")
     return names
+
+
+def remove_older(folder: str, *patterns: str) -> None:
+    """Remove what an earlier run has left in a folder under names of this run's: it would stand beside a report of other spins."""
+    for pattern in patterns:
+        for name in glob.glob(pattern, root_dir=folder):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(folder, name))
 
 
 def not_among(folder: str, names: list[str]) -> list[str]:

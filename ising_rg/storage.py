@@ -13,13 +13,14 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import numpy as np
 
 from ising_rg import foreign
 from ising_rg.errors import UserError
+from ising_rg.foreign import load_pt
 
 
 @contextlib.contextmanager
@@ -77,14 +78,30 @@ def save_json(path: str, content: object, sync: bool = False) -> None:
 
 def load_json(path: str) -> dict:
     """Return the content of a JSON file, a dict; raise UserError if it is damaged."""
+    content = _parsed(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: found {type(content).__name__} in JSON, needed a dict; remove it, or restore it")
+    return content
+
+
+def own_json(path: str) -> dict:
+    """Return the content of a JSON file, a dict; empty if there is none, or a list or the like, which is somebody else's.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    content = _parsed(path) if os.path.exists(path) else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _parsed(path):
     try:
         with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+            return json.load(file)
     except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: found a damaged JSON file; remove it and what it describes, or restore it")
-    return content
+        raise UserError(
+            f"{path}: found a damaged JSON file; remove or restore it, or give it another name if it is not of this project"
+        ) from None
 
 
 def sidecar(path: str) -> str:
@@ -93,8 +110,8 @@ def sidecar(path: str) -> str:
 
 
 def description(path: str) -> dict:
-    """Return the content of the JSON beside a data file, a dict, empty if there is none."""
-    return load_json(sidecar(path)) if os.path.exists(sidecar(path)) else {}
+    """Return the content of the JSON beside a data file, as `own_json`."""
+    return own_json(sidecar(path))
 
 
 def described_beta(path: str) -> float | None:
@@ -111,6 +128,36 @@ def described_beta(path: str) -> float | None:
             f"{sidecar(path)}: found beta = {beta!r}, needed a positive number; correct it or remove this file"
         )
     return beta
+
+
+def keep_inputs(inputs: Iterable[str], outputs: Iterable[str]) -> None:
+    """Raise UserError if what a run is about to write would overwrite what it reads, or the JSON of somebody else.
+
+    Args:
+        inputs: files that it reads; the JSON beside each counts too.
+        outputs: files that it writes or removes, whether they are there or not; beside .npy and .pt it writes a JSON.
+    """
+    kept = {_identity(path): path for name in inputs for path in (name, sidecar(name)) if os.path.exists(path)}
+    for name in outputs:
+        beside = [sidecar(name)] if name.endswith((".npy", ".pt")) else []
+        for path in (name, *beside):
+            if not os.path.exists(path):
+                continue
+            if _identity(path) in kept:
+                raise UserError(
+                    f"{path}: would be overwritten, found it among what is read ({kept[_identity(path)]}), needed another folder "
+                    "or name for what is written"
+                )
+            if path.endswith(".json") and "settings" not in own_json(path):
+                raise UserError(
+                    f"{path}: would be overwritten, found a JSON that this project has not written; move it, or choose another "
+                    "folder"
+                )
+
+
+def _identity(path):
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def drop_description(path: str) -> None:
@@ -159,35 +206,11 @@ def save_pt(path: str, content: object) -> None:
         torch.save(content, file)
 
 
-def load_pt(path: str) -> object:
-    """Return the content of a .pt file, loaded with weights_only=True on the CPU; raise UserError if it is no whole one."""
-    import torch
-
-    foreign.check_file(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a foreign or truncated file
-        raise UserError(f"{path}: {_why_no_pt(path, error)}, needed a .pt file of this project") from None
-
-
 def sha256(path: str) -> str:
     """Return the SHA-256 of a small file."""
     foreign.check_file(path)
     with open(path, "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()
-
-
-def _why_no_pt(path, error):
-    with open(path, "rb") as file:
-        start = file.read(9)
-    if start[8:] == b"{":
-        return "found a safetensors file; torch.save(safetensors.torch.load_file(path), path) makes a .pt of it"
-    if "Unsupported" in str(error) or "unsupported" in str(error):
-        return (
-            "found a pickled Python object, such as a whole module, which may run anything when loaded; where it was made, save "
-            "its weights alone: torch.save(model.state_dict(), path)"
-        )
-    return f"found a truncated or foreign file ({type(error).__name__})"
 
 
 def _all_plus_minus_one(spins):

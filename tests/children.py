@@ -1,8 +1,10 @@
 """Scripts run as children of a process that has imported everything, so that a run starts at once and can be killed and
 started again many times; and as processes of torchrun."""
 
+import contextlib
 import hashlib
 import importlib
+import io
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -83,6 +85,23 @@ def run(script, *arguments, **options):
     return subprocess.CompletedProcess([script, *arguments], process.exitcode, *texts)
 
 
+def call(script, *arguments):
+    """Run a script to its end in this process; return a CompletedProcess. What is no exit, such as a ValueError, is raised."""
+    from ising_rg import settings
+
+    module, before = importlib.import_module(script), sys.argv
+    sys.argv = [script, *arguments]
+    output, errors, status = io.StringIO(), io.StringIO(), 0
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            settings.run(module.main, vars(module))
+    except SystemExit as end:
+        status = end.code or 0
+    finally:
+        sys.argv = before
+    return subprocess.CompletedProcess([script, *arguments], status, output.getvalue(), errors.getvalue())
+
+
 def run_together(n, script, *arguments, patch=None, timeout=400, agent=True, environment=None):
     """Run a script in n children with the variables that torchrun sets; return a CompletedProcess of their merged output.
 
@@ -161,7 +180,7 @@ def files(folder):
     for name in sorted(os.listdir(folder)):
         with open(os.path.join(folder, name), "rb") as file:
             content = file.read()
-        if name == "report.json":
+        if name.endswith("_report.json"):
             report = json.loads(content)
             rows = [{key: value for key, value in row.items() if key != "seconds"} for row in report["rows"]]
             content = json.dumps([rows, report["checks"]]).encode()

@@ -96,8 +96,10 @@ def is_configuration(path: str) -> bool:
 
 
 def find(pattern: str) -> list[str]:
-    """Return the files of a file name, folder or quoted pattern; in a folder, only .npy that hold configurations, and where a
-    report.json lists the files of the run that wrote there, only those.
+    """Return the files of a file name, folder or quoted pattern, in which ** stands for any folders.
+
+    In a folder, only .npy that hold configurations, and batches (batch_*.pt); where reports list the files of the runs that
+    wrote there, only those.
 
     Raises:
         UserError: there are none.
@@ -105,7 +107,9 @@ def find(pattern: str) -> list[str]:
     if os.path.isfile(pattern):
         return [pattern]
     folder = os.path.isdir(pattern)
-    paths = sorted(glob.glob(os.path.join(glob.escape(pattern), "*.npy") if folder else pattern))
+    patterns = [os.path.join(glob.escape(pattern), name) for name in ("*.npy", "batch_*.pt")] if folder else [pattern]
+    found = {path for one in patterns for path in glob.glob(one, recursive=True)}
+    paths = sorted(path for path in found if not os.path.isdir(path))
     if folder:
         paths = _reported(pattern, paths)
         foreign_ones = [path for path in paths if not is_configuration(path)]
@@ -121,11 +125,22 @@ def find(pattern: str) -> list[str]:
 
 
 def _reported(folder, paths):
-    """Return those of a folder's files that the report of the run that wrote there lists; all where there is none."""
-    report = os.path.join(folder, "report.json")
-    files = storage.load_json(report).get("files") if os.path.exists(report) else None
-    if not isinstance(files, list):
-        return paths
-    if others := [path for path in paths if os.path.basename(path) not in files]:
-        print(f"left out, not of the run that {report} is of: {', '.join(map(os.path.basename, others))}")
-    return [path for path in paths if path not in others]
+    """Return those of a folder's files that the reports of the runs that wrote there list; all where none lists any.
+
+    Each script's report has a name of its own; runs of earlier versions all wrote report.json, which counts where no other does.
+    """
+    for pattern in ("*_report.json", "report.json"):
+        reports = [path for path in glob.glob(os.path.join(glob.escape(folder), pattern)) if _files(path)]
+        if reports:
+            listed = [name for path in reports for name in _files(path)]
+            if others := [path for path in paths if os.path.basename(path) not in listed]:
+                told = " or ".join(sorted(reports))
+                print(f"left out, not of the run that {told} is of: {', '.join(map(os.path.basename, others))}")
+            return [path for path in paths if path not in others]
+    return paths
+
+
+def _files(report):
+    content = storage.own_json(report)
+    files = content.get("files")
+    return files if isinstance(files, list) and "settings" in content else []

@@ -1,8 +1,9 @@
 """Spins from files, read by rows: this project's own .npy, and what other programs write.
 
-Own: int8 (L, L) or (n, L, L) of +1 and -1, or bit-packed uint8 (L, ceil(L / 8)), in C or Fortran order. Others': any whole
-numbers, floats or bool, also (L, L, 1), as `foreign` finds them, with the values -1 and 1, 0 and 1, or 0 and 255, of which
-the larger is up. So all 1 is all up; all 0 is refused, since every array that nobody has filled is that.
+Own: int8 (L, L) or (n, L, L) of +1 and -1, or bit-packed uint8 (L, ceil(L / 8)), highest bit first, in C or Fortran order.
+Others': any whole numbers, floats or bool, also (L, L, 1), as `foreign` finds them, with the values -1 and 1, 0 and 1, or 0 and
+255, of which the larger is up; and bits with the lowest first. So all 1 is all up; all 0 is refused, since every array that nobody
+has filled is that.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ import numpy as np
 from ising_rg import foreign
 from ising_rg.errors import UserError
 from ising_rg.spins.bitfile import Rows, is_packed
+from ising_rg.theory import exact
 
 PIECE_BYTES = 2**26  # read at a time
 CONVENTIONS = ((-1, 1), (0, 1), (0, 255))  # down, up
+_ORDER_SPINS = 2**21  # whose bits tell in which order they are: 30 ms
+_ORDER_ODDS = 14  # log of the likelihood ratio, 10^6, from which the other order is taken
+_OTHER_ORDER = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), axis=1)[
+    :, 0
+]
 _SAVE = "such as np.save(path, spins.astype(np.int8)) writes"
 _understood = set()  # files of others' of which a note has said how they are read
 
@@ -46,7 +53,8 @@ class SpinFile:
                 f"{_SAVE}, or bit-packed uint8 (L, L/8)"
             )
         self._array, self.L = array, array.shape[1]
-        self.is_own = self._packed or array.dtype == np.int8  # int8 until a value says otherwise
+        # int8 until a value says otherwise
+        self.is_own = not _has_lowest_first(array[0], self.L) if self._packed else array.dtype == np.int8
 
     def __len__(self):
         return len(self._array)
@@ -64,12 +72,21 @@ class SpinFile:
             return np.memmap(array.filename, array.dtype, "r", offset, (n, width))
         return np.ascontiguousarray(array[index, first : first + n])
 
+    def spins(self, index: int, first: int, n: int) -> np.ndarray:
+        """Return `part`, or what it is understood as in the project's own form."""
+        part = self.part(index, first, n)
+        if self.is_own:
+            return part
+        return _OTHER_ORDER[part] if self._packed else np.where(part > 0, np.int8(1), np.int8(-1))
+
     def convention(self) -> tuple[int, int]:
         """Return the values that mean (down, up), after a look at all of them.
 
         Raises:
             UserError: they are no spins.
         """
+        if self._packed:
+            return CONVENTIONS[1]
         counts, n_rows = dict.fromkeys((-1, 0, 1, 255), 0), max(1, PIECE_BYTES // 8 // self.L)
         for index in range(len(self)):
             for first in range(0, self.L, n_rows):
@@ -88,9 +105,14 @@ class SpinFile:
         """Take the spins as `convention` tells, and say so."""
         down, up = self.convention()
         self.is_own = False
-        if self.path not in _understood:
-            print(f"note: {self.path}: {self._dtype} of {down} and {up}, read as spins with {up} for up")
+        if self.path in _understood:
+            return
         _understood.add(self.path)
+        if self._packed:
+            how = 'bits with the lowest first, read as numpy.packbits(..., bitorder="little") writes them'
+        else:
+            how = f"{self._dtype} of {down} and {up}, read as spins with {up} for up"
+        print(f"note: {self.path}: {how}")
 
 
 class _FileRows(Rows):
@@ -117,10 +139,39 @@ class _FileRows(Rows):
                 self._understood = True
 
     def _read(self, row, n):
-        part = self._file.part(self._index, row, n)
-        return part if self._file.is_own else np.where(part > 0, np.int8(1), np.int8(-1))
+        return self._file.spins(self._index, row, n)
 
 
 def open_file(path: str) -> SpinFile:
     """Return the SpinFile of a path; raise UserError if there is none that can be read."""
     return SpinFile(path, foreign.read(path))
+
+
+def _has_lowest_first(packed, L):
+    """Tell whether a bit-packed lattice, uint8 (L, ceil(L / 8)), has the lowest bit of each byte first; no where both may be.
+
+    Where the last byte of a row is not full, its zeros tell. Else likelihoods do: both orders have the same bonds but for those
+    from byte to byte, so that the ratio is exp(beta (sum of s s' from byte to byte in one order - that in the other)). At the true
+    beta a lattice with the highest bit first has a ratio of r or more with a probability of at most 1 / r (Markov's inequality).
+    beta is taken as the mean of s s' along columns, or the critical one if that is less: at most 1.3 times too large. Where columns
+    are out of place there is no order to find: within bytes, and from byte to byte, s s' must be as it is along columns.
+    """
+    unfilled = -L % 8
+    if unfilled:
+        last = np.asarray(packed[:, -1])
+        return bool(np.any(last & ((1 << unfilled) - 1)) and not np.any(last >> (8 - unfilled)))
+    rows = np.unpackbits(packed[: max(2, _ORDER_SPINS // L)], axis=1).astype(np.int8) * 2 - 1
+    bits = rows.reshape(len(rows), -1, 8)
+    following = np.roll(bits, -1, 1)
+    inside, highest_first, lowest_first, column = (
+        float(np.mean(a * b))
+        for a, b in (
+            (bits[:, :, 1:], bits[:, :, :-1]),
+            (bits[:, :, 7], following[:, :, 0]),
+            (bits[:, :, 0], following[:, :, 7]),
+            (rows[1:], rows[:-1]),
+        )
+    )
+    gap, n_bonds = lowest_first - highest_first, bits.size // 8
+    odds = min(column, exact.BETA_CRITICAL) * n_bonds * gap
+    return odds > _ORDER_ODDS and max(abs(inside - column), abs(lowest_first - column)) < gap

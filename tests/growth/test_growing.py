@@ -35,10 +35,10 @@ def test_both_ways_make_the_same_files(tmp_path, save, file_format):
         assert ("from file to file" in output) == (name == "files")
         assert ("checked against exact theory" in output) == check
         files = children.files(tmp_path / name)
-        assert {"full_comparison.png", "tracking.png", "report.json"} <= files.keys()
+        assert {"full_comparison.png", "tracking.png", "growth_report.json"} <= files.keys()
         found.append({key: value for key, value in files.items() if not key.endswith(".png")})
         assert not [key for key in files if key.startswith(("manifest", ".")) or key.endswith((".part", ".preview"))]
-        reports.append(json.loads((tmp_path / name / "report.json").read_text()))
+        reports.append(json.loads((tmp_path / name / "growth_report.json").read_text()))
     assert found[0] == found[1]
     assert len(found[0]) == 1 + 2 * 2 * {"last": 1, "none": 0, "all": 3}[save]
     assert len(reports[1]["checks"]) == 2 * check
@@ -60,7 +60,7 @@ def test_memory_budgets():
 def test_a_budget_that_holds_no_band_is_refused(tmp_path):
     """Before anything is promised or removed: what an earlier run reported stays."""
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "report.json").write_text("{}")
+    (tmp_path / "out" / "growth_report.json").write_text('{"settings": {}}')
     process = children.start(
         "fast_generating_multi_stage", [*GROW, "--max_memory=1MiB", f"--output_dir={tmp_path}/out"], tmp_path / "log"
     )
@@ -68,4 +68,4 @@ def test_a_budget_that_holds_no_band_is_refused(tmp_path):
     said = (tmp_path / "log").read_text()
     assert process.exitcode == 2 and "Traceback" not in said
     assert "MAX_MEMORY: found 1 MiB, needed at least" in said and "for growing 96 to 288" in said
-    assert "it takes at most" not in said and os.listdir(tmp_path / "out") == ["report.json"]
+    assert "it takes at most" not in said and os.listdir(tmp_path / "out") == ["growth_report.json"]

@@ -66,8 +66,8 @@ def test_both_ways_make_the_same_files(tmp_path):
         assert "seed: L = 64" in output and "correlation length 3.333 sites" in output
         found.append(children.files(tmp_path / name))
     assert found[0].keys() == found[1].keys() and len(found[0]) == 7
-    assert all(found[0][name] == found[1][name] for name in found[0] if name != "report.json")
-    report = json.loads((tmp_path / "files/report.json").read_text())
+    assert all(found[0][name] == found[1][name] for name in found[0] if name != "growth_report.json")
+    report = json.loads((tmp_path / "files/growth_report.json").read_text())
     for stage, L in enumerate((64, 192, 576)):
         about = json.loads((tmp_path / f"files/spins_0000_stage{stage}_L{L}.json").read_text())
         assert about["beta"] == report["betas"][stage]
@@ -85,7 +85,7 @@ def test_short_correlations_take_a_larger_seed_or_no_stage(tmp_path):
         assert "the seed is as large as that because correlations shorter than 10 sites" in output
         names = [f"spins_0000_stage{stage}_L{L}.npy" for stage, L in enumerate(sizes)]
         assert all((tmp_path / f"{xi}" / name).exists() for name in names)
-        report = json.loads((tmp_path / f"{xi}/report.json").read_text())
+        report = json.loads((tmp_path / f"{xi}/growth_report.json").read_text())
         assert report["checks"][0]["verdict"] == "good" and report["checks"][0]["L"] == 288
 
 

@@ -353,13 +353,13 @@ def test_a_folder_used_again_with_other_settings(tmp_path):
         assert done.returncode == 0, done.stderr
         assert ("files of earlier runs" in done.stdout) == said
         assert ("spins_0000_stage0_L8.npy, spins_0000_stage1_L24.npy\n" in done.stdout) == said
-    with open(tmp_path / "out" / "report.json", encoding="utf-8") as file:
+    with open(tmp_path / "out" / "growth_report.json", encoding="utf-8") as file:
         assert json.load(file)["files"] == ["spins_0000_stage0_L10.npy", "spins_0000_stage1_L30.npy"]
     arguments = (f"--input={tmp_path}/out", f"--output_dir={tmp_path}/check", "--pictures=false")
     done = children.run("checking", *arguments)
     assert done.returncode in (0, 1) and "2 checked in" in done.stdout
     assert "spins_0000_stage0_L8.npy, spins_0000_stage1_L24.npy\n" in done.stdout
-    os.remove(tmp_path / "out" / "report.json")
+    os.remove(tmp_path / "out" / "growth_report.json")
     assert "4 checked in" in children.run("checking", *arguments).stdout
 
 

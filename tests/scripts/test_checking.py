@@ -22,7 +22,8 @@ def folder(tmp_path_factory):
 
 
 def report(folder):
-    text = (folder / "report.json").read_text()
+    (path,) = folder.glob("*_report.json")
+    text = path.read_text()
     assert "NaN" not in text and "Infinity" not in text
     return json.loads(text)
 
@@ -102,6 +103,7 @@ def test_a_kernel_is_measured(tmp_path):
         patch=measure_the_rule_with_fewer_seeds,
     )
     assert "KL(generated || true)" in output and "KL(true || generated)" in output and "shares" in output
+    assert "kernel_report.json" in output
     content = report(tmp_path)
     assert {"kl_per_site", "kl_per_site_error", "gain", "kl_true_per_site", "shares"} <= set(content)
     assert abs(content["kl_per_site"]) < 0.002 and content["rows"][0]["name"] == "gain"

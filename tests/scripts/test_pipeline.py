@@ -191,7 +191,7 @@ def test_multi_stage_writes_what_it_says(tmp_path):
         f"spins_{c:04d}_stage{stage}_L{16 * 3**stage}.npy" for c in range(3) for stage in range(3)
     )
     assert all(spins.dtype == np.int8 and set(np.unique(spins)) <= {-1, 1} for spins in files.values())
-    report = json.load(open(tmp_path / "report.json"))
+    report = json.load(open(tmp_path / "growth_report.json"))
     rows = report["rows"]
     assert [(row["config"], row["stage"], row["kind"], row["L"]) for row in rows[:5]] == [
         (0, 0, "seed", 16), (0, 1, "raw", 48), (0, 1, "refined", 48), (0, 2, "raw", 144), (0, 2, "refined", 144),
@@ -220,7 +220,7 @@ def test_multi_stage_writes_what_it_says(tmp_path):
 def test_multi_stage_saves_what_was_asked(tmp_path, save, count):
     succeed(*MULTI, "--num_configs=2", f"--save_stages={save}", "--pictures=false", f"--output_dir={tmp_path}")
     assert len(arrays(tmp_path)) == count
-    assert (tmp_path / "report.json").exists() and not list(tmp_path.glob("*.png"))
+    assert (tmp_path / "growth_report.json").exists() and not list(tmp_path.glob("*.png"))
 
 
 def test_one_thread_and_two_write_the_same_files(tmp_path):
@@ -241,7 +241,7 @@ def test_single_stage(pipeline, tmp_path):
         "RG_raw_L192.npy", "RG_refined_L192.npy", "naive_copy_raw_L192.npy", "naive_copy_refined_L192.npy", "seed_L64.npy",
     ]  # fmt: skip
     assert (tmp_path / "a/single_stage.png").stat().st_size > 10_000
-    rows = {row["name"]: row for row in json.load(open(tmp_path / "a/report.json"))["rows"]}
+    rows = {row["name"]: row for row in json.load(open(tmp_path / "a/single_stage_report.json"))["rows"]}
     assert (
         "every 3 x 3 block are equal" in rows["naive copy raw"]["diagnosis"]
         and "agrees with exact theory" in rows["RG refined"]["diagnosis"]
@@ -257,7 +257,7 @@ def test_single_stage(pipeline, tmp_path):
 def test_normal_reaches_the_exact_energy(tmp_path, update, start):
     """At beta = 0.3 400 sweeps of 64 x 64 equilibrate at once: the energy lies within 4.5 of its own errors of Kaufman's."""
     output = succeed(*NORMAL, "--beta=0.3", f"--update={update}", f"--start={start}", f"--output_dir={tmp_path}")
-    report = json.load(open(tmp_path / "report.json"))
+    report = json.load(open(tmp_path / "simulation_report.json"))
     assert abs(report["z"]) < 4.5 and "flips/ns" in output and "Onsager" in output and "temperature" in output
     series, spins = np.load(tmp_path / "series.npy"), np.load(tmp_path / "spins_L64.npy")
     assert series.shape == (100, 3) and series[-1, 0] == 400

@@ -159,7 +159,7 @@ def test_mistakes(tmp_path):
         ("truncated.npy", "truncated"),
         ("text.npy", "foreign"),
         ("missing.npy", "fast_generating_multi_stage.py"),
-        ("", "a folder"),
+        ("", "damaged"),
     ):
         fail("viewing.py", f"--input={tmp_path}/{name}", f"--output_dir={out}", says=(name, says))
     fail("viewing.py", f"--input={path}", f"--output_dir={out}", "--tile_size=8", says="TILE_SIZE")
