@@ -18,6 +18,7 @@ the coarse configurations, report.json and flow.png into OUTPUT_DIR.
 import os
 import time
 
+import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 import numpy as np
 from tqdm import tqdm
 
@@ -57,7 +58,7 @@ _ENSEMBLE = 100  # configurations of INPUT from which on exponents are measured
 def main(s):
     start, rule = time.perf_counter(), blocking.load(s.RULE_FILE)
     if s.NUM_LATTICES:
-        report = {"exponents": measure_exponents(s, blocking.program(rule))}
+        report, previews = {"exponents": measure_exponents(s, blocking.program(rule))}, []
     else:
         names, lattices = read(s.INPUT)
         blocking.check_size(lattices[0].width, s.LEVELS, _SMALLEST, s.INPUT)
@@ -68,9 +69,11 @@ def main(s):
                 f"COMPARE: found {others[0].width} x {others[0].width}, needed the last level's {last} x {last}"
             )
         folders.claim(s.OUTPUT_DIR)
-        report = renormalize(s, rule, names, lattices, others)
-    path = os.path.join(s.OUTPUT_DIR, "report.json")
-    storage.save_json(path, settings.provenance(s, **report))
+        report, previews = renormalize(s, rule, names, lattices, others)
+    storage.save_json(os.path.join(s.OUTPUT_DIR, "report.json"), settings.provenance(s, **report))
+    if previews:
+        with pictures.attempt():
+            draw(s, len(names), report["levels"], previews)
     print(f"report.json in {s.OUTPUT_DIR}, in {time.perf_counter() - start:.1f} s")
 
 
@@ -87,7 +90,7 @@ def read(pattern):
 
 
 def renormalize(s, rule, names, lattices, others):
-    """Block all lattices, print and draw what every level is; return the report."""
+    """Block all lattices and print what every level is; return the report, and a preview of each level if one is drawn."""
     programs = rules(s, rule)
     beta, levels, previews, sums = s.BETA, [], [], []
     for level in range(s.LEVELS + 1):
@@ -116,11 +119,13 @@ def renormalize(s, rule, names, lattices, others):
     print("\nverdict:")
     for one in levels:
         print(f"  level {one['level']}, L = {one['L']}: {one['verdict']}")
-    if s.PICTURES:
-        path = os.path.join(s.OUTPUT_DIR, "flow.png")
-        pictures.flow(path, levels, previews, f"{len(names)} of {levels[0]['L']} x {levels[0]['L']}, {s.RULE_FILE}")
-        print(f"written: {path}")
-    return report
+    return report, previews
+
+
+def draw(s, n, levels, previews):
+    L, path = levels[0]["L"], os.path.join(s.OUTPUT_DIR, "flow.png")
+    pictures.flow(path, levels, previews, f"{n} of {L} x {L}, {s.RULE_FILE}")
+    print(f"written: {path}")
 
 
 def rules(s, rule):

@@ -12,6 +12,7 @@ for other viewers) into OUTPUT_DIR. A place is shared by the page's address, whi
 import os
 import time
 
+import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 from tqdm import tqdm
 
 from ising_rg import deep_zoom, folders, settings, storage

@@ -206,7 +206,7 @@ def _distance_reason(rows, far, L):
 
 
 def _is_copied(broken):
-    """Tell from the broken bonds between lines (L,) whether blocks of three lines are equal: all between blocks, most of which differ."""
+    """Tell whether lines are equal in blocks of three, from the broken bonds (L,) between lines: nearly all lie between blocks."""
     phases = broken[: len(broken) // 3 * 3].reshape(-1, 3)
     edge = phases.sum(0).argmax()
     # Few straight walls may lie at edges of blocks by chance.

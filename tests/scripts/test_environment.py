@@ -7,10 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
-from ising_rg import environment, memory, pictures
+from ising_rg import environment, memory, pictures, storage
 from tests import children
 
 pytestmark = pytest.mark.long
@@ -245,7 +246,7 @@ def _no_pictures():
 @pytest.mark.parametrize(
     "script, arguments, files",
     [
-        ("normal_fast_2d_Ising", ("--lattice_size=16", "--num_sweeps=40"), ("spins_L16.npy", "series.npy")),
+        ("normal_fast_2d_Ising", ("--lattice_size=36", "--num_sweeps=40"), ("spins_L36.npy", "series.npy")),
         ("fast_generating_single_stage", ("--low_res_size=16",), ("seed_L16.npy",)),
         ("fast_generating_multi_stage", ("--start_size=16", "--stages=1"), ("spins_0000_stage1_L48.npy",)),
     ],
@@ -255,8 +256,39 @@ def test_what_was_computed_is_written_where_no_picture_can_be(tmp_path, script, 
     assert done.returncode == 0 and "no picture was drawn" in done.stdout
     for name in (*files, "report.json"):
         assert (tmp_path / name).exists()
-    done = children.run("checking", f"--input={tmp_path / files[0]}", f"--output_dir={tmp_path}", patch=_no_pictures)
+    there = f"--input={tmp_path / files[0]}"
+    done = children.run("checking", there, f"--output_dir={tmp_path}/check", patch=_no_pictures)
     assert done.returncode == ("verdict: bad" in done.stdout) and "no picture was drawn" in done.stdout
+    if script == "normal_fast_2d_Ising":
+        blocked = ("--levels=1", "--rule_file=majority", f"--output_dir={tmp_path}/blocked")
+        done = children.run("renormalizing", there, *blocked, patch=_no_pictures)
+        assert done.returncode == 0 and done.stdout.count("no picture was drawn") == 1
+        assert {"report.json", "spins_0000_level1_L12.npy"} <= set(os.listdir(tmp_path / "blocked"))
+
+
+def test_weights_are_written_where_no_picture_can_be(tmp_path):
+    spins = np.where(np.random.default_rng(1).random((2, 126, 126)) < 0.5, -1, 1).astype(np.int8)
+    storage.save_batch(str(tmp_path / "batch_000.pt"), spins, {})
+    folders = [f"--{name}={tmp_path}" for name in ("data_dir", "picture_dir", "checkpoint_dir")]
+    small = ("--kernel=independent", "--block_rule=load", "--steps=1", f"--param_file={tmp_path}/kernel.pt")
+    done = children.run("kernel_training_pixel_shuffle", *folders, *small, patch=_no_pictures)
+    assert done.returncode == 0 and "no picture was drawn" in done.stdout and "next: python" in done.stdout
+    assert {"kernel.pt", "kernel.json"} <= set(os.listdir(tmp_path)) and not list(tmp_path.glob("*checkpoint.pt"))
+
+
+def test_a_title_is_no_formula_and_no_users_style_counts(tmp_path, capsys):
+    """usetex calls LaTeX; a $ begins a formula; a file's name may hold letters that no font has, or no letters at all."""
+    import matplotlib
+
+    with matplotlib.rc_context({"text.usetex": True, "font.family": "none"}):
+        for name in (r"a$\nonsense$.npy", "\udcff\udcfe.npy", "\u4e2d\n\x01.npy"):
+            with pictures.attempt():
+                figure = pictures._figure(1, 1)
+                pictures._title(figure, name)
+                pictures._save(figure, str(tmp_path / "picture.png"))
+            assert capsys.readouterr().out == "" and (tmp_path / "picture.png").exists()
+            os.remove(tmp_path / "picture.png")
+        assert matplotlib.rcParams["text.usetex"]
 
 
 def write(folder, **contents):
