@@ -420,9 +420,11 @@ def attempt() -> Iterator[None]:
     What was computed is worth more than its picture, and is on disk before.
     """
     try:
-        with warnings.catch_warnings(), _matplotlib().rc_context():
+        with warnings.catch_warnings(), contextlib.ExitStack() as style:
             warnings.simplefilter("ignore")  # of letters of a file's name that the font lacks
-            _matplotlib().rcdefaults()
+            with contextlib.suppress(Exception):  # what fails here fails again in the block, and is told
+                style.enter_context(_matplotlib().rc_context())
+                _matplotlib().rcdefaults()
             yield
     except Exception as error:
         print(f"note: no picture was drawn ({type(error).__name__}: {' '.join(str(error).split())})")

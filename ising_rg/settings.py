@@ -242,12 +242,13 @@ def _taken(key, value, kind, example=""):
 
 def _quoted(value):
     """Return a value as it would be typed in a script, on one line of at most some 100 characters."""
-    try:
-        text = repr(value)
-    except ValueError:  # an int of thousands of digits
-        text = "a very large number"
     if isinstance(value, str):
-        text = '"' + text[1:-1] + '"'
+        text = '"' + repr(value)[1:-1] + '"'
+    else:
+        try:
+            text = " ".join(repr(value).split())  # an array's has several lines
+        except ValueError:  # an int of thousands of digits
+            text = "a very large number"
     return text if len(text) <= 100 else f"{text[:60]}...{text[-20:]}"
 
 
