@@ -10,6 +10,7 @@ is in memory at a time. Nothing is deleted; a damaged, foreign or differently si
 import glob
 import os
 
+import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 import numpy as np
 from tqdm import tqdm
 

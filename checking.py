@@ -20,6 +20,7 @@ import os
 import sys
 import time
 
+import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 import numpy as np
 from tqdm import tqdm
 

@@ -12,9 +12,10 @@ Processes started with torchrun share the chains; the files do not depend on how
 import math
 import os
 
+import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 from tqdm import tqdm
 
-from ising_rg import devices, folders, processes, random_numbers, reports, settings, storage
+from ising_rg import devices, folders, processes, random_numbers, reports, scripts, settings, storage
 from ising_rg.errors import UserError
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import configurations, lattice, origins
@@ -105,17 +106,21 @@ def is_done(s, number):
 def take_up(s):
     """Return how many samples are there, of these settings."""
     storage.remove_leftovers(s.SAVE_DIR)
-    check_chains(s)
-    return sum(is_done(s, number) for number in range(s.NUM_SAMPLES))
+    n_done = sum(is_done(s, number) for number in range(s.NUM_SAMPLES))
+    check_chains(s, n_done)
+    return n_done
 
 
-def check_chains(s):
+def check_chains(s, n_done):
     """Write the settings that the samples depend on, or compare them with those of the samples already there."""
     path = os.path.join(s.SAVE_DIR, "settings.json")
-    wanted = {name: getattr(s, name) for name in origins.CHAIN_SETTINGS}
+    sources = {"sources (sha256)": scripts.digest(main)}
+    wanted = {name: getattr(s, name) for name in origins.CHAIN_SETTINGS} | sources
     if os.path.exists(path):
         there = {"CHAINS": 1} | storage.load_json(path)
-        found = f"{s.SAVE_DIR} holds samples of other settings"
+        if n_done == s.NUM_SAMPLES:  # none is to be added
+            there |= sources
+        found = f"{s.SAVE_DIR} holds samples of other settings or sources"
         settings.refuse_others(found, there, wanted, "set SAVE_DIR to another folder")
     elif os.path.exists(sample_path(s, 0)):
         raise UserError(

@@ -17,7 +17,7 @@ import functools
 import glob
 import os
 
-from ising_rg import devices, folders, processes, reports, settings, storage
+from ising_rg import devices, folders, processes, reports, scripts, settings, storage
 from ising_rg.growth import ahead, refinement, temperatures
 from ising_rg.growth.growing import InMemory
 from ising_rg.growth.growing_streamed import Streamed, band_height
@@ -116,6 +116,7 @@ def deciding(s, sweeps, kernel):
     return {name: getattr(s, name) for name in names} | {
         "REFINE_SWEEPS": list(sweeps),
         "KERNEL_FILE (sha256)": kernel.digest[:16],
+        "sources (sha256)": scripts.digest(main),
     }
 
 

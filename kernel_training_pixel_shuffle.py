@@ -20,9 +20,10 @@ import os
 import time
 import zlib
 
+import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 from tqdm import tqdm
 
-from ising_rg import devices, folders, pictures, processes, random_numbers, settings, storage
+from ising_rg import devices, folders, pictures, processes, random_numbers, scripts, settings, storage
 from ising_rg.errors import UserError
 from ising_rg.growth import added
 from ising_rg.kernels import block_spin, form, models, symmetry
@@ -134,7 +135,8 @@ def main(s):
     save(group, target, kernel, description)
     checkpoint.remove()
     if s.PICTURES and group.first:
-        draw(s, kernel, phases)
+        with pictures.attempt():
+            draw(s, kernel, phases)
     print(
         f"trained in {time.perf_counter() - start:.0f} s; next: python fast_generating_single_stage.py --kernel_file={target}"
     )
@@ -202,7 +204,8 @@ def measuring_rule(s, checkpoint, batches, about):
     save(checkpoint.processes, param_file(s), rule, {**about, "history": phases})
     checkpoint.remove()
     if s.PICTURES and checkpoint.processes.first:
-        draw(s, models.ConditionalKernel(rule=rule), phases)
+        with pictures.attempt():
+            draw(s, models.ConditionalKernel(rule=rule), phases)
     print(f"next: python renormalizing.py --rule_file={param_file(s)}")
     checkpoint.processes.close()
 
@@ -319,7 +322,7 @@ def train_independent(s, checkpoint, rule, batches, device):
     kernel = models.IndependentKernel(s.KERNEL_SIZE or 9).to(device)
     kernel.rule = rule
     objective = objectives.KernelObjective(
-        batches, rule, s.SEED, device, window_blocks=min(64, batches[0].shape[-1] // 3 - 2)
+        batches, rule, s.SEED, device, window_blocks=min(64, batches[0].shape[-1] // s.SCALE_FACTOR - 2)
     )
     print("\nindependent kernel")
     announce(objective.seeds)
@@ -457,8 +460,9 @@ def load_batches(s):
 
 
 def fingerprint(s, batches):
-    """Return what a checkpoint compares beside the settings: check sums of the data and of a rule that is loaded."""
-    sums = {"data": zlib.crc32(b"".join(zlib.crc32(batch).to_bytes(4, "big") for batch in batches))}
+    """Return what a checkpoint compares beside the settings: check sums of the sources, the data and a rule that is loaded."""
+    sums = {"sources (sha256)": scripts.digest(main)}
+    sums |= {"data": zlib.crc32(b"".join(zlib.crc32(batch).to_bytes(4, "big") for batch in batches))}
     if s.CRITICAL == "load":
         sums["kernel"] = (models.load_rule if s.KERNEL == "none" else models.load)(param_file(s)).digest
     if s.BLOCK_RULE == "load" or s.KERNEL == "none":

@@ -13,6 +13,7 @@ import math
 import os
 import time
 
+import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 import numpy as np
 from tqdm import tqdm
 

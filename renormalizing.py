@@ -18,6 +18,7 @@ the coarse configurations, blocking_report.json and flow.png into OUTPUT_DIR.
 import os
 import time
 
+import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 import numpy as np
 from tqdm import tqdm
 
@@ -59,7 +60,7 @@ def main(s):
     report_file, picture = (os.path.join(s.OUTPUT_DIR, name) for name in ("blocking_report.json", "flow.png"))
     if s.NUM_LATTICES:
         storage.keep_inputs([s.RULE_FILE, s.KERNEL_FILE], [report_file, picture])
-        report = {"exponents": measure_exponents(s, blocking.program(rule))}
+        report, previews = {"exponents": measure_exponents(s, blocking.program(rule))}, []
     else:
         paths, names, lattices = read(s.INPUT, s.BETA)
         blocking.check_size(lattices[0].width, s.LEVELS, _SMALLEST, s.INPUT)
@@ -77,8 +78,11 @@ def main(s):
         storage.keep_inputs([*paths, *compared, s.RULE_FILE], [*coarse, report_file, picture])
         folders.claim(s.OUTPUT_DIR)
         folders.remove_older(s.OUTPUT_DIR, "flow.png")
-        report = renormalize(s, rule, names, lattices, others)
+        report, previews = renormalize(s, rule, names, lattices, others)
     storage.save_json(report_file, settings.provenance(s, **report))
+    if previews:
+        with pictures.attempt():
+            draw(s, len(names), report["levels"], previews)
     print(f"blocking_report.json in {s.OUTPUT_DIR}, in {time.perf_counter() - start:.1f} s")
 
 
@@ -103,7 +107,7 @@ def coarse_file(s, number, level, L):
 
 
 def renormalize(s, rule, names, lattices, others):
-    """Block all lattices, print and draw what every level is; return the report."""
+    """Block all lattices and print what every level is; return the report, and a preview of each level if one is drawn."""
     programs = rules(s, rule)
     if len(names) > 1:
         print(f"{len(names)} configurations, taken as independent")
@@ -136,11 +140,13 @@ def renormalize(s, rule, names, lattices, others):
     print("\nverdict:")
     for one in levels:
         print(f"  level {one['level']}, L = {one['L']}: {one['verdict']}")
-    if s.PICTURES:
-        path = os.path.join(s.OUTPUT_DIR, "flow.png")
-        pictures.flow(path, levels, previews, f"{len(names)} of {levels[0]['L']} x {levels[0]['L']}, {s.RULE_FILE}")
-        print(f"written: {path}")
-    return report
+    return report, previews
+
+
+def draw(s, n, levels, previews):
+    L, path = levels[0]["L"], os.path.join(s.OUTPUT_DIR, "flow.png")
+    pictures.flow(path, levels, previews, f"{n} of {L} x {L}, {s.RULE_FILE}")
+    print(f"written: {path}")
 
 
 def rules(s, rule):

@@ -13,6 +13,7 @@ page's address, which ends in #x=..&y=..&zoom=.. (pixels a site).
 import os
 import time
 
+import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 from tqdm import tqdm
 
 from ising_rg import deep_zoom, folders, settings, storage

@@ -9,8 +9,13 @@ from collections.abc import Callable
 
 import numba
 
+from ising_rg import environment
+
+CACHE = environment.kept()  # compiled functions, for the next run
+
 
 def njit(function: Callable | None = None, **options: object) -> Callable:
     """Compile a function, as numba.njit does, but without a wrapper for C, which nobody calls: a twentieth of the time."""
+    options["cache"] = options.get("cache", False) and CACHE
     decorate = numba.njit(**{"no_cfunc_wrapper": True, **options})
     return decorate if function is None else decorate(function)

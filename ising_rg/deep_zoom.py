@@ -30,11 +30,12 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ising_rg import storage
+from ising_rg import environment, storage
 from ising_rg.errors import UserError
 
 _BAND_BYTES = 2**20  # of bits read at a time
 _WORST_BYTES_PER_SITE = 0.36  # all levels at compression 2: random spins take 0.34, critical ones 0.26
+_THREADS = 12  # of libvips beside one a core; without them it may crash
 _BLOCK = 4096  # bytes by which a file system rounds up a file
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _VIEWER = os.path.join(_HERE, "vendor", "openseadragon")
@@ -152,7 +153,12 @@ def page(L: int, name: str, tile_size: int, description: dict, provenance: objec
 
 
 def import_pyvips() -> ModuleType:
-    """Return the module pyvips; raise UserError if it, or the libvips that it calls, is missing."""
+    """Return the module pyvips; raise UserError if it, or the libvips that it calls, is missing, or the threads that it takes."""
+    needed = _THREADS + environment.n_cores()
+    if (found := environment.startable_threads(needed)) < needed:
+        raise UserError(
+            f"libvips: found {found} threads that can be started, needed {needed}; raise the limit (ulimit -u, or a container's)"
+        )
     try:
         import pyvips
     except (ImportError, OSError) as error:

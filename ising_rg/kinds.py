@@ -120,7 +120,8 @@ class FileName(Text):
 
     @property
     def needed(self) -> str:
-        return "the name of a file or folder" + (', or "" for none' if self.optional else "")
+        unknown = "; no home folder is known here for ~" if _homeless("~") else ""
+        return "the name of a file or folder" + (', or "" for none' if self.optional else "") + unknown
 
     def take(self, value: object) -> str:
         value = os.fspath(value)
@@ -128,7 +129,14 @@ class FileName(Text):
             raise ValueError
         if any(character < " " or character == "\x7f" for character in value):  # NUL, and what breaks lines of output
             raise ValueError
+        if _homeless(value):
+            raise ValueError
         return os.path.expanduser(value)
+
+
+def _homeless(path):
+    """Tell whether a path begins with a ~ that stands for no folder: it would become one of that name."""
+    return os.path.expanduser(path).replace("\\", "/").split("/")[0] == "~"
 
 
 class Memory(Text):

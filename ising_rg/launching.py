@@ -8,6 +8,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from ising_rg import environment
 from ising_rg.errors import UserError
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def n_threads(local_size: int) -> tuple[int, str]:
             set_aside = f"; {name}={text} is torchrun's, not yours"
             continue
         return int(text), f"{name} is set"
-    return max(1, _n_cores() // local_size), f"{_n_cores()} cores shared{set_aside}"
+    n_cores = environment.n_cores()
+    return max(1, n_cores // local_size), f"{n_cores} cores shared{set_aside}"
 
 
 def _is_torchruns_own(name, text):
@@ -98,9 +100,3 @@ def _is_torchruns_own(name, text):
         return name not in psutil.Process(os.getppid()).environ()
     except (psutil.Error, OSError):
         return True
-
-
-def _n_cores():
-    if hasattr(os, "sched_getaffinity"):  # Linux only
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -207,7 +208,7 @@ def check(path: str, curves: object, title: str) -> None:
     figure.colorbar(image, ax=spectrum, label="log10 S(k)", shrink=0.8)
     radial = figure.add_subplot(grid[2, 1:])
     _radial_spectrum(radial, curves)
-    figure.suptitle(title, fontsize=12)
+    _title(figure, title)
     _save(figure, path)
 
 
@@ -408,33 +409,49 @@ def flow(path: str, levels: list[dict], previews: list[np.ndarray], title: str) 
         c10 = level["correlations"][0]
         axis.set_title(f"level {level['level']}, L = {level['L']}", fontsize=10)
         axis.set_xlabel(f"c10 = {c10['measured']:.5f} (exact {c10['exact']:.5f})", fontsize=9)
-    figure.suptitle(title, fontsize=12)
+    _title(figure, title)
     _save(figure, path)
 
 
 @contextlib.contextmanager
 def attempt() -> Iterator[None]:
-    """Print a note if the block fails: what was computed is worth more than its picture."""
+    """Draw in the block, in matplotlib's own style whatever a matplotlibrc says; print a note if it fails.
+
+    What was computed is worth more than its picture, and is on disk before.
+    """
     try:
-        yield
+        with warnings.catch_warnings(), contextlib.ExitStack() as style:
+            warnings.simplefilter("ignore")  # of letters of a file's name that the font lacks
+            with contextlib.suppress(Exception):  # what fails here fails again in the block, and is told
+                style.enter_context(_matplotlib().rc_context())
+                _matplotlib().rcdefaults()
+            yield
     except Exception as error:
         print(f"note: no picture was drawn ({type(error).__name__}: {' '.join(str(error).split())})")
 
 
-def _figure(width, height):
+def _matplotlib():
     # A notebook's backend, inherited by what is started from it, fails at import where its package is missing; none is needed.
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         # Half a second to import: growing starts without it.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib.backends.backend_agg
+        import matplotlib.figure
     finally:
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
+    return matplotlib
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+
+def _figure(width, height):
+    figure = _matplotlib().figure.Figure(figsize=(width, height), layout="constrained")
+    _matplotlib().backends.backend_agg.FigureCanvasAgg(figure)
     return figure
+
+
+def _title(figure, text):
+    """Write a text that holds a user's, such as a file's name, as it stands: it is no formula, and may be no UTF-8."""
+    figure.suptitle(text.encode(errors="backslashreplace").decode(), fontsize=12, parse_math=False)
 
 
 def _show(axis, image):

@@ -8,23 +8,21 @@ and ends with
 
 `run` turns `--name=value` arguments (the constant's name in lower case) into overrides, refuses unknown names, checks
 constants and arguments alike by `kinds.KINDS`, prints what was overridden, and calls main(s) with a namespace of all settings.
+A constant is a setting if the script reads it as s.NAME; others are the user's own. A notebook may execute a script's text.
 """
 
 from __future__ import annotations
 
-import ast
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
-import tokenize
 from collections.abc import Callable
 from functools import lru_cache
 from types import SimpleNamespace
 
-from ising_rg import environment, folders, kinds, memory, processes
+from ising_rg import environment, folders, kinds, memory, processes, scripts
 from ising_rg.errors import UserError
 
 
@@ -33,20 +31,23 @@ def run(main: Callable[[SimpleNamespace], None], script: dict) -> None:
 
     Exit status: 0 done, 2 a user's mistake (one message, no traceback), 130 interrupted.
     """
-    name = os.path.basename(script["__file__"])
+    path = main.__code__.co_filename
+    name, arguments = os.path.basename(path), sys.argv[1:]
+    if not os.path.exists(path):  # a notebook's: executed as a text, or in a cell; its arguments are the kernel's
+        name, arguments = "error", arguments if sys.argv[0] in ("", "-", "-c") else []
     _mend_streams()
     if processes.is_quiet_one():
         processes.keep_quiet()
     try:
-        if any(argument in ("-h", "--help") for argument in sys.argv[1:]):
-            print(_help(script))
+        if any(argument in ("-h", "--help") for argument in arguments):
+            print(scripts.help(script))
             return
-        values, overridden = collect(script, sys.argv[1:])
+        values, overridden = collect(script, arguments)
         for key in overridden:
-            print(f"override: {key} = {_shown(values[key])}")
+            print(f"override: {key} = {scripts.shown(values[key])}")
         if "numba" in sys.modules:
             environment.use_a_threading_layer()
-            environment.mend_damaged_cache()
+            environment.mend_cache()
         for note in environment.notes:
             print(f"note: {note}")
         main(SimpleNamespace(**values))
@@ -55,6 +56,13 @@ def run(main: Callable[[SimpleNamespace], None], script: dict) -> None:
         sys.exit(1)
     except (UserError, OSError, MemoryError) as error:
         print(f"{name}: error: {_message(error)}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        print(
+            f"{name}: error: {error}: needed one more; raise the limit (ulimit -u, or a container's)", file=sys.stderr
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted; files already written are complete", file=sys.stderr)
@@ -69,9 +77,9 @@ def collect(script: dict, arguments: list[str]) -> tuple[dict, list[str]]:
     Raises:
         UserError: a constant or an argument that is not of its kind, a name that is none, or a constant that is missing.
     """
-    defaults = _constants(script)
+    defaults = scripts.constants(script)
     values = {key: _taken(key, value, kinds.kind(key, value)) for key, value in defaults.items()}
-    for key in re.findall(r"\bs\.([A-Z][A-Z0-9_]*)\b", _source(script)):
+    for key in sorted(scripts.read(script)):
         if key not in values:
             raise UserError(
                 f"{key}: found no such constant at the top of the script, needed {key} = a value; put it back"
@@ -89,7 +97,7 @@ def collect(script: dict, arguments: list[str]) -> tuple[dict, list[str]]:
             key,
             text,
             kinds.kind(key, defaults[key]),
-            f", such as --{name}={_shown(values[key])}" if values[key] != "" else " ",
+            f", such as --{name}={scripts.shown(values[key])}" if values[key] != "" else " ",
         )
         overridden.append(key)
     if values.get("XI", "") != "":
@@ -222,12 +230,6 @@ def in_units(n_bytes: float) -> str:
     return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
 
-def _constants(script):
-    """Return {name: value} of a script's upper-case globals that are settings."""
-    names = (key for key in script if key.isupper() and not key.startswith("_"))
-    return {key: script[key] for key in names if kinds.kind(key, script[key])}
-
-
 def _taken(key, value, kind, example=""):
     """Return a value as the scripts use it; of an argument, which comes with an `example`, from the text after --name=."""
     try:
@@ -240,12 +242,13 @@ def _taken(key, value, kind, example=""):
 
 def _quoted(value):
     """Return a value as it would be typed in a script, on one line of at most some 100 characters."""
-    try:
-        text = repr(value)
-    except ValueError:  # an int of thousands of digits
-        text = "a very large number"
     if isinstance(value, str):
-        text = '"' + text[1:-1] + '"'
+        text = '"' + repr(value)[1:-1] + '"'
+    else:
+        try:
+            text = " ".join(repr(value).split())  # an array's has several lines
+        except ValueError:  # an int of thousands of digits
+            text = "a very large number"
     return text if len(text) <= 100 else f"{text[:60]}...{text[-20:]}"
 
 
@@ -263,39 +266,6 @@ def _mend_streams():
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
-def _help(script):
-    """Return the script's docstring and its settings with their defaults and comments."""
-    defaults = _constants(script)
-    lines = [ast.get_docstring(ast.parse(_source(script))), "\nSettings (--name=value), with their defaults:"]
-    for key, comment in _comments(script["__file__"], defaults).items():
-        lines.append(f"  --{key.lower()}={_shown(defaults[key])}".ljust(44) + " " + comment)
-    return "\n".join(lines)
-
-
-def _source(script):
-    with tokenize.open(script["__file__"]) as file:
-        return file.read()
-
-
-def _shown(value):
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
-
-
-def _comments(path, defaults):
-    """Return {setting: trailing comment} in the order of the source."""
-    found, line_names = {}, {}
-    with open(path, "rb") as file:
-        for token in tokenize.tokenize(file.readline):
-            if token.type == tokenize.NAME and token.start[1] == 0 and token.string in defaults:
-                line_names[token.start[0]] = token.string
-                found.setdefault(token.string, "")
-            elif token.type == tokenize.COMMENT and token.start[0] in line_names:
-                found[line_names[token.start[0]]] = token.string.lstrip("# ")
-    return found
-
-
 def _message(error):
     if isinstance(error, MemoryError):
         return f"not enough memory ({error}); choose a smaller lattice or fewer configurations"
@@ -308,10 +278,12 @@ def _message(error):
 def _commit():
     """Return the commit of the source, marked if a Python file differs from it; None outside a git checkout of its own."""
     here = str(environment.HERE.parent)
+    # Variables of git are meant for a repository of the user's, as in a hook of it.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", here, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True, env=own).stdout.strip()
 
     try:
         if os.path.realpath(git("rev-parse", "--show-toplevel")) != here:

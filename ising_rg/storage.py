@@ -67,13 +67,10 @@ def remove_leftovers(folder: str) -> None:
                 os.remove(path)
 
 
-def save_json(path: str, content: object, sync: bool = False) -> None:
-    """Write a JSON-ready object; with `sync`, return once it is on disk."""
+def save_json(path: str, content: object) -> None:
+    """Write a JSON-ready object."""
     with written_whole(path) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def load_json(path: str) -> dict:

@@ -48,5 +48,5 @@ def share(work: Callable[..., None], n: int, *arguments: object, least: int = 1)
 def _threads():
     global _pool
     if _pool is None:
-        _pool = concurrent.futures.ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS, "ising_rg")
+        _pool = concurrent.futures.ThreadPoolExecutor(max(1, numba.config.NUMBA_NUM_THREADS - 1), "ising_rg")
     return _pool

@@ -9,9 +9,9 @@ from tests.children import ROOT
 
 # Each imports only what stands above it. A name is a package of ising_rg or a module at its top.
 LAYERS = (
-    ("errors",),
-    ("compiling", "environment", "kinds", "memory", "foreign", "launching", "random_numbers", "theory", "threads"),
-    ("storage", "processes"),
+    ("errors", "environment"),
+    ("compiling", "kinds", "memory", "foreign", "launching", "random_numbers", "theory", "threads"),
+    ("storage", "processes", "scripts"),
     ("folders", "spins"),
     ("settings", "pictures", "updates", "deep_zoom"),
     ("checks", "sampler"),

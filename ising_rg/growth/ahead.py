@@ -34,7 +34,9 @@ _settled = set()  # jobs that this process has claimed or waited for
 def start(jobs: tuple[str, ...] = JOBS) -> None:
     """Start the process for `jobs`, those of JOBS that the run needs, if this is a first run that may use two threads."""
     global _helper, _jobs
-    if _helper is not None or numba.config.NUMBA_NUM_THREADS < 2 or os.path.exists(_path("been_here")):
+    if _helper is not None or numba.config.NUMBA_NUM_THREADS < 2 or not environment.kept():
+        return
+    if os.path.exists(_path("been_here")):
         return
     program = f"import gc; gc.disable(); from ising_rg.growth import ahead; ahead.compile_for({os.getpid()}, {jobs})"
     path = os.pathsep.join(filter(None, (str(environment.HERE.parent), os.environ.get("PYTHONPATH"))))

@@ -41,7 +41,8 @@ def load(path: str) -> Drawer:
 
 
 def _drawer(path, digest, mu):
-    kept = os.path.join(os.environ["NUMBA_CACHE_DIR"], f"program_{digest}{f'_{mu.hex()}' if mu else ''}.npz")
+    folder = os.environ.get("NUMBA_CACHE_DIR", os.devnull)
+    kept = os.path.join(folder, f"program_{digest}{f'_{mu.hex()}' if mu else ''}.npz")
     try:
         with np.load(kept) as arrays:
             return Drawer(sampling.from_arrays(arrays), digest, path)
@@ -52,7 +53,7 @@ def _drawer(path, digest, mu):
     program = models.load(path).at_mass(mu).program()
     with contextlib.suppress(UserError), storage.written_whole(kept) as file:  # on a full disk nothing but time is lost
         np.savez(file, **sampling.to_arrays(program))
-    _remove_oldest(os.path.dirname(kept))
+    _remove_oldest(folder)
     return Drawer(program, digest, path)
 
 

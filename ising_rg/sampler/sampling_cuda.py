@@ -12,6 +12,7 @@ import numpy as np
 from numba import cuda
 
 from ising_rg import random_numbers
+from ising_rg.compiling import CACHE
 from ising_rg.random_numbers import ROUNDS
 from ising_rg.sampler.sampling_cpu import CLAMP, DRAW, DRAW_ODD, HALF, N_PLANES, plane
 from ising_rg.sampler.terms import multiplied
@@ -27,7 +28,7 @@ _MASK16 = np.uint64(0xFFFF)
 _philox = cuda.jit(device=True, inline=True)(random_numbers.philox4x32)
 
 
-@cuda.jit(cache=True)
+@cuda.jit(cache=CACHE)
 def _load_kernel(words, first, height, y0, margin, planes):
     """Unpack the coarse spins of a band, margin included, into plane 0 of each configuration: thread (x, row, configuration)."""
     x, i, b = cuda.grid(1), cuda.blockIdx.y, cuda.blockIdx.z
@@ -87,7 +88,7 @@ def _add_products(flat, here, x, width, inside, terms, rows, columns, weights, t
                 totals[part] = np.int32(totals[part] + product)
 
 
-@cuda.jit(cache=True)
+@cuda.jit(cache=CACHE)
 def _step_kernel(
     planes,
     flat,
@@ -160,7 +161,7 @@ def _step_kernel(
             planes[b, filled, i, x + 8 * part] = 1 if uniform < np.uint64(thresholds[totals[part] + most]) else -1
 
 
-@cuda.jit(cache=True)
+@cuda.jit(cache=CACHE)
 def _store_kernel(planes, order, variants, margin, first, y0, half_width, words):
     """Collect the bits of a band: thread (word of 64 sites, fine row of the band, 2 x configuration + colour)."""
     w, row, b, colour = cuda.grid(1), cuda.blockIdx.y, cuda.blockIdx.z // 2, cuda.blockIdx.z % 2

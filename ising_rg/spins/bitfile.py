@@ -102,7 +102,7 @@ class BitFile(Rows):
                 header = {"descr": np.dtype(np.uint8).str, "fortran_order": False, "shape": (L, row_bytes)}
                 np.lib.format.write_array_header_1_0(file, header)
                 file.flush()
-                os.posix_fallocate(file.fileno(), file.tell(), L * row_bytes)
+                _reserve(file, L * row_bytes)
                 os.fsync(file.fileno())
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -119,9 +119,10 @@ class BitFile(Rows):
         try:
             for part in range(0, bitmap.height, self._piece_rows):
                 data = bitmaps.to_bytes(bitmap, part, min(self._piece_rows, bitmap.height - part)).tobytes()
-                offset, done = self._start + (first + part) * self._row_bytes, 0
+                done = 0
+                self._file.seek(self._start + (first + part) * self._row_bytes)
                 while done < len(data):
-                    done += os.pwrite(self._file.fileno(), memoryview(data)[done:], offset + done)
+                    done += self._file.write(memoryview(data)[done:])
         except OSError as error:
             raise _unwritable(self.name, error) from None
 
@@ -149,10 +150,23 @@ class BitFile(Rows):
         self.close()
 
     def _read(self, row, n):
-        data = os.pread(self._file.fileno(), n * self._row_bytes, self._start + row * self._row_bytes)
+        self._file.seek(self._start + row * self._row_bytes)
+        data = self._file.read(n * self._row_bytes)
         if len(data) < n * self._row_bytes:
             raise UserError(f"{self.name}: rows from {row} on cannot be read: the file was truncated")
         return np.frombuffer(data, np.uint8).reshape(n, self._row_bytes)
+
+
+def _reserve(file, n_bytes):
+    """Make a file n_bytes longer, of zeros that have their room on disk where the system can reserve it."""
+    end = file.tell() + n_bytes
+    if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+        try:
+            return os.posix_fallocate(file.fileno(), file.tell(), n_bytes)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # of file systems that cannot
+                raise
+    file.truncate(end)  # a disk that is full is found when rows are written
 
 
 def _unwritable(path, error):

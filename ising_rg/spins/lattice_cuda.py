@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import config, cuda
 
+from ising_rg.compiling import CACHE
 from ising_rg.spins import lattice
 from ising_rg.spins.device_memory import kernel_view
 from ising_rg.spins.lattice import ALL, ONE, SHIFT63, PackedLattice
@@ -43,7 +44,7 @@ def refresh_halo(sublattice, column, half_width):
     sublattice[height + 1, column] = sublattice[1, column]
 
 
-@cuda.jit(cache=True)
+@cuda.jit(cache=CACHE)
 def refresh_kernel(words, colour, half_width):
     """Refresh ghost bits and halo rows of one sublattice of every configuration: one thread per row, then per word column."""
     height, width = words.shape[2] - 2, words.shape[3]
@@ -75,7 +76,7 @@ def _beside(sublattice, row, w, odd_row):
     return _row_neighbour(sublattice[row, w], before, after, odd_row)
 
 
-@cuda.jit(cache=True)
+@cuda.jit(cache=CACHE)
 def _count_kernel(words, half_width, first_row, last_row, counts):
     """Add each row's counts (see `observables_of_counts`) to counts[configuration] (int64, 3): one thread a row."""
     height = words.shape[2] - 2

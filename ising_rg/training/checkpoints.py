@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 
@@ -43,7 +44,7 @@ class Checkpoint:
         content = storage.load_pt(self.path)
         if not isinstance(content, dict) or not {"settings", "phases"} <= set(content):
             raise UserError(f"{self.path}: found no checkpoint of this script; remove it, or set CHECKPOINT_DIR")
-        found = f"{self.path} is of a run with other settings or data"
+        found = f"{self.path} is of a run with other settings, data or sources"
         settings.refuse_others(found, content["settings"], self.deciding, "remove it, or set CHECKPOINT_DIR")
         return content["phases"]
 
@@ -59,7 +60,9 @@ class Checkpoint:
         saved = time.monotonic()
         interrupted, stop = [], False
         # Ctrl-C waits for the end of a step and its report, and for all processes: what is saved is the state between two steps.
-        previous = signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
+        # Only the main thread can ask for that: a notebook may run this in another.
+        catching = threading.current_thread() is threading.main_thread()
+        previous = catching and signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
         try:
             with tqdm(total=n_steps, initial=procedure.step, desc=phase, unit="step", leave=False, disable=None) as bar:
                 while procedure.step < n_steps and not stop:
@@ -72,7 +75,8 @@ class Checkpoint:
                         saved = time.monotonic()
             self._save(phase, procedure)
         finally:
-            signal.signal(signal.SIGINT, previous)
+            if catching:
+                signal.signal(signal.SIGINT, previous)
         if stop:
             raise KeyboardInterrupt
 

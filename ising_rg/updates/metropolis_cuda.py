@@ -15,6 +15,7 @@ import numpy as np
 from numba import cuda
 
 from ising_rg import random_numbers
+from ising_rg.compiling import CACHE
 from ising_rg.random_numbers import MASK32, ROUNDS, SHIFT32
 from ising_rg.spins import lattice
 from ising_rg.spins.device_memory import kernel_view, simulated
@@ -92,7 +93,7 @@ def _update_at(words, mine, other, width, odd_row, index, counter, law):
     words[mine] = spins ^ (flips | one | aligned)  # u = p in all 64 digits: u <= p
 
 
-@cuda.jit(cache=True)
+@cuda.jit(cache=CACHE)
 def _half_sweep_kernel(words, height, width, torus, colour, strip, half_sweep, first_configuration, law):
     """Update one sublattice of every configuration: thread (word column and strip of rows, configuration).
 
@@ -116,7 +117,7 @@ def _half_sweep_kernel(words, height, width, torus, colour, strip, half_sweep, f
             index -= torus[1]
 
 
-@cuda.jit(cache=True)
+@cuda.jit(cache=CACHE)
 def _small_kernel(words, flat, half_width, torus, first_sweep, n_sweeps, first_configuration, law):
     """Run all sweeps of one configuration in one block. flat: the same memory as words."""
     height, width = words.shape[2] - 2, words.shape[3]

@@ -119,6 +119,18 @@ def test_planted_faults_are_named(good, fault, words):
     assert words in " ".join(result["reasons"]), result["reasons"]
 
 
+@pytest.mark.parametrize("L", [512, 576])
+def test_equal_spins_are_called_so(L):
+    """At a size divisible by three as well, where every block of 3 x 3 is equal, too; so it is with two straight domains."""
+    spins = np.ones((L, L), np.int8)
+    for beta in (BETA, 0.43):
+        (reason,) = check(spins, beta)["reasons"]
+        assert reason.startswith("all spins are equal")
+    spins[:, : L // 2] = -1
+    reasons = " ".join(check(spins)["reasons"])
+    assert "are equal" not in reasons and "too much order between neighbours" in reasons
+
+
 def test_other_temperatures_are_checked_too():
     """beta = 0.6, where energy and local equilibrium are known: good at its own beta, bad at another, and no C(r) rows."""
     spins = swendsen_wang.sample(256, 0.6, 1, seed=1)[0]

@@ -1,6 +1,5 @@
 """Runs killed at random moments end, started again, with the files of an undisturbed run; so do runs of several processes."""
 
-import json
 import os
 import random
 import shutil
@@ -9,7 +8,7 @@ import time
 
 import pytest
 
-from ising_rg.growth import streaming
+from ising_rg.growth import manifest, streaming
 from ising_rg.kernels import models
 from tests import children
 
@@ -41,8 +40,7 @@ def manifest_kinds(folder):
     path = os.path.join(folder, "manifest.json")
     if not os.path.exists(path):
         return set()
-    with open(path) as file:
-        return {piece["kind"] for piece in json.load(file)["pieces"]}
+    return {piece["kind"] for piece in manifest.read(path)[1]}
 
 
 def end(script, arguments, log):
@@ -323,5 +321,5 @@ def test_other_settings_are_refused_and_damage_is_mended(undisturbed, tmp_path):
 
 
 def manifest_stage(folder):
-    with open(folder / "manifest.json") as file:
-        return next(f"stage{p['stage']}_" for p in json.load(file)["pieces"] if p["kind"] == "band")
+    pieces = manifest.read(folder / "manifest.json")[1]
+    return next(f"stage{piece['stage']}_" for piece in pieces if piece["kind"] == "band")

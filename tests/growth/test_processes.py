@@ -215,7 +215,7 @@ def test_threads_of_each_process(monkeypatch):
     """Cores shared, unless the user has set a number; torchrun's own OMP_NUM_THREADS=1 is not the user's."""
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(launching, "_n_cores", lambda: 32)
+    monkeypatch.setattr(launching.environment, "n_cores", lambda: 32)
     assert launching.n_threads(4) == (8, "32 cores shared")
     assert launching.n_threads(64)[0] == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

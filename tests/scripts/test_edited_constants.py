@@ -88,6 +88,15 @@ def test_anything_else_is_refused_by_name_on_one_line(script, name, values):
         assert "\n" not in message and len(message) < 400
 
 
+def test_no_folder_named_tilde(monkeypatch):
+    """Where neither HOME nor the system names a home folder ~ stands for nothing, but may begin a name."""
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    for value in ("~", "~/samples", Path("~") / "samples"):
+        with pytest.raises(UserError, match="SAVE_DIR: found .*; no home folder is known here for ~"):
+            collect("data_collecting", "SAVE_DIR", value)
+    assert collect("viewing", "INPUT", "~copy.npy")["INPUT"] == "~copy.npy"
+
+
 def test_a_number_of_thousands_of_digits_is_refused():
     with pytest.raises(UserError, match="LATTICE_SIZE"):
         collect("data_collecting", "LATTICE_SIZE", 10**5000)

@@ -1,24 +1,30 @@
 """Machines as people have them: read-only checkouts, broken variables, damaged caches, odd standard streams, limited memory."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
-from ising_rg import environment, memory, pictures
+from ising_rg import deep_zoom, environment, memory, pictures, settings, storage
+from ising_rg.errors import UserError
 from tests import children
 
 pytestmark = pytest.mark.long
 
 NOBODY = 65534
 SCRIPT = '''"""A script that compiles one function."""
+import ising_rg  # first
 import numpy as np
-from ising_rg import pictures, settings
+from tqdm import tqdm
+from ising_rg import pictures, settings, threads
 from ising_rg.spins import bitmaps
 
 OUTPUT_DIR = "out"  # a folder
@@ -26,8 +32,13 @@ OUTPUT_DIR = "out"  # a folder
 
 def main(s):
     print("width", bitmaps.from_spins(np.ones((4, 4), np.int8)).width, s.OUTPUT_DIR)
-    figure = pictures._figure(1, 1)
-    pictures._save(figure, "picture.png")
+    with tqdm(total=1, disable=None) as bar:
+        threads.share(lambda *_: None, 1000)
+        bar.update()
+    with pictures.attempt():
+        figure = pictures._figure(1, 1)
+        pictures._title(figure, "$")
+        pictures._save(figure, "picture.png")
 
 
 if __name__ == "__main__":
@@ -69,13 +80,13 @@ def run(checkout, *arguments, python=(), prefix=(), stdout=subprocess.PIPE, **va
     )
 
 
-def unprivileged():
-    """Return the command before a command that runs it as nobody, who may read everything; skip where that cannot be had."""
+def unprivileged(user=NOBODY, *more):
+    """Return the command before a command that runs it as a user who may read everything; skip where that cannot be had."""
     capabilities = (
         "--inh-caps=+dac_read_search",
         "--ambient-caps=+dac_read_search",
     )  # the interpreter may be root's own
-    prefix = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *capabilities)
+    prefix = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *capabilities, *more)
     if not hasattr(os, "getuid") or os.getuid() or not shutil.which("setpriv"):
         pytest.skip("needs root and setpriv")
     if subprocess.run([*prefix, "true"], capture_output=True).returncode:
@@ -124,22 +135,172 @@ def test_damaged_compiled_files_are_made_anew_and_that_is_said_once(checkout, ki
     assert "damaged" not in run(checkout).stdout
 
 
-def test_broken_variables_are_named_and_left_out(checkout):
-    """None of these is able to end the run; what NUMBA_THREADING_LAYER asks for is there on some machines."""
-    variables = {
+@pytest.fixture
+def no_temporary_folder(open_folder):
+    """A folder for PYTHONPATH with which Python finds no folder for temporary files."""
+    (open_folder / "site").mkdir()
+    (open_folder / "site" / "sitecustomize.py").write_text(
+        "import tempfile\ntempfile._candidate_tempdir_list = lambda: ['/nonexistent']\n"
+    )
+    return str(open_folder / "site")
+
+
+def test_one_writable_folder_is_enough(checkout, open_folder, no_temporary_folder):
+    """Neither the checkout, nor a home folder, nor one for temporary files: without a cache; nor is a folder named "~" made."""
+    user = next(number for number in range(54321, 60000) if not known(number))
+    variables = {"PYTHONPATH": no_temporary_folder, "NUMBA_CACHE_DIR": "~/cache"}
+    for arguments in ((), ("--help",)):
+        done = run(checkout, *arguments, prefix=unprivileged(user, "env", "-u", "HOME"), **variables)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+        assert done.stdout.count("compiled functions are not kept, every run compiles anew") == (not arguments)
+    assert set(os.listdir(open_folder / "work")) <= {"picture.png"}
+
+
+def known(number):
+    import pwd
+
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(number)
+
+
+def test_a_cache_that_cannot_be_written_into_is_said_once(monkeypatch, capsys):
+    """As on a full disk: what was compiled is used."""
+    import numba
+    from numba.core import caching
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(environment, "notes", [])
+    monkeypatch.setattr(
+        caching.IndexDataCacheFile, "load", full
+    )  # read, and forgotten where that cannot be written either
+    monkeypatch.setattr(caching.IndexDataCacheFile, "save", full)
+    monkeypatch.setattr(caching.IndexDataCacheFile, "flush", full)
+    environment.mend_cache()
+    for function in (lambda: 1, lambda: 2):
+        assert numba.njit(cache=True)(function)() == function()
+    assert capsys.readouterr().out.count("compiled functions cannot be kept in ") == 1
+
+
+def test_a_full_disk_keeps_no_compiled_functions(checkout, open_folder):
+    (open_folder / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k,mode=777", "tmpfs", str(open_folder / "disk")]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        done = run(checkout, NUMBA_CACHE_DIR=str(open_folder / "disk"))
+    finally:
+        subprocess.run(["umount", "-l", open_folder / "disk"], check=True)
+    assert done.returncode == 0 and done.stderr == "" and "width 4" in done.stdout
+    assert done.stdout.count("note: ") == 1 and "cannot be kept in" in done.stdout and "No space left" in done.stdout
+
+
+def test_few_threads_will_do(checkout, open_folder, limit=2):
+    if not shutil.which("prlimit"):
+        pytest.skip("needs prlimit")
+    home = open_folder / "home"
+    done = run(checkout, prefix=(*unprivileged(NOBODY - 1), "prlimit", f"--nproc={limit}"), HOME=str(home))
+    assert done.returncode == 0 and done.stderr == "" and "width 4" in done.stdout, done.stderr
+    assert done.stdout.count(f"note: {limit - 1} threads can be started here") == (
+        limit - 1 < 2 * environment.n_cores()
+    )
+
+
+def test_a_limit_of_threads_is_kept(monkeypatch, capsys):
+    """Libraries are told of it; where one more is needed, that is one line."""
+    left, start = [0], threading.Thread.start
+
+    def limited(thread):
+        if left[0] == 0:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    monkeypatch.setattr(environment, "n_cores", lambda: 4)
+    for given, n_threads, expected in (("", 0, "1"), ("", 3, "2"), ("", 7, "4"), ("2", 7, "2"), ("2", 2, "1")):
+        monkeypatch.setattr(environment, "notes", [])
+        monkeypatch.setattr(os, "environ", {"NUMBA_NUM_THREADS": given} if given else {})
+        left[0] = n_threads
+        environment._limit_threads()
+        assert os.environ["NUMBA_NUM_THREADS"] == expected and os.environ["OPENBLAS_NUM_THREADS"] == "1"
+        assert environment.notes[0].startswith(f"{n_threads} threads can be started")
+    left[0] = 8
+    monkeypatch.setattr(os, "environ", {})
+    environment._limit_threads()
+    assert not os.environ
+    monkeypatch.undo()
+    monkeypatch.setattr(environment, "startable_threads", lambda n: n - 1)
+    with pytest.raises(UserError, match="libvips: found .* threads that can be started, needed"):
+        deep_zoom.import_pyvips()
+    script = {}
+    exec('def main(s): raise RuntimeError("can\'t start new thread")', script)
+    with pytest.raises(SystemExit) as ended:
+        settings.run(script["main"], script)
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and told.count("\n") == 1 and "can't start new thread" in told
+
+
+def test_variables_of_other_programs_do_no_harm(checkout, open_folder):
+    """What is malformed is named and left out, what is for another repository or a style of pictures of no effect."""
+    broken = {
         "NUMBA_NUM_THREADS": "0",
         "NUMBA_OPT": "best",
         "NUMBA_CPU_FEATURES": "rubbish",
         "NUMBA_DISABLE_JIT": "1",
         "NUMBA_THREADING_LAYER_PRIORITY": "tbb",
+        "NUMBA_CACHE_LOCATOR_CLASSES": "Nowhere",
+        "TQDM_MININTERVAL": "often",
+        "TQDM_NCOLS": "wide",
+        "TQDM_POSITION": "top",
+        "TQDM_MINITERS": "some",
+        "TQDM_FILE": "log",
+        "TQDM_LOCK_ARGS": "x",
+        "TQDM_WRITE_BYTES": "1",
+        "XDG_CACHE_HOME": "relative",
+        "XDG_CONFIG_HOME": "relative",
     }
-    done = run(
-        checkout, NUMBA_THREADING_LAYER="tbb", MPLBACKEND="module://matplotlib_inline.backend_inline", **variables
-    )
+    ignored = {
+        "NUMBA_BOUNDSCHECK": "perhaps",
+        "NUMBA_THREADING_LAYER": "tbb",  # there on some machines
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "MATPLOTLIBRC": str(open_folder / "matplotlibrc"),
+        "TQDM_DISABLE": "x",
+        "TQDM_SMOOTHING": "0.5",
+        "PYTHONWARNINGS": "error",
+        "PYTHONOPTIMIZE": "2",
+        "TORCH_LOGS": "x",
+        "COLUMNS": "x",
+        "TMPDIR": "/nonexistent",
+        "LC_ALL": "xx_YY.foo",
+    }
+    (open_folder / "matplotlibrc").write_text("text.usetex: True\n")
+    done = run(checkout, **broken, **ignored)
     assert done.returncode == 0 and done.stderr == "" and "width 4" in done.stdout
-    for name in variables:
+    for name in broken:
         assert done.stdout.count(f"note: {name}: found") == 1
-    assert (checkout.parent / "work" / "picture.png").exists()
+    assert os.listdir(open_folder / "work") == ["picture.png"]
+
+
+def test_the_commit_is_this_repositorys(tmp_path, monkeypatch):
+    """Not that of another whose variables are set, as in a hook of it."""
+    if not shutil.which("git"):
+        pytest.skip("needs git")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
+        subprocess.run([*git, *command], check=True)
+    commit = settings._commit.__wrapped__
+    expected = commit()
+    for name, value in (
+        ("GIT_DIR", tmp_path / ".git"),
+        ("GIT_WORK_TREE", tmp_path),
+        ("GIT_CEILING_DIRECTORIES", "/"),
+        ("GIT_INDEX_FILE", tmp_path / "index"),
+        ("GIT_CONFIG_COUNT", "x"),
+    ):
+        monkeypatch.setenv(name, str(value))
+        assert commit() == expected
 
 
 def test_an_unknown_threading_layer_is_left_out(monkeypatch):
@@ -245,7 +406,7 @@ def _no_pictures():
 @pytest.mark.parametrize(
     "script, arguments, files",
     [
-        ("normal_fast_2d_Ising", ("--lattice_size=16", "--num_sweeps=40"), ("spins_L16.npy", "series.npy")),
+        ("normal_fast_2d_Ising", ("--lattice_size=36", "--num_sweeps=40"), ("spins_L36.npy", "series.npy")),
         ("fast_generating_single_stage", ("--low_res_size=16",), ("seed_L16.npy",)),
         ("fast_generating_multi_stage", ("--start_size=16", "--stages=1"), ("spins_0000_stage1_L48.npy",)),
     ],
@@ -255,8 +416,39 @@ def test_what_was_computed_is_written_where_no_picture_can_be(tmp_path, script, 
     assert done.returncode == 0 and "no picture was drawn" in done.stdout
     for name in (*files, "*_report.json"):
         assert list(tmp_path.glob(name))
-    done = children.run("checking", f"--input={tmp_path / files[0]}", f"--output_dir={tmp_path}", patch=_no_pictures)
+    there = f"--input={tmp_path / files[0]}"
+    done = children.run("checking", there, f"--output_dir={tmp_path}/check", patch=_no_pictures)
     assert done.returncode == ("verdict: bad" in done.stdout) and "no picture was drawn" in done.stdout
+    if script == "normal_fast_2d_Ising":
+        blocked = ("--levels=1", "--rule_file=majority", f"--output_dir={tmp_path}/blocked")
+        done = children.run("renormalizing", there, *blocked, patch=_no_pictures)
+        assert done.returncode == 0 and done.stdout.count("no picture was drawn") == 1
+        assert {"blocking_report.json", "spins_0000_level1_L12.npy"} <= set(os.listdir(tmp_path / "blocked"))
+
+
+def test_weights_are_written_where_no_picture_can_be(tmp_path):
+    spins = np.where(np.random.default_rng(1).random((2, 126, 126)) < 0.5, -1, 1).astype(np.int8)
+    storage.save_batch(str(tmp_path / "batch_000.pt"), spins, {})
+    folders = [f"--{name}={tmp_path}" for name in ("data_dir", "picture_dir", "checkpoint_dir")]
+    small = ("--kernel=independent", "--block_rule=load", "--steps=1", f"--param_file={tmp_path}/kernel.pt")
+    done = children.run("kernel_training_pixel_shuffle", *folders, *small, patch=_no_pictures)
+    assert done.returncode == 0 and "no picture was drawn" in done.stdout and "next: python" in done.stdout
+    assert {"kernel.pt", "kernel.json"} <= set(os.listdir(tmp_path)) and not list(tmp_path.glob("*checkpoint.pt"))
+
+
+def test_a_title_is_no_formula_and_no_users_style_counts(tmp_path, capsys):
+    """usetex calls LaTeX; a $ begins a formula; a file's name may hold letters that no font has, or no letters at all."""
+    import matplotlib
+
+    with matplotlib.rc_context({"text.usetex": True, "font.family": "none"}):
+        for name in (r"a$\nonsense$.npy", "\udcff\udcfe.npy", "\u4e2d\n\x01.npy"):
+            with pictures.attempt():
+                figure = pictures._figure(1, 1)
+                pictures._title(figure, name)
+                pictures._save(figure, str(tmp_path / "picture.png"))
+            assert capsys.readouterr().out == "" and (tmp_path / "picture.png").exists()
+            os.remove(tmp_path / "picture.png")
+        assert matplotlib.rcParams["text.usetex"]
 
 
 def write(folder, **contents):

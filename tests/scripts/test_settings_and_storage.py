@@ -25,7 +25,9 @@ _PRIVATE = 3              # not a setting
 
 
 def main(s):
-    print({k: v for k, v in sorted(vars(s).items())})
+    read = {"DRAW": s.DRAW, "NAME": s.NAME, "RATE": s.RATE, "REFINE_SWEEPS": s.REFINE_SWEEPS, "SIZE": s.SIZE}
+    assert read == vars(s)
+    print(read)
 
 
 if __name__ == "__main__":
