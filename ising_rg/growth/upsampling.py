@@ -61,14 +61,24 @@ def grow(
 
     with timings.of("raw"):
         ahead.ready("raw")
-        fine = stage.kernel.sample_packed(to_device(coarse, stage.device), stage.seed, first_configuration)
+        fine = draw(coarse, stage, first_configuration)
         wait(stage.device)  # else the time goes to what comes next
     yield made("raw")
     with timings.of("refine"):
         ahead.ready("refine")
-        metropolis.sweep_packed(fine, stage.beta, stage.n_sweeps, stage.seed, 0, first_configuration)
+        refine(fine, stage, first_configuration)
         wait(stage.device)
     yield made("refined")
+
+
+def draw(coarse: PackedLattice, stage: Stage, first_configuration: int = 0) -> PackedLattice:
+    """Return the raw lattices of a stage, on its device; arguments as `grow`."""
+    return stage.kernel.sample_packed(to_device(coarse, stage.device), stage.seed, first_configuration)
+
+
+def refine(fine: PackedLattice, stage: Stage, first_configuration: int = 0) -> None:
+    """Run the sweeps of a stage on its raw lattices, in place."""
+    metropolis.sweep_packed(fine, stage.beta, stage.n_sweeps, stage.seed, 0, first_configuration)
 
 
 def upsample(

@@ -108,12 +108,24 @@ def from_packed(packed: PackedLattice, configuration: int = 0, first_row: int = 
     return bitmap
 
 
-def to_packed(bitmap: Bitmap, first_row: int = 0, torus_height: int | None = None) -> PackedLattice:
-    """Return the PackedLattice of one Bitmap of even sizes, a window from first_row on (even) of a torus if that is given."""
-    packed = lattice.empty(1, bitmap.height, bitmap.width, first_row, torus_height)
+def to_packed(bitmap: Bitmap) -> PackedLattice:
+    """Return the PackedLattice of one Bitmap of even sizes."""
+    packed = lattice.empty(1, bitmap.height, bitmap.width)
     share(_part_rows, bitmap.height, bitmap.words, packed.words[0], least=ROWS)
     lattice.close(packed)
     return packed
+
+
+def columns(bitmap: Bitmap, first: int, n: int) -> Bitmap:
+    """Return columns first ... first + n - 1, within the width, of a Bitmap."""
+    start, shift = first // 64, np.uint64(first % 64)
+    n_words = (n + 63) // 64
+    words = bitmap.words[:, start : start + n_words] >> shift
+    if shift:
+        following = bitmap.words[:, start + 1 : start + 1 + n_words]
+        words[:, : following.shape[1]] |= following << (np.uint64(64) - shift)
+    words[:, -1] &= _last_mask(n)
+    return Bitmap(words, n)
 
 
 def set_rows(bitmap: Bitmap, first_row: int, rows: np.ndarray) -> None:
