@@ -33,7 +33,7 @@ def around(row: int, column: int, height: int, width: int, L: int) -> Region:
     def even(first: int, n: int) -> tuple[int, int]:
         start = first - first % 2
         n = max(4, n + first % 2 + (n + first) % 2)
-        return (0, L) if n >= L else (start % L, n)
+        return start % L, min(n, L)
 
     (row, height), (column, width) = even(row, height), even(column, width)
     return Region(row, column, height, width)

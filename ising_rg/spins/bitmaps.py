@@ -16,7 +16,7 @@ import numpy as np
 
 from ising_rg.compiling import njit
 from ising_rg.spins import lattice
-from ising_rg.spins.lattice import PackedLattice
+from ising_rg.spins.lattice import PackedLattice, copy_bits
 from ising_rg.spins.popcounts import popcount
 from ising_rg.threads import ROWS, share
 
@@ -117,15 +117,10 @@ def to_packed(bitmap: Bitmap) -> PackedLattice:
 
 
 def columns(bitmap: Bitmap, first: int, n: int) -> Bitmap:
-    """Return columns first ... first + n - 1, within the width, of a Bitmap."""
-    start, shift = first // 64, np.uint64(first % 64)
-    n_words = (n + 63) // 64
-    words = bitmap.words[:, start : start + n_words] >> shift
-    if shift:
-        following = bitmap.words[:, start + 1 : start + 1 + n_words]
-        words[:, : following.shape[1]] |= following << (np.uint64(64) - shift)
-    words[:, -1] &= _last_mask(n)
-    return Bitmap(words, n)
+    """Return columns first ... first + n - 1, modulo the width, of a Bitmap."""
+    part = empty(bitmap.height, n)
+    share(_copy_columns, bitmap.height, bitmap.words, bitmap.width, first, part.words, n, least=4 * ROWS)
+    return part
 
 
 def set_rows(bitmap: Bitmap, first_row: int, rows: np.ndarray) -> None:
@@ -196,6 +191,12 @@ def count_up_in_blocks(bitmap: object, block: int, first: int, n: int) -> np.nda
 
 def _last_mask(width):
     return _ALL >> np.uint64(-width % 64)
+
+
+@njit(nogil=True, cache=True)
+def _copy_columns(first_row, last_row, words, width, first, part, n):
+    for y in range(first_row, last_row):
+        copy_bits(words[y], width, first, part[y], n)
 
 
 @njit(nogil=True, cache=True)

@@ -202,18 +202,22 @@ def _cut(first, last, words, height, half_width, row, bit, out, n_bits):
     """Fill some rows of `out` (2, H', W') with n_bits bits, from `bit` on, of the rows from `row` on of `words`, modulo both sizes."""
     for index in range(first, last):
         colour, y = index // (out.shape[1] - 2), index % (out.shape[1] - 2)
-        source, target = words[colour, (row + y) % height + 1], out[colour, y + 1]
-        at = bit % half_width
-        for w in range((n_bits + 63) // 64):
-            word, n, got = np.uint64(0), min(64, n_bits - 64 * w), 0
-            while got < n:
-                run, skip = min(64 - (at & 63), n - got, half_width - at), np.uint64(at & 63)
-                bits = (source[at >> 6] >> skip) & (ALL >> np.uint64(64 - run))
-                word |= bits << np.uint64(got)
-                got, at = got + run, at + run
-                if at == half_width:
-                    at = 0
-            target[w] = word
+        copy_bits(words[colour, (row + y) % height + 1], half_width, bit, out[colour, y + 1], n_bits)
+
+
+@njit(cache=True)
+def copy_bits(source, width, first, target, n):
+    """Fill the first n bits of a row of words with bits first, first + 1, ..., modulo the width, of another row."""
+    at = first % width
+    for w in range((n + 63) // 64):
+        word, wanted, got = np.uint64(0), min(64, n - 64 * w), 0
+        while got < wanted:
+            run, skip = min(64 - (at & 63), wanted - got, width - at), np.uint64(at & 63)
+            word |= ((source[at >> 6] >> skip) & (ALL >> np.uint64(64 - run))) << np.uint64(got)
+            got, at = got + run, at + run
+            if at == width:
+                at = 0
+        target[w] = word
 
 
 @njit(nogil=True, cache=True)
