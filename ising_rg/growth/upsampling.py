@@ -72,8 +72,9 @@ def grow(
 
 
 def draw(coarse: PackedLattice, stage: Stage, first_configuration: int = 0) -> PackedLattice:
-    """Return the raw lattices of a stage, on its device; arguments as `grow`."""
-    return stage.kernel.sample_packed(to_device(coarse, stage.device), stage.seed, first_configuration)
+    """Return the raw lattices of a stage, on its device, or on the CPU if a seam tears words; arguments as `grow`."""
+    device = "cpu" if coarse.is_torn else stage.device
+    return stage.kernel.sample_packed(to_device(coarse, device), stage.seed, first_configuration)
 
 
 def refine(fine: PackedLattice, stage: Stage, first_configuration: int = 0) -> None:

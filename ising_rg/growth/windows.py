@@ -18,7 +18,7 @@ from ising_rg.spins.device_memory import to_host
 from ising_rg.spins.lattice import PackedLattice
 
 CACHE_BYTES = 2**26  # of ancestors kept, so that neighbouring windows share them
-_GRID = 64  # sites: where ancestors begin and end
+_GRID = 16  # sites, where ancestors begin and end: 64 costs a first window half as much again and saves neighbours nothing
 
 
 class Windows:

@@ -71,6 +71,11 @@ class PackedLattice:
         return self.height * self.width
 
     @property
+    def is_torn(self) -> bool:
+        """Whether the torus's rows end within this window's, and within a word: only the CPU's loops know what to do then."""
+        return self.place.column + self.width > self.place.width and self.place.width % WORD_SITES > 0
+
+    @property
     def device(self) -> str:
         """Where the words are: "cpu" or "cuda"."""
         return "cpu" if isinstance(self.words, np.ndarray) else "cuda"

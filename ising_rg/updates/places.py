@@ -49,9 +49,8 @@ def of(place: Place, width: int) -> Rows:
     if place.column % WORD_SITES:
         raise ValueError(f"column: found {place.column}, needed a multiple of {WORD_SITES}")
     words, half = lattice.words_per_row(place.width), (place.width - place.column) // 2
-    whole = place.column == 0 and width == place.width
-    torn = 0 if whole or width // 2 <= half else half % 64
-    seam = words if whole else half // 64
+    across = width // 2 > half
+    seam, torn = (half // 64, half % 64) if across else (words, 0)
     return Rows(place.row % place.height, place.height, words, place.column // WORD_SITES, seam, torn)
 
 
