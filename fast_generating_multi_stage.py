@@ -19,9 +19,9 @@ import glob
 import os
 
 from ising_rg import devices, folders, processes, reports, settings, storage
-from ising_rg.growth import ahead, refinement, temperatures
+from ising_rg.growth import ahead, bands, refinement, start_lattice, temperatures
 from ising_rg.growth.growing import InMemory
-from ising_rg.growth.growing_streamed import Streamed, band_height
+from ising_rg.growth.growing_streamed import Streamed
 from ising_rg.growth.manifest import Manifest
 from ising_rg.growth.run import Run
 from ising_rg.growth.stage_pictures import StagePictures
@@ -64,8 +64,6 @@ def main(s):
     sweeps = refinement.sweeps(s.REFINE_SWEEPS, ledger, s.START_SIZE, s.STAGES)[skipped:]
     start_size, betas = s.START_SIZE * 3**skipped, temperatures.stage_betas(s.BETA, s.STAGES - skipped)
     kernels = temperatures.kernels(kernel, betas)
-    if skipped:
-        settings.check_seed_size("START_SIZE, STAGES", start_size)
     folders.claim(s.OUTPUT_DIR, processes=group)
     record = Manifest(s.OUTPUT_DIR, deciding(s, sweeps, kernel), group)
     n_done = len(record.find(kind="configuration"))
@@ -129,18 +127,20 @@ def choose(s, run, record, group):
     def plan():
         budget = settings.memory_budget(s.MAX_MEMORY, group.local_size)
         needed = run.bytes_in_memory()
-        if record.find(kind="stage") or record.find(kind="band"):
+        if record.find(kind="start") or record.find(kind="band"):
             reason = "as the unfinished run"
         elif needed > budget:
             reason = f"in memory it would take {settings.in_units(needed)}, MAX_MEMORY is {settings.in_units(budget)}"
         elif run.final_size**2 > _IN_MEMORY_SITES:
             reason = "so large that a kill would lose minutes of work"
+        elif not start_lattice.fits(run):
+            reason = f"a lattice of {run.start_size} x {run.start_size}, with which growth begins, fits nowhere"
         elif s.NUM_CONFIGS < group.size:
             reason = f"{group.size} processes share {s.NUM_CONFIGS} configurations"
         else:
             reason = None
-        if reason is not None and run.last:
-            band_height(run, run.last, budget, group.size)  # an error before anything is done
+        if reason is not None:
+            bands.height(run, run.target, budget, group.size)  # an error before anything is done
         files = glob.glob(os.path.join(glob.escape(s.OUTPUT_DIR), "spins_*")) if record.pieces else []
         disk = max(0, run.bytes_of_files(reason is not None) - sum(map(os.path.getsize, files)))
         settings.check_disk(disk, s.OUTPUT_DIR, "the run")
@@ -148,14 +148,14 @@ def choose(s, run, record, group):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(s.OUTPUT_DIR, "report.json"))
         memory = needed if reason is None else budget
-        how = "in memory" if reason is None else f"from file to file, in bands of rows: {reason}"
+        how = "in memory" if reason is None else f"in bands of rows: {reason}"
         each = " for each process" if group.size > 1 else ""
         print(
             f"{how}; it takes at most {settings.in_units(memory)} of memory for lattices{each}, {settings.in_units(disk)} of disk"
         )
         return reason is not None, budget
 
-    return group.agree("how", plan)
+    return group.agree(plan)
 
 
 def report(s, growth, bias):

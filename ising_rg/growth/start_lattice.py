@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import math
 
+from tqdm import tqdm
+
 from ising_rg import kinds
 from ising_rg.growth import upsampling
-from ising_rg.growth.regions import Region
+from ising_rg.growth.region import Region
 from ising_rg.growth.run import Run
-from ising_rg.spins import lattice
+from ising_rg.spins import bitmaps, lattice
+from ising_rg.spins.bitfile import RowFile
+from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.spins.lattice import WORD_SITES, PackedLattice, Place
 from ising_rg.theory import exact, temperature
 from ising_rg.updates import metropolis, swendsen_wang
@@ -29,19 +33,46 @@ def n_sweeps(beta: float) -> int:
     return math.ceil(8 * temperature.correlation_length(beta) ** 2) + 32
 
 
+def fits(run: Run) -> bool:
+    """Tell whether cluster sweeps can hold the start lattice."""
+    return run.start_size**2 <= kinds.MAX_SITES
+
+
+def whole(run: Run, first: int, n: int) -> PackedLattice:
+    """Return the start lattices of configurations first ... first + n - 1, from cluster sweeps."""
+    L, beta, seed = run.start_size, run.betas[0], upsampling.start_seed(run.seed)
+    total = swendsen_wang.sweeps_at(L, beta)
+    with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar:
+        return lattice.pack(swendsen_wang.sample(L, beta, n, seed, total, first, bar.update))
+
+
 class StartLattice:
-    """The first lattice of one configuration of a Run."""
+    """The first lattice of one configuration of a Run; `path`: a file that holds it, if it is not to be made here."""
 
-    def __init__(self, run: Run, configuration: int):
-        self.run, self.configuration = run, configuration
+    def __init__(self, run: Run, configuration: int, path: str | None = None):
+        self.run, self.configuration, self.path, self._whole = run, configuration, path, None
 
-    def window(self, region: Region) -> tuple[Region, PackedLattice]:
-        """Return (Region, PackedLattice that holds it), the Region at least `region`; the whole lattice where there is one."""
+    def part(self, region: Region) -> PackedLattice:
+        """Return a Region."""
+        there = self.window(region)
+        L, place = self.run.start_size, there.place
+        return lattice.cut(there, (region.row - place.row) % L, (region.column - place.column) % L, *region[2:])
+
+    def window(self, region: Region) -> PackedLattice:
+        """Return a PackedLattice that holds a Region: the whole lattice where cluster sweeps make it, which is kept."""
+        if not fits(self.run):
+            return self._equilibrated(region)
+        if self.path:
+            with RowFile(self.path, self.run.start_size) as file:
+                packed = bitmaps.to_packed(Bitmap(file.rows(region.row, region.height), file.width))
+            packed.place = Place(region.row, 0, file.height, file.width)
+            return packed
+        if self._whole is None:
+            self._whole = whole(self.run, self.configuration, 1)
+        return self._whole
+
+    def _equilibrated(self, region):
         L, beta, seed = self.run.start_size, self.run.betas[0], upsampling.start_seed(self.run.seed)
-        if L * L <= kinds.MAX_SITES:
-            n = swendsen_wang.sweeps_at(L, beta)
-            spins = swendsen_wang.sample(L, beta, 1, seed, n, self.configuration)
-            return Region(0, 0, L, L), lattice.pack(spins)
         sweeps = n_sweeps(beta)
         start = (region.column - 2 * sweeps) % L
         skip = start % WORD_SITES
@@ -52,4 +83,4 @@ class StartLattice:
         else:
             metropolis.hot_start(packed, seed, self.configuration)
         metropolis.sweep_packed(packed, beta, sweeps, seed, 0, self.configuration)
-        return region, packed
+        return packed

@@ -28,9 +28,9 @@ class Stage(NamedTuple):
 
 
 class Made(NamedTuple):
-    """Lattices that were just made."""
+    """Lattices that a stage has just made."""
 
-    kind: str  # "seed", "raw" or "refined"
+    kind: str  # "raw" or "refined"
     packed: PackedLattice
     counts: np.ndarray  # `counting.packed_counts` of the rows that count
     seconds: float  # that making all of them took

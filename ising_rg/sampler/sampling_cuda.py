@@ -120,7 +120,8 @@ def _step_kernel(
     """Do a step for a band, into planes[:, filled]: thread (Philox call, row, configuration).
 
     place: `lattice.Place`; the torus's rows end between two chunks of 64 blocks, or not within the window's. flat: the same
-    memory as planes. rows, columns, weights: of the taps of all variants, one after the other; rows as distances in flat. numbers: uint64, of the configurations.
+    memory as planes. rows, columns, weights: of the taps of all variants, one after the other; rows as distances in flat.
+    numbers: uint64, of the configurations.
     """
     thread, i, b = cuda.grid(1), cuda.blockIdx.y + margin - around, cuda.blockIdx.z
     width, variant, most = planes.shape[3], variants[b], thresholds.shape[0] // 2
@@ -195,7 +196,9 @@ def draw_packed(
     height, width, n = coarse.height, coarse.width, coarse.n_configurations
     place = coarse.place
     if place.column + width > place.width and place.width % 64:
-        raise ValueError("window: found a seam within 64 blocks, needed one between them; such a window is drawn on the CPU")
+        raise ValueError(
+            "window: found a seam within 64 blocks, needed one between them; such a window is drawn on the CPU"
+        )
     fine = empty_on_gpu(n, 3 * height, 3 * width, Place(*(3 * number for number in place)))
     (words, stream), (fine_words, _) = kernel_view(coarse.words), kernel_view(fine.words)
     margin = int(program.margins[0])

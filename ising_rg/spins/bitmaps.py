@@ -4,7 +4,7 @@
 L are 0. A 41472 x 41472 lattice takes 215 MB. (`lattice.PackedLattice` keeps the sublattices apart, for updating; here they
 are interleaved, so that a pair at any distance is a shift away.)
 
-What is measured is measured in bands of rows, so that a lattice may be a `bitfile.BitFile` as well, which reads its rows from disk.
+What is measured is measured in bands of rows, so that a lattice may be a `bitfile.RowFile` as well, which reads its rows from disk.
 """
 
 from __future__ import annotations
@@ -47,6 +47,23 @@ class Bitmap:
         if first + n <= self.height:
             return self.words[first : first + n]
         return np.take(self.words, np.arange(first, first + n), 0, mode="wrap")
+
+
+@dataclass
+class Part:
+    """Some rows of a lattice of `height` rows, from `first` on, as if all were there."""
+
+    part: Bitmap
+    first: int
+    height: int
+
+    @property
+    def width(self) -> int:
+        return self.part.width
+
+    def rows(self, first: int, n: int) -> np.ndarray:
+        """Return rows as `Bitmap.rows` does, of those that are there."""
+        return self.part.rows(first - self.first, n)
 
 
 class Held:

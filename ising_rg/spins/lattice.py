@@ -204,7 +204,7 @@ def _close(first, last, words, half_width):
 
 @njit(nogil=True, cache=True)
 def _cut(first, last, words, height, half_width, row, bit, out, n_bits):
-    """Fill some rows of `out` (2, H', W') with n_bits bits, from `bit` on, of the rows from `row` on of `words`, modulo both sizes."""
+    """Fill some rows of `out` (2, H', W') with n_bits bits, from `bit` on, of `words` from `row` on, modulo both sizes."""
     for index in range(first, last):
         colour, y = index // (out.shape[1] - 2), index % (out.shape[1] - 2)
         copy_bits(words[colour, (row + y) % height + 1], half_width, bit, out[colour, y + 1], n_bits)

@@ -233,7 +233,7 @@ def sweep(
 
 @njit(nogil=True, cache=True)
 def _hot_rows(first, last, words, place, torn, first_configuration, key):
-    """Fill some rows of `words` (batch, 2, H + 2, W) with random words: counter words 2 and 3 are 2^31 + colour and as in sweeps."""
+    """Fill some rows of `words` (batch, 2, H + 2, W) with random words; counter word 2 is 2^31 + colour, word 3 as in sweeps."""
     height, width = words.shape[2] - 2, words.shape[3]
     index, seam = np.empty(width, np.uint64), None if torn is None else _buffers(width)
     for row in range(first, last):

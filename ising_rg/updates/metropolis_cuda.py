@@ -165,7 +165,9 @@ def sweep(
     law = Law(*key, *map(np.uint64, update_rule.integer_thresholds(beta)), ALL if beta < 0 else _ZERO)
     there = places.of(packed.place, packed.width)
     if there.torn:
-        raise ValueError("window: found a seam within a word, needed one between words; such a window is swept on the CPU")
+        raise ValueError(
+            "window: found a seam within a word, needed one between words; such a window is swept on the CPU"
+        )
     numbers = there.row, there.height * there.words, there.words, there.first, there.seam
     place = Place(*map(np.uint64, numbers))
     flat = words.reshape(words.size)  # here, not in a kernel: what numba-cuda links for that cannot be kept compiled

@@ -24,7 +24,9 @@ def run_of(start_size, stages, xi="critical", seed=7):
     ledger = refinement.load(KERNEL, kernel.digest)
     sweeps = refinement.sweeps("auto", ledger, start_size, stages)[stages - drawn :]
     start_size *= 3 ** (stages - drawn)
-    return Run(temperatures.kernels(kernel, betas), "cpu", start_size, sweeps, 1, betas, seed, "", "none", "bits", False, dict)
+    return Run(
+        temperatures.kernels(kernel, betas), "cpu", start_size, sweeps, 1, betas, seed, "", "none", "bits", False, dict
+    )
 
 
 def whole_stages(run):
@@ -57,7 +59,8 @@ def differing(run, n, rng):
 
 # Sizes whose rows end between two words and within one; a start lattice smaller than the kernel's reach.
 @pytest.mark.parametrize(
-    ("start_size", "stages", "xi"), [(50, 2, "critical"), (128, 1, "critical"), (10, 3, "critical"), (38, 2, 30), (90, 1, -30)]
+    ("start_size", "stages", "xi"),
+    [(50, 2, "critical"), (128, 1, "critical"), (10, 3, "critical"), (38, 2, 30), (90, 1, -30)],
 )
 def test_windows_are_parts_of_the_lattice(start_size, stages, xi):
     assert not differing(run_of(start_size, stages, xi), 10, np.random.default_rng(start_size))

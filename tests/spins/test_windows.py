@@ -41,7 +41,16 @@ def test_bitmap_to_sublattices_and_back(width):
 
 
 # A window's words are the torus's: at its beginning, beyond a seam between two words (256, 384) and within one.
-PLACES = ((0, 0, 130), (58, 0, 130), (20, 128, 180), (78, 0, 256), (0, 128, 256), (30, 128, 194), (58, 256, 384), (40, 128, 300))
+PLACES = (
+    (0, 0, 130),
+    (58, 0, 130),
+    (20, 128, 180),
+    (78, 0, 256),
+    (0, 128, 256),
+    (30, 128, 194),
+    (58, 256, 384),
+    (40, 128, 300),
+)
 
 
 @pytest.mark.parametrize(("row", "column", "width"), PLACES)
