@@ -55,6 +55,8 @@ class Growth:
             "config": row["config"],
             "stage": row["stage"],
         }
+        if self.run.window:  # which is no torus, but a part of one
+            names |= {"window": list(self.run.window), "torus": self.run.final_size}
         return self.run.describe(**names, **measured)
 
     def count(self, lattice: Bitmap | Rows, *rows: int) -> Counts:

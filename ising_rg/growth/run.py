@@ -26,11 +26,11 @@ class Run:
     n_configurations: int
     betas: list[float]  # inverse temperatures: of the seed, then of each stage
     seed: int  # names the configurations
-    folder: str  # where the files go
-    saved: str  # configurations to write: "last", "all" (with the seed) or "none"
-    file_format: str  # "int8", a byte a spin, or "bits"
-    checked: bool  # whether every final lattice is compared with exact theory
-    describe: Callable[..., dict]  # called with measured values by name; returns the content of a sidecar
+    folder: str = ""  # where the files go
+    saved: str = "none"  # configurations to write: "last", "all" (with the seed) or "none"
+    file_format: str = "bits"  # "int8", a byte a spin, or "bits"
+    checked: bool = False  # whether every final lattice is compared with exact theory
+    describe: Callable[..., dict] = dict  # called with measured values by name; returns the content of a sidecar
     window: Region | None = None  # of the last lattices, which is all that is made; else they are made whole
 
     @property

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg.growth import refinement, regions, temperatures, upsampling, windows
+from ising_rg.growth import regions, upsampling, windows
+from ising_rg.growth.plan import plan
+from ising_rg.growth.region import Region, around
 from ising_rg.growth.run import Run
-from ising_rg.kernels import drawer
 from ising_rg.spins import bitmaps
 from ising_rg.theory import exact, temperature
 from ising_rg.updates import swendsen_wang
@@ -18,15 +19,8 @@ KERNEL = "models/conditional_k5_s3.pt"
 
 def run_of(start_size, stages, xi="critical", seed=7):
     """Return the Run that the multi-stage script makes of such settings."""
-    kernel, beta = drawer.load(KERNEL), temperature.beta_of_xi(xi)
-    drawn = temperatures.drawn_stages(beta, stages)
-    betas = temperatures.stage_betas(beta, drawn)
-    ledger = refinement.load(KERNEL, kernel.digest)
-    sweeps = refinement.sweeps("auto", ledger, start_size, stages)[stages - drawn :]
-    start_size *= 3 ** (stages - drawn)
-    return Run(
-        temperatures.kernels(kernel, betas), "cpu", start_size, sweeps, 1, betas, seed, "", "none", "bits", False, dict
-    )
+    made = plan(KERNEL, start_size, stages, temperature.beta_of_xi(xi))
+    return Run(made.kernels, "cpu", made.start_size, made.sweeps, 1, made.betas, seed)
 
 
 def whole_stages(run):
@@ -120,6 +114,6 @@ def test_a_start_lattice_that_nothing_could_hold_is_in_equilibrium(xi, monkeypat
 
 def test_regions_of_a_window_are_never_wider_than_their_torus():
     run = run_of(50, 3)
-    for region in regions.ancestors(regions.around(3, 5, 1, 1, run.size(3)), run, 3)[:-1]:
+    for region in regions.ancestors(around(3, 5, 1, 1, run.size(3)), run, 3)[:-1]:
         assert region.height % 2 == region.width % 2 == region.column % 128 == 0
-    assert regions.ancestors(regions.Region(0, 0, 1350, 1350), run, 3)[0] == (0, 0, 50, 50)
+    assert regions.ancestors(Region(0, 0, 1350, 1350), run, 3)[0] == (0, 0, 50, 50)
