@@ -7,6 +7,7 @@ asked for, its own share of the rows: those whose first fine row is the band's. 
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -115,10 +116,7 @@ def height(run: Run, region: Region, max_memory: int, n_processes: int = 1) -> i
     at_once = max(_BAND_SITES // width, 16 * margins, 2)
     most = min(region.height, at_once, -(-region.height // n_processes) + 1)
     if memory(most, width, run) > max_memory:
-        per_row = 16 * lattice.words_per_row(width)  # and a third of that for the coarse ones
-        most = min(most, int((max_memory - least) / per_row) + 2)
-        while memory(most, width, run) > max_memory:
-            most -= max(1, most // 100)
+        most = 1 + bisect.bisect(range(2, most), max_memory, key=lambda rows: memory(rows, width, run))
     return max(most - most % 2, 2) if region.height > 1 else 1
 
 
