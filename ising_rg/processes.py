@@ -66,6 +66,7 @@ class Processes:
             made = self._broadcast(made)
         _hand_over_delay()
         if not made:  # torchrun, which ends all once one has failed, should first hear of process 0
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # process 0 says why
             time.sleep(_PATIENCE)
             sys.exit(2)
         return made[0]
