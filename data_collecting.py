@@ -51,7 +51,7 @@ def main(s):
         raise UserError(f"CHAINS: found {s.CHAINS}, needed at least {group.size}, one for each process")
     device = devices.choose(s.DEVICE)
     folders.claim(s.SAVE_DIR, processes=group)
-    n_done = group.agree("samples", lambda: take_up(s))
+    n_done = group.agree(lambda: take_up(s))
     needed = swendsen_wang.thermalization_sweeps(s.LATTICE_SIZE)
     if s.UPDATE == "metropolis":
         print("note: Metropolis equilibrates a critical lattice in ~L^2.17 sweeps; Swendsen-Wang takes a few hundred")
@@ -65,8 +65,7 @@ def main(s):
     print(f"{'sample':>6} {'sweep':>7} {'|m|':>9} {'c10':>9} {'exact':>9} {'z':>6} {'r21':>8} {'exact':>8}")
     while (chain := group.take("chain")) < s.CHAINS:
         collect(s, device, chain)
-        group.finished("chain")
-    group.wait_for("chain", s.CHAINS)
+    group.barrier()
     print(
         f"{s.NUM_SAMPLES} samples of {s.LATTICE_SIZE} x {s.LATTICE_SIZE} in {s.SAVE_DIR}; "
         f"next: python batching.py --source_dir={s.SAVE_DIR}"

@@ -18,13 +18,15 @@ import glob
 import os
 
 from ising_rg import devices, folders, processes, reports, scripts, settings, storage
-from ising_rg.growth import ahead, refinement, temperatures
+from ising_rg.errors import UserError
+from ising_rg.growth import ahead, bands, refinement, start_lattice, temperatures
 from ising_rg.growth.growing import InMemory
-from ising_rg.growth.growing_streamed import Streamed, band_height
+from ising_rg.growth.growing_streamed import Streamed
 from ising_rg.growth.manifest import Manifest
+from ising_rg.growth.plan import plan
+from ising_rg.growth.region import Region
 from ising_rg.growth.run import Run
 from ising_rg.growth.stage_pictures import StagePictures
-from ising_rg.kernels import drawer
 from ising_rg.theory import exact
 
 # fmt: off
@@ -36,6 +38,7 @@ KERNEL_FILE = "models/conditional_k5_s3.pt"  # from kernel_training_pixel_shuffl
 REFINE_SWEEPS = "auto"               # Metropolis sweeps after each stage: one number, one a stage (5,3,2); "auto": what it takes
 BETA = exact.BETA_CRITICAL           # inverse temperature of the last lattices; the exact flow tells those of the others
 XI = ""                              # instead of BETA: correlation length in sites, minus below T_c (300, -300), or "critical"
+WINDOW = ""                          # only a part of the last lattices: "first row, first column, rows, columns"
 SAVE_STAGES = "last"                 # configurations to write: "last", "all" (with the seed) or "none"
 FILE_FORMAT = "auto"                 # "int8", a byte a spin; "bits", numpy.packbits, an eighth; "auto": bits beyond 2^30 spins
 MAX_MEMORY = "auto"                  # for lattices, each process, such as "512MiB"; "auto": half of what is free
@@ -58,40 +61,39 @@ def main(s):
     device = devices.choose(s.DEVICE, "growth")
     if group.size == 1 and device == "cpu":
         ahead.start(ahead.JOBS if s.CHECK else ahead.UNCHECKED)
-    kernel = drawer.load(s.KERNEL_FILE)
-    ledger = refinement.load(s.KERNEL_FILE, kernel.digest)
-    skipped = s.STAGES - temperatures.drawn_stages(s.BETA, s.STAGES)
-    sweeps = refinement.sweeps(s.REFINE_SWEEPS, ledger, s.START_SIZE, s.STAGES)[skipped:]
-    start_size, betas = s.START_SIZE * 3**skipped, temperatures.stage_betas(s.BETA, s.STAGES - skipped)
-    kernels = temperatures.kernels(kernel, betas)
-    if skipped:
-        settings.check_seed_size("START_SIZE, STAGES", start_size)
+    made = plan(s.KERNEL_FILE, s.START_SIZE, s.STAGES, s.BETA, s.REFINE_SWEEPS)
     folders.claim(s.OUTPUT_DIR, processes=group)
-    record = Manifest(s.OUTPUT_DIR, deciding(s, sweeps, kernel), group)
+    record = Manifest(s.OUTPUT_DIR, deciding(s, made), group)
     n_done = len(record.find(kind="configuration"))
     if record.pieces:
         print(f"{record.path}: an unfinished run with these settings, {n_done} configurations done; going on")
     run = Run(
-        kernels,
+        made.kernels,
         device,
-        start_size=start_size,
-        sweeps=sweeps,
+        start_size=made.start_size,
+        sweeps=made.sweeps,
         n_configurations=s.NUM_CONFIGS,
-        betas=betas,
+        betas=made.betas,
         seed=s.SEED,
         folder=s.OUTPUT_DIR,
         saved=s.SAVE_STAGES,
         file_format=s.FILE_FORMAT,
-        checked=s.CHECK,
+        checked=s.CHECK and not s.WINDOW,
         describe=functools.partial(settings.provenance, s),
+        window=Region(*s.WINDOW) if s.WINDOW else None,
     )
     timings = reports.Timings("seed", "raw", "refine", "observables", "files", "pictures")
-    words, bias = refinement.told(ledger, sweeps, start_size, s.BETA)
-    print(f"growing {s.NUM_CONFIGS} x {start_size} -> {run.final_size} with {s.KERNEL_FILE}")
+    words, bias = refinement.told(made.ledger, made.sweeps, made.start_size, s.BETA)
+    print(f"growing {s.NUM_CONFIGS} x {made.start_size} -> {run.final_size} with {s.KERNEL_FILE}")
+    if s.WINDOW:
+        print(
+            f"of which {run.window.height} rows from {run.window.row} on, {run.window.width} columns from {run.window.column} on"
+        )
     if not exact.is_critical(s.BETA):
-        print(temperatures.told(start_size, betas, s.STAGES))
-    print(f"sweeps of each stage: {', '.join(map(str, sweeps)) or 'none is drawn'}; {words}")
-    pictures = StagePictures(s.OUTPUT_DIR, start_size, s.PREVIEW_SIZE) if s.PICTURES else None
+        print(temperatures.told(made.start_size, made.betas, s.STAGES))
+    print(f"sweeps of each stage: {', '.join(map(str, made.sweeps)) or 'none is drawn'}; {words}")
+    # Pictures show whole lattices.
+    pictures = StagePictures(s.OUTPUT_DIR, made.start_size, s.PREVIEW_SIZE) if s.PICTURES and not s.WINDOW else None
     streamed, budget = choose(s, run, record, group)
     if streamed:
         growth = Streamed(run, timings, group, record, pictures, max_memory=budget)
@@ -106,16 +108,22 @@ def main(s):
 def check(s):
     """Check the settings and fill in FILE_FORMAT."""
     settings.check_seed_size("START_SIZE", s.START_SIZE)
+    L = s.START_SIZE * 3**s.STAGES
+    row, column, height, width = s.WINDOW or (0, 0, L, L)
+    if row + height > L or column + width > L:
+        raise UserError(f"WINDOW: found {s.WINDOW}, needed rows and columns below {L}, the size of the last lattices")
+    if s.WINDOW and s.SAVE_STAGES == "all":
+        raise UserError("SAVE_STAGES, WINDOW: found all and a window, needed last: of earlier stages nothing is whole")
     if s.FILE_FORMAT == "auto":
-        s.FILE_FORMAT = "bits" if (s.START_SIZE * 3**s.STAGES) ** 2 > 2**30 else "int8"
+        s.FILE_FORMAT = "bits" if height * width > 2**30 else "int8"
 
 
-def deciding(s, sweeps, kernel):
+def deciding(s, made):
     """Return what decides which files a run makes: an unfinished run is taken up with the same only."""
-    names = ("START_SIZE", "STAGES", "NUM_CONFIGS", "BETA", "SEED", "SAVE_STAGES", "FILE_FORMAT")
+    names = ("START_SIZE", "STAGES", "NUM_CONFIGS", "BETA", "SEED", "SAVE_STAGES", "FILE_FORMAT", "WINDOW")
     return {name: getattr(s, name) for name in names} | {
-        "REFINE_SWEEPS": list(sweeps),
-        "KERNEL_FILE (sha256)": kernel.digest[:16],
+        "REFINE_SWEEPS": list(made.sweeps),
+        "KERNEL_FILE (sha256)": made.digest[:16],
         "sources (sha256)": scripts.digest(main),
     }
 
@@ -134,43 +142,48 @@ def choose(s, run, record, group):
         storage.keep_inputs([s.KERNEL_FILE], written)
         budget = settings.memory_budget(s.MAX_MEMORY, group.local_size)
         needed = run.bytes_in_memory()
-        if record.find(kind="stage") or record.find(kind="band"):
+        if record.find(kind="start") or record.find(kind="band"):
             reason = "as the unfinished run"
         elif needed > budget:
             reason = f"in memory it would take {settings.in_units(needed)}, MAX_MEMORY is {settings.in_units(budget)}"
         elif run.final_size**2 > _IN_MEMORY_SITES:
             reason = "so large that a kill would lose minutes of work"
+        elif run.window:
+            reason = "only a window is wanted"
+        elif not start_lattice.fits(run):
+            reason = f"a lattice of {run.start_size} x {run.start_size}, with which growth begins, fits nowhere"
         elif s.NUM_CONFIGS < group.size:
             reason = f"{group.size} processes share {s.NUM_CONFIGS} configurations"
         else:
             reason = None
-        if reason is not None and run.last:
-            band_height(run, run.last, budget, group.size)  # an error before anything is done
+        if reason is not None:
+            bands.height(run, run.target, budget, group.size)  # an error before anything is done
         files = glob.glob(os.path.join(glob.escape(s.OUTPUT_DIR), "spins_*")) if record.pieces else []
         disk = max(0, run.bytes_of_files(reason is not None) - sum(map(os.path.getsize, files)))
-        settings.check_disk(disk, s.OUTPUT_DIR, "the run")
+        settings.check_disk(disk, s.OUTPUT_DIR, "the run", "a smaller lattice, or a part of it with WINDOW")
         if not record.pieces:  # a report does not outlive what it reports
             folders.remove_older(s.OUTPUT_DIR, _REPORT, *_PICTURES)
         memory = needed if reason is None else budget
-        how = "in memory" if reason is None else f"from file to file, in bands of rows: {reason}"
+        how = "in memory" if reason is None else f"in bands of rows: {reason}"
         each = " for each process" if group.size > 1 else ""
         print(
             f"{how}; it takes at most {settings.in_units(memory)} of memory for lattices{each}, {settings.in_units(disk)} of disk"
         )
         return reason is not None, budget
 
-    return group.agree("how", plan)
+    return group.agree(plan)
 
 
 def report(s, growth, bias):
     """Print and write what was made, and forget the record of how far the run had come."""
     rows, checks, files = growth.results()
     timings, L_final = growth.timings, growth.run.final_size
-    reports.add_stage_gains(rows)
-    reports.print_ensemble(rows, growth.run.betas)
-    if s.CHECK:
+    if rows:
+        reports.add_stage_gains(rows)
+        reports.print_ensemble(rows, growth.run.betas)
+    if checks:
         reports.print_checks(checks, s.BETA)
-    n_sites = s.NUM_CONFIGS * L_final**2
+    n_sites = s.NUM_CONFIGS * growth.run.target.height * growth.run.target.width
     path = os.path.join(s.OUTPUT_DIR, _REPORT)
     timings.finish()
     described = settings.provenance(

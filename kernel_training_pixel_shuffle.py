@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 from ising_rg import devices, folders, pictures, processes, random_numbers, scripts, settings, storage
 from ising_rg.errors import UserError
-from ising_rg.growth import added
 from ising_rg.kernels import block_spin, form, models, symmetry
 from ising_rg.random_numbers import Purpose
 from ising_rg.theory import exact, temperature
 from ising_rg.training import (
+    added,
     calibration,
     callen,
     kernel_slopes,

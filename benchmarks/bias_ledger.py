@@ -5,7 +5,7 @@
 
 Every configuration is grown from an equilibrated seed; its last stage is drawn once and then swept on, the same lattice being
 looked at after 0, 1, 2, ... sweeps. A regression on the coarse lattice's own correlations, evaluated at their exact values, leaves
-what the stage itself added (`growth.added`). Stages that each add a leave 3/2 a in c10.
+what the stage itself added (`training.added`). Stages that each add a leave 3/2 a in c10.
 
 Deviations are relative to exact values. The gain is that of the last stage. var(E) is compared over configurations, with the
 noise of a variance: sqrt(2 / n).
@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from ising_rg import settings, storage
 from ising_rg.errors import UserError
-from ising_rg.growth import added, refinement, upsampling
+from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels import models
 from ising_rg.theory import exact
+from ising_rg.training import added
 from ising_rg.updates import swendsen_wang
 
 # fmt: off

@@ -8,7 +8,7 @@ Conventions, the same in every module:
 * c10, c11, c20, ... are two-point functions C(x, y) = <s(0) s(x, y)>, averaged over the two axes where x != y;
 * every random number is a pure function of (seed, purpose, stage or sweep, site): see `ising_rg.random_numbers`.
 
-Importing this package imports nothing heavy.
+Importing this package imports nothing heavy. `Lattice` (`growth.array`) is found when it is asked for.
 """
 
 import os
@@ -23,3 +23,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 environment.prepare()
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name):
+    if name != "Lattice":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ising_rg.growth.array import Lattice
+
+    return Lattice

@@ -30,7 +30,7 @@ def claim(folder: str, name: str = "", processes: Processes | None = None) -> No
         UserError: another run is writing there, or nobody can.
     """
     if processes:
-        processes.agree(ascii(f"claim {folder} {name}"), lambda: _claim(folder, name))
+        processes.agree(lambda: _claim(folder, name))
         return
     if launching.by_torchrun() and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError(

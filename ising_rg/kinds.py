@@ -207,6 +207,22 @@ class Length(Text):
         return number
 
 
+class Place(Text):
+    """A part of a lattice: first row, first column, rows and columns, a tuple of four; or "" for all of it."""
+
+    needed = 'four whole numbers, "first row, first column, rows, columns", or ""'
+
+    def take(self, value: object) -> str | tuple[int, int, int, int]:
+        if isinstance(value, str):
+            value = value.split(",") if value.strip() else ()
+        row, column, height, width = [
+            int(text) if isinstance(text, str) else Whole(0, 2**63).take(text) for text in value
+        ] or [0] * 4
+        if min(row, column) < 0 or (value and min(height, width) < 1):
+            raise ValueError
+        return (row, column, height, width) if value else ""
+
+
 MAX_SITES = 2**31 - 1  # of a Swendsen-Wang lattice: runs, which may be as many as sites, are numbered by 31 bits
 
 _SIZE = Whole(4, 10**7, even=True, note="; an odd torus has no two sublattices, a larger one takes hundreds of GiB")
@@ -218,7 +234,8 @@ KINDS = {
     "LATTICE_SIZE": _SIZE,
     "START_SIZE": _SIZE,
     "LOW_RES_SIZE": _SIZE,
-    "STAGES": Whole(1, 12),
+    "STAGES": Whole(1, 20),
+    "WINDOW": Place(),
     "SCALE_FACTOR": Whole(3, 3, note=": the kernels and the exact stage gain are for 3"),
     "BETA": Number(1e-6, 50, "an inverse temperature", "; critical is 0.4406867935"),
     "XI": Length(),

@@ -12,7 +12,7 @@ from ising_rg import environment
 from ising_rg.errors import UserError
 
 if TYPE_CHECKING:
-    from torch.distributed import TCPStore
+    from torch.distributed import Store
 
 PATIENCE = 20.0  # s, for all to come where no torchrun is there that would end those that wait
 PATIENCE_TORCHRUN = 300.0  # s; machines read Python's libraries at different speeds
@@ -41,11 +41,11 @@ def number(name: str, smallest: int, largest: int, default: int | None) -> int:
     return int(text)
 
 
-def connect(rank: int) -> TCPStore:
-    """Return the store of all processes: torchrun hosts it, or else process 0."""
+def connect(rank: int, size: int) -> Store:
+    """Start torch.distributed among all processes and return their store: torchrun hosts it, or else process 0."""
     from datetime import timedelta
 
-    from torch.distributed import TCPStore
+    import torch.distributed as dist
 
     host, port = os.environ.get("MASTER_ADDR", ""), number("MASTER_PORT", 1, 65535, None)
     if not host:
@@ -55,11 +55,26 @@ def connect(rank: int) -> TCPStore:
         if not hosting:
             _wait_for_host(host, port)  # TCPStore would wait as well, but not silently
         timeout = timedelta(seconds=PATIENCE_TORCHRUN)
-        return TCPStore(host, port, is_master=hosting, timeout=timeout, wait_for_workers=False)
+        tcp_store = dist.TCPStore(host, port, is_master=hosting, timeout=timeout, wait_for_workers=False)
+        store = dist.PrefixStore("ising_rg", tcp_store)
+        _meet(store, size)
+        # Who waits at a barrier waits for the others' work, which may take hours.
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(days=30))
+        return store
     except (OSError, RuntimeError) as error:  # the second is torch.distributed's own
         reason = str(error).splitlines()[0]
         name = "; torchrun --local-addr=127.0.0.1 does without the machine's name" if by_torchrun() else ""
         raise UserError(f"{variables()}: no process 0 there ({reason}); {HOW_TO_START}{name}") from None
+
+
+def _meet(store, size):
+    """Wait until all processes have come."""
+    store.add("start", 1)
+    deadline = time.monotonic() + (PATIENCE_TORCHRUN if by_torchrun() else PATIENCE)
+    while (n := store.add("start", 0)) < size:
+        if time.monotonic() > deadline:
+            raise UserError(f"{variables()}: only {n} of {size} processes came; {HOW_TO_START}")
+        time.sleep(0.02)
 
 
 def _wait_for_host(host, port):

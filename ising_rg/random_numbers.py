@@ -13,6 +13,7 @@ BigCrush, 10 add a margin).
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 
@@ -71,6 +72,7 @@ def philox4x32(
     return c0, c1, c2, c3
 
 
+@lru_cache(maxsize=4096)  # a window of fifteen stages asks for five a stage: a tenth of its time
 def _derive(seed, purpose, index, given=0):
     """Return four uint64 of 32 random bits each, a function of the 64-bit seed, the purpose, index < 2^32 and given < 2^64."""
     seed = int(seed) & 0xFFFFFFFFFFFFFFFF

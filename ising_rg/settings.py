@@ -215,13 +215,13 @@ def memory_budget(text: str, n_processes: int = 1) -> int:
     return n_bytes
 
 
-def check_disk(n_bytes: int, folder: str, what: str) -> None:
-    """Raise UserError if the disk of `folder` has less than `n_bytes` free."""
+def check_disk(n_bytes: int, folder: str, what: str, instead: str = "a smaller lattice") -> None:
+    """Raise UserError if the disk of `folder` has less than `n_bytes` free; `instead`: what else could be made."""
     free = shutil.disk_usage(folder).free
     if n_bytes > free:
         raise UserError(
             f"{what} needs {in_units(n_bytes)} of disk, found {in_units(free)} free in {folder}; "
-            "make room, or choose another folder or a smaller lattice"
+            f"make room, or choose another folder or {instead}"
         )
 
 

@@ -14,7 +14,7 @@ from ising_rg.growth import ahead
 from ising_rg.kernels import drawer
 from ising_rg.processes import Processes
 from ising_rg.spins import bitmaps
-from ising_rg.spins.bitfile import BitFile
+from ising_rg.spins.bitfile import RowFile
 from ising_rg.training.checkpoints import Checkpoint
 from tests.programs import same
 
@@ -35,7 +35,7 @@ def test_files_grow_where_none_can_be_reserved(tmp_path, monkeypatch, lacks):
         monkeypatch.setattr(os, "posix_fallocate", reserved(lacks))
     spins = np.where(np.random.default_rng(1).random((20, 20)) < 0.5, -1, 1).astype(np.int8)
     path = str(tmp_path / "spins.npy")
-    with BitFile.create(path, 20) as file:
+    with RowFile.create(path, 20, 20) as file:
         assert not file.rows(0, 20).any()
         for first in (12, 0):
             some = bitmaps.Bitmap(bitmaps.from_spins(spins).words[first : first + 12], 20)
@@ -49,7 +49,7 @@ def test_files_grow_where_none_can_be_reserved(tmp_path, monkeypatch, lacks):
 def test_a_disk_without_room_is_told_where_it_can_be_reserved(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", reserved(errno.ENOSPC), raising=False)
     with pytest.raises(UserError, match="the disk is full"):
-        BitFile.create(str(tmp_path / "spins.npy"), 20)
+        RowFile.create(str(tmp_path / "spins.npy"), 20, 20)
     assert not os.listdir(tmp_path)
 
 

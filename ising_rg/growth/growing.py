@@ -1,6 +1,6 @@
 """A run of growth: configurations L -> 3L -> 9L -> ..., recorded so that a killed run goes on, dealt out among processes.
 
-`InMemory` grows batches of configurations whole; `growing_streamed.Streamed` one configuration from file to file. Both make the
+`InMemory` grows batches of configurations whole; `growing_streamed.Streamed` one configuration in bands of rows. Both make the
 same spins, rows and files. What is finished is recorded in a `manifest.Manifest`, configuration by configuration.
 """
 
@@ -15,17 +15,15 @@ from tqdm import tqdm
 from ising_rg import reports
 from ising_rg.checks import comparison, counts
 from ising_rg.checks.counts import Counts
-from ising_rg.growth import ahead, streaming, upsampling
+from ising_rg.growth import ahead, bands, start_lattice
 from ising_rg.growth.manifest import Manifest
 from ising_rg.growth.run import Run
 from ising_rg.growth.stage_pictures import StagePictures
-from ising_rg.growth.upsampling import Made
 from ising_rg.processes import Processes
-from ising_rg.spins import bitmaps, configurations, counting, lattice
-from ising_rg.spins.bitfile import BitFile
+from ising_rg.spins import bitmaps, configurations
+from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.spins.device_memory import to_host
-from ising_rg.updates import swendsen_wang
 
 KINDS = ("seed", "raw", "refined")
 
@@ -39,19 +37,6 @@ class Growth:
     processes: Processes
     manifest: Manifest
     pictures: StagePictures | None  # of the first configuration
-
-    def start(self, first: int, n: int) -> Made:
-        """Return equilibrated seeds of configurations first ... first + n - 1."""
-        L, seed = self.run.start_size, upsampling.start_seed(self.run.seed)
-        with self.timings.of("seed"):
-            beta = self.run.betas[0]
-            total = swendsen_wang.sweeps_at(L, beta)
-            with tqdm(total=total, desc="seed", unit="sweep", leave=False, disable=None) as bar:
-                spins = swendsen_wang.sample(L, beta, n, seed, total, first, bar.update)
-            packed = lattice.pack(spins)
-        seconds = self.timings.last
-        with self.timings.of("observables"):
-            return Made("seed", packed, counting.packed_counts(packed), seconds)
 
     def rows(self, first: int, stage: int, kind: str, counts: np.ndarray, seconds: float) -> list[dict]:
         """Return the report's rows of configurations first, first + 1, ... whose counts these are; seconds: of all of them."""
@@ -70,9 +55,11 @@ class Growth:
             "config": row["config"],
             "stage": row["stage"],
         }
+        if self.run.window:  # which is no torus, but a part of one
+            names |= {"window": list(self.run.window), "torus": self.run.final_size}
         return self.run.describe(**names, **measured)
 
-    def count(self, lattice: Bitmap | BitFile, *rows: int) -> Counts:
+    def count(self, lattice: Bitmap | Rows, *rows: int) -> Counts:
         """Return what `check` needs of a final lattice, or of some of its rows: first, n."""
         ahead.ready(*ahead.CHECK)
         return counts.count(lattice, self.run.betas[-1], *rows)
@@ -90,9 +77,9 @@ class Growth:
                 print(f"note: files of {len(vanished)} finished configurations have vanished; they are made again")
                 self.manifest.replace(vanished, [])
             done = [(piece["config"], 1) for piece in finished if piece not in vanished]
-            return streaming.split(done, self.run.n_configurations, largest)
+            return bands.split(done, self.run.n_configurations, largest)
 
-        return self.processes.agree("configurations", plan)
+        return self.processes.agree(plan)
 
     def results(self) -> tuple[list, list, list]:
         """Return (rows, checks, files) of all configurations, in order, in process 0 once all are done."""
@@ -113,29 +100,27 @@ class InMemory(Growth):
         batches = self.todo(self.run.batch_size(self.processes.size))
         while (index := self.processes.take("batch")) < len(batches):
             self._batch(*batches[index])
-            self.processes.finished("batch")
-        self.processes.wait_for("batch", len(batches))
+        self.processes.barrier()
 
     def _batch(self, first, n):
         """Grow configurations first ... first + n - 1 through all stages."""
         self._done = [
             {"kind": "configuration", "config": first + i, "rows": [], "checks": [], "files": []} for i in range(n)
         ]
-        made = self.start(first, n)
-        self._record(0, first, made)
+        stages = bands.grow(
+            self.run, first, self.run.target, lambda _: start_lattice.whole(self.run, first, n), self.timings
+        )
         label = f"stages of configurations {first} ... {first + n - 1}"
-        for stage in tqdm(range(1, self.run.last + 1), desc=label, leave=False, disable=None):
-            fine = upsampling.grow(made.packed, self.run.stage(stage), first, timings=self.timings)
-            for made in fine:
-                self._record(stage, first, made)
+        for made in tqdm(stages, desc=label, total=2 * self.run.last + 1, leave=False, disable=None):
+            self._record(first, made)
         if self.pictures and first == 0:
             with self.timings.of("pictures"):
                 self._done[0]["files"] += self.pictures.plot()
         self.manifest.replace([], self._done)
 
-    def _record(self, stage, first, made):
+    def _record(self, first, made):
         """Report a batch that was just made, write what is to be kept, and take the first configuration's pictures."""
-        run, kind = self.run, made.kind
+        run, kind, stage = self.run, made.kind, made.stage
         kept = kind != "raw" and run.is_kept(stage)
         checked = run.checked and stage == run.last and kind != "raw"
         pictured = self.pictures and first == 0

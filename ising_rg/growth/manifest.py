@@ -32,7 +32,7 @@ class Manifest:
         self.folder, self.deciding = folder, json.loads(json.dumps(deciding))
         self.path = os.path.join(folder, f"manifest.{processes.rank}.json" if processes.rank else "manifest.json")
         self.pieces = []
-        processes.agree("manifest", self._take_up)  # nobody writes one before those of earlier runs are gone
+        processes.agree(self._take_up)  # nobody writes one before those of earlier runs are gone
 
     @property
     def pieces(self) -> list[dict]:

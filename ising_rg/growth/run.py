@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ising_rg.growth import upsampling
+from ising_rg.growth.region import Region
 from ising_rg.sampler.sampling import SCALE
 
 BATCH_SITES = 2**28  # of final lattices grown side by side: small ones go faster together
@@ -25,11 +26,12 @@ class Run:
     n_configurations: int
     betas: list[float]  # inverse temperatures: of the seed, then of each stage
     seed: int  # names the configurations
-    folder: str  # where the files go
-    saved: str  # configurations to write: "last", "all" (with the seed) or "none"
-    file_format: str  # "int8", a byte a spin, or "bits"
-    checked: bool  # whether every final lattice is compared with exact theory
-    describe: Callable[..., dict]  # called with measured values by name; returns the content of a sidecar
+    folder: str = ""  # where the files go
+    saved: str = "none"  # configurations to write: "last", "all" (with the seed) or "none"
+    file_format: str = "bits"  # "int8", a byte a spin, or "bits"
+    checked: bool = False  # whether every final lattice is compared with exact theory
+    describe: Callable[..., dict] = dict  # called with measured values by name; returns the content of a sidecar
+    window: Region | None = None  # of the last lattices, which is all that is made; else they are made whole
 
     @property
     def last(self) -> int:
@@ -44,8 +46,15 @@ class Run:
     def final_size(self) -> int:
         return self.size(self.last)
 
+    @property
+    def target(self) -> Region:
+        """What is made of the last lattices."""
+        return self.window or Region(0, 0, self.final_size, self.final_size)
+
     def path(self, config: int, stage: int) -> str:
-        return os.path.join(self.folder, f"spins_{config:04d}_stage{stage}_L{self.size(stage)}.npy")
+        """Return the name of the file of a configuration of a stage, or of its window."""
+        window = f"_y{self.window.row}_x{self.window.column}" if self.window else ""
+        return os.path.join(self.folder, f"spins_{config:04d}_stage{stage}_L{self.size(stage)}{window}.npy")
 
     def is_kept(self, stage: int) -> bool:
         return self.saved == "all" or (self.saved == "last" and stage == self.last)
@@ -66,13 +75,7 @@ class Run:
 
     def bytes_of_files(self, streamed: bool) -> int:
         """Return the bytes of disk that the run takes at most, at once."""
-        sizes = [self.size(stage) for stage in range(self.last + 1)]
-        bits = [L * -(-L // 8) for L in sizes]
-        each = bits if self.file_format == "bits" else [L * L for L in sizes]
-        total = self.n_configurations * sum(n for stage, n in enumerate(each) if self.is_kept(stage))
-        if streamed:
-            last_is_kept = self.is_kept(self.last) and self.file_format == "bits"
-            total += (0 if last_is_kept else bits[-1]) + (
-                0 if self.saved == "all" and last_is_kept else sum(bits[-2:-1])
-            )
-        return total
+        shapes = [(self.size(stage),) * 2 for stage in range(self.last)] + [self.target[2:]]
+        each = [height * (-(-width // 8) if self.file_format == "bits" else width) for height, width in shapes]
+        kept = self.n_configurations * sum(n for stage, n in enumerate(each) if self.is_kept(stage))
+        return kept + (each[-1] if streamed and not self.is_kept(self.last) else 0)

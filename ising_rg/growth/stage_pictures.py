@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import zipfile
 
 import numpy as np
 
-from ising_rg import pictures, storage
+from ising_rg import pictures
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps
-from ising_rg.spins.bitfile import BitFile
 from ising_rg.spins.bitmaps import Bitmap
 
 _WINDOW = 32  # sites of the seed that the tracking picture follows
@@ -29,24 +27,28 @@ class StagePictures:
         self.folder, self.start_size, self.preview_size = folder, start_size, preview_size
         self.taken = {}  # (stage, kind): (preview, window, row)
 
-    def take(self, kind: str, stage: int, bitmap: Bitmap | BitFile, row: dict) -> None:
-        """Take what the pictures show of a `bitmaps.Bitmap` or `bitfile.BitFile`; row: of `reports.measure`."""
+    def window(self, stage: int) -> tuple[int, int]:
+        """Return (first row and column, sites per side) of the window of a stage that is followed."""
         size = min(_WINDOW, self.start_size)
-        corner, window = (self.start_size - size) // 2 * SCALE**stage, size * SCALE**stage
-        spins = bitmaps.to_spins(bitmap, corner, window)[:, corner : corner + window].copy()
+        return (self.start_size - size) // 2 * SCALE**stage, size * SCALE**stage
+
+    def take(self, kind: str, stage: int, bitmap: Bitmap, row: dict) -> None:
+        """Take what the pictures show of a `bitmaps.Bitmap`; row: of `reports.measure`."""
+        corner, size = self.window(stage)
+        spins = bitmaps.to_spins(bitmap, corner, size)[:, corner : corner + size].copy()
         self.taken[stage, kind] = pictures.bitmap_preview(bitmap, self.preview_size), spins, row
 
-    def save(self, path: str, kind: str, stage: int) -> None:
-        """Write what was taken of one stage, for a run that may be killed."""
-        preview, spins, _ = self.taken[stage, kind]
-        with storage.written_whole(path) as file:
-            np.savez(file, preview=preview, spins=spins)
+    def count_up(self, rows: Bitmap, first: int, L: int) -> np.ndarray:
+        """Return the up spins of rows first ... of an L x L lattice in each block of its preview, int32 (n, n)."""
+        up = bitmaps.count_up_in_blocks(bitmaps.Part(rows, first, L), self._block(L), first, rows.height)
+        return up.astype(np.int32)
 
-    def load(self, path: str, kind: str, stage: int, row: dict) -> None:
-        """Take up what `save` has written, if it is there."""
-        if os.path.exists(path) and zipfile.is_zipfile(path):
-            with np.load(path) as content:
-                self.taken[stage, kind] = content["preview"], content["spins"], row
+    def take_counted(self, kind: str, stage: int, up: np.ndarray, spins: np.ndarray, row: dict) -> None:
+        """Take the same from the sum of `count_up` over all rows, and the spins of the window."""
+        self.taken[stage, kind] = bitmaps.averages(up, self._block(row["L"])), spins, row
+
+    def _block(self, L):
+        return -(-L // self.preview_size)
 
     def plot(self) -> list[str]:
         """Write both pictures; return their names, or none if they cannot be drawn."""

@@ -28,9 +28,9 @@ class Stage(NamedTuple):
 
 
 class Made(NamedTuple):
-    """Lattices that were just made."""
+    """Lattices that a stage has just made."""
 
-    kind: str  # "seed", "raw" or "refined"
+    kind: str  # "raw" or "refined"
     packed: PackedLattice
     counts: np.ndarray  # `counting.packed_counts` of the rows that count
     seconds: float  # that making all of them took
@@ -61,14 +61,25 @@ def grow(
 
     with timings.of("raw"):
         ahead.ready("raw")
-        fine = stage.kernel.sample_packed(to_device(coarse, stage.device), stage.seed, first_configuration)
+        fine = draw(coarse, stage, first_configuration)
         wait(stage.device)  # else the time goes to what comes next
     yield made("raw")
     with timings.of("refine"):
         ahead.ready("refine")
-        metropolis.sweep_packed(fine, stage.beta, stage.n_sweeps, stage.seed, 0, first_configuration)
+        refine(fine, stage, first_configuration)
         wait(stage.device)
     yield made("refined")
+
+
+def draw(coarse: PackedLattice, stage: Stage, first_configuration: int = 0) -> PackedLattice:
+    """Return the raw lattices of a stage, on its device, or on the CPU if a seam tears words; arguments as `grow`."""
+    device = "cpu" if coarse.is_torn else stage.device
+    return stage.kernel.sample_packed(to_device(coarse, device), stage.seed, first_configuration)
+
+
+def refine(fine: PackedLattice, stage: Stage, first_configuration: int = 0) -> None:
+    """Run the sweeps of a stage on its raw lattices, in place."""
+    metropolis.sweep_packed(fine, stage.beta, stage.n_sweeps, stage.seed, 0, first_configuration)
 
 
 def upsample(

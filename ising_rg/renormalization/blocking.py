@@ -1,7 +1,7 @@
 """A block-spin rule applied to a configuration: S drawn from P(S = +1 | s) = sigma(2 f(s)), the same bits on every machine.
 
 As in `sampling`, weights are fixed-point integers, a probability is a table of 16-bit thresholds, and every coarse spin has its own
-random number: no floating point decides a spin. A lattice is read in bands of rows, so that it may be a `bitfile.BitFile`.
+random number: no floating point decides a spin. A lattice is read in bands of rows, so that it may be a `bitfile.RowFile`.
 
 Counter layout (docs/kernels.md): word 0 = 8 (X // 64) + X % 8, word 1 = Y, word 2 = level, word 3 = configuration; the 16 bits
 number X // 8 % 8 of the output are the uniform of the coarse spin (X, Y).
@@ -128,7 +128,7 @@ def block(lattice: Bitmap | Rows, program: Program, seed: int, level: int = 1) -
     """Return the coarse `bitmaps.Bitmap` of a fine lattice, a third of its size.
 
     Args:
-        lattice: `bitmaps.Bitmap` or `bitfile.BitFile`, sizes divisible by three.
+        lattice: `bitmaps.Bitmap` or `bitfile.RowFile`, sizes divisible by three.
         program: from `program`.
         seed: names the random numbers; each lattice is to have one of its own, as from `random_numbers.seed_for`.
         level: how often the lattice has been blocked after this time.

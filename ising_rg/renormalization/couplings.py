@@ -60,7 +60,7 @@ def fit(
     """Return the Couplings of a list of configurations of one size.
 
     Args:
-        lattices: list of `bitmaps.Bitmap` or `bitfile.BitFile`, at least operators.SMALLEST_SIZE each way; read several times.
+        lattices: list of `bitmaps.Bitmap` or `bitfile.RowFile`, at least operators.SMALLEST_SIZE each way; read several times.
         basis: names of operators that the Hamiltonian is made of.
         left_out: names of more, to check the truncation.
         start: first guess of K_(1,0); the result does not depend on it.

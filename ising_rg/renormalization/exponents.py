@@ -38,7 +38,7 @@ def operator_sums(spins: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def sums_of(lattices: Iterable[Bitmap | Rows]) -> dict[str, np.ndarray]:
-    """Return `operator_sums` of `bitmaps.Bitmap`s or `bitfile.BitFile`s of one size."""
+    """Return `operator_sums` of `bitmaps.Bitmap`s or `bitfile.RowFile`s of one size."""
     values = np.array([operators.sums(lattice, _TABLE) for lattice in lattices])
     return {"even": values[:, : len(EVEN)], "odd": values[:, len(EVEN) :]}
 

@@ -112,7 +112,7 @@ def fields(lattice: Bitmap | Rows, table: Terms, first_row: int, n_rows: int) ->
     """Return u_a = s_0 f_a at the sites of some rows, int8 (operators, n_rows, L).
 
     Args:
-        lattice: `bitmaps.Bitmap` or `bitfile.BitFile`, at least SMALLEST_SIZE each way.
+        lattice: `bitmaps.Bitmap` or `bitfile.RowFile`, at least SMALLEST_SIZE each way.
         table: from `terms`.
     """
     reach = table.reach

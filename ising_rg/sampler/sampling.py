@@ -28,7 +28,7 @@ import numpy as np
 from ising_rg.sampler import sampling_cpu, terms
 from ising_rg.sampler.terms import Terms
 from ising_rg.spins import lattice
-from ising_rg.spins.lattice import PackedLattice
+from ising_rg.spins.lattice import PackedLattice, Place
 from ising_rg.threads import share
 
 SCALE = 3
@@ -259,8 +259,8 @@ def draw(
         tile: (rows, columns) of blocks drawn at a time; changes no spin. Columns: all, or a multiple of 128.
     """
     n, height, width = coarse.shape
-    fine = np.empty((n, SCALE * height, SCALE * width), np.int8)
-    _draw_tiles(coarse, fine, coarse.shape, (0, height), (program, variants, key, first_configuration), tile)
+    fine, place = np.empty((n, SCALE * height, SCALE * width), np.int8), Place(0, 0, height, width)
+    _draw_tiles(coarse, fine, coarse.shape, place, (program, variants, key, first_configuration), tile)
     return fine
 
 
@@ -280,17 +280,22 @@ def draw_packed(
         from ising_rg.sampler import sampling_cuda  # slow to import, and of use on few machines
 
         return sampling_cuda.draw_packed(coarse, program, variants, key, first_configuration, tile)
-    shape, place = (coarse.n_configurations, coarse.height, coarse.width), (coarse.first_row, coarse.torus_height)
-    fine = lattice.empty(shape[0], *(SCALE * size for size in (*shape[1:], *place)))
-    _draw_tiles(coarse.words, fine.words, shape, place, (program, variants, key, first_configuration), tile)
+    shape = (coarse.n_configurations, coarse.height, coarse.width)
+    fine = lattice.empty(shape[0], SCALE * shape[1], SCALE * shape[2], finer(coarse.place))
+    _draw_tiles(coarse.words, fine.words, shape, coarse.place, (program, variants, key, first_configuration), tile)
     lattice.close(fine)
     return fine
+
+
+def finer(place: Place) -> Place:
+    """Return the place on the fine torus of a window's blocks."""
+    return Place(*(SCALE * number for number in place))
 
 
 def _draw_tiles(coarse, fine, shape, place, law, tile):
     """Draw `fine` from `coarse` (B, h, w), both int8 spins or both uint64 words; law: program, variants, key, number."""
     program, variants, key, first_configuration = law
-    if (shape[1] | shape[2] | place[1]) & 1:
+    if (shape[1] | shape[2] | place.height) & 1:
         # Around an odd torus HALF is not a spin wherever a block of the odd colour looks.
         program = multiplied(program, np.flatnonzero(program.steps[:, 0] == DRAW_ODD))
     tile = _tile(*shape, tile)

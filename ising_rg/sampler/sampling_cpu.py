@@ -38,7 +38,7 @@ def draw(first_tile, last_tile, coarse, fine, size, place, program, variants, ke
         coarse: the coarse lattices, int8 (B, h, w), or uint64 (B, 2, h + 2, W) of a PackedLattice.
         fine: int8 (B, 3h, 3w), written; or uint64 (B, 2, 3h + 2, W'), zero, written, halo and ghosts excluded.
         size: (h, w).
-        place: (row of the torus that row 0 is, rows of the torus), if the lattice is a window (`lattice.PackedLattice`).
+        place: `lattice.Place`, where the lattice lies on the torus; the random numbers are those of the places there.
         program: `sampling.Program`.
         variants: int64 (B,), the variant of the program that draws each configuration.
         key, first_configuration: name the random numbers.
@@ -153,7 +153,7 @@ def _fill_plane(
             while x >= width:
                 x -= width
     for y in range(first_row, end_row):
-        torus_row = (place[0] + (y0 + y) % height) % place[1]
+        torus_row = (place.row + (y0 + y) % height) % place.height
         drawn = np.int8((torus_row + program.parity[variant] + (kind == DRAW_ODD)) & 1)
         for parity in range(2):
             first = (left - around_x - parity + 1) // 2
@@ -169,8 +169,8 @@ def _fill_plane(
             if kind == CLAMP:
                 clamp(part, program.clamp, n, out)
                 continue
-            x = x0 - left + 2 * first + parity
-            half_row_of_uniforms(uniforms, words, x, n, torus_row, p, configuration, key, width)
+            x = place.column + x0 - left + 2 * first + parity
+            half_row_of_uniforms(uniforms, words, x, n, torus_row, p, configuration, key, place.width)
             compare(part, uniforms[HALF_CHUNK:], program.thresholds, n, out)
             if width & 1 and kind != DRAW:  # around an odd torus colours and parities part
                 keep_one_colour(out, odd[parity], drawn, before, kind == DRAW_ODD, n)

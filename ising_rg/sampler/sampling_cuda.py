@@ -18,7 +18,7 @@ from ising_rg.sampler.sampling_cpu import CLAMP, DRAW, DRAW_ODD, HALF, N_PLANES,
 from ising_rg.sampler.terms import multiplied
 from ising_rg.spins import lattice_cuda
 from ising_rg.spins.device_memory import empty_on_gpu, kernel_view
-from ising_rg.spins.lattice import ONE, PackedLattice
+from ising_rg.spins.lattice import ONE, PackedLattice, Place
 
 BAND_BYTES = 2**27  # of planes: two bands of which fit the budget of a stage
 THREADS = 128
@@ -113,16 +113,16 @@ def _step_kernel(
     around,
     y0,
     height,
-    torus_row,
-    torus_height,
+    place,
     key0,
     key1,
     numbers,
 ):
     """Do a step for a band, into planes[:, filled]: thread (Philox call, row, configuration).
 
-    torus_row, torus_height: row of the torus that row 0 is, rows of the torus. flat: the same memory as planes. rows, columns,
-    weights: of the taps of all variants, one after the other; rows as distances in flat. numbers: uint64, of the configurations.
+    place: `lattice.Place`; the torus's rows end between two chunks of 64 blocks, or not within the window's. flat: the same
+    memory as planes. rows, columns, weights: of the taps of all variants, one after the other; rows as distances in flat.
+    numbers: uint64, of the configurations.
     """
     thread, i, b = cuda.grid(1), cuda.blockIdx.y + margin - around, cuda.blockIdx.z
     width, variant, most = planes.shape[3], variants[b], thresholds.shape[0] // 2
@@ -147,8 +147,11 @@ def _step_kernel(
                 kept = (totals[part] + (((1 << shift) - 1) if totals[part] < 0 else 0)) >> shift
                 planes[b, filled, i, x + 8 * part] = min(max(kept, -limit), limit)
         return
-    y = ((y0 + i - margin + height) % height + torus_row) % torus_height
-    u0, u1, u2, u3 = _philox(np.uint64(thread), np.uint64(y), np.uint64(p), numbers[b], key0, key1, ROUNDS)
+    y = ((y0 + i - margin + height) % height + place.row) % place.height
+    chunk += place.column // 64
+    if 64 * chunk >= place.width:  # beyond the seam
+        chunk -= place.width // 64
+    u0, u1, u2, u3 = _philox(np.uint64(8 * chunk + lane), np.uint64(y), np.uint64(p), numbers[b], key0, key1, ROUNDS)
     if kind != DRAW and (x + y + parity[variant] + (kind == DRAW_ODD)) & 1:  # x + 8, x + 16, ... are of the same colour
         for part in range(8):
             if x + 8 * part < width:
@@ -192,7 +195,12 @@ def draw_packed(
 ) -> PackedLattice:
     """Return the fine PackedLattice on the device; arguments as `sampling.draw_packed`. Of a tile only the rows count."""
     height, width, n = coarse.height, coarse.width, coarse.n_configurations
-    fine = empty_on_gpu(n, 3 * height, 3 * width, 3 * coarse.first_row, 3 * coarse.torus_height)
+    place = coarse.place
+    if place.column + width > place.width and place.width % 64:
+        raise ValueError(
+            "window: found a seam within 64 blocks, needed one between them; such a window is drawn on the CPU"
+        )
+    fine = empty_on_gpu(n, 3 * height, 3 * width, Place(*(3 * number for number in place)))
     (words, stream), (fine_words, _) = kernel_view(coarse.words), kernel_view(fine.words)
     margin = int(program.margins[0])
     band = tile[0] if tile is not None else max(1, BAND_BYTES // (N_PLANES * width) - 2 * margin)
@@ -250,8 +258,7 @@ def draw_packed(
                     around,
                     y0,
                     height,
-                    coarse.first_row,
-                    coarse.torus_height,
+                    place,
                     *key,
                     numbers,
                 )

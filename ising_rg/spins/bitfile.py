@@ -1,8 +1,8 @@
-"""Configurations on disk, read by rows, so that a lattice need never be in memory; and the bit-packed file that is written so.
+"""Configurations on disk, read by rows, so that a lattice need never be in memory; and the file that is written so.
 
-Rows have what the functions of `bitmap` need of a Bitmap: height, width, n_sites, rows(first, n). A BitFile is `.npy`, uint8
-(L, ceil(L / 8)) in numpy.packbits order, as `storage` writes it; its rows are read into memory of their own, not mapped:
-pages of a map would count as this process's memory.
+Rows have what the functions of `bitmap` need of a Bitmap: height, width, n_sites, rows(first, n). A RowFile is `.npy`, int8
+(H, L) of +1 and -1 or bit-packed uint8 (H, ceil(L / 8)) in numpy.packbits order; its rows are read into memory of their own, not
+mapped: pages of a map would count as this process's memory.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 import zlib
 
 import numpy as np
@@ -28,11 +29,10 @@ def is_packed(array: np.ndarray) -> bool:
 
 
 class Rows:
-    """One configuration of L x L spins, of which some rows are read at a time by `_read`."""
+    """One configuration of height x width spins, of which some rows are read at a time by `_read`."""
 
-    def __init__(self, name: str, L: int):
-        self.name = name
-        self.height = self.width = L
+    def __init__(self, name: str, height: int, width: int):
+        self.name, self.height, self.width = name, height, width
 
     @property
     def n_sites(self) -> int:
@@ -61,18 +61,19 @@ class Rows:
         raise NotImplementedError
 
 
-class BitFile(Rows):
-    """A bit-packed configuration of L x L spins on disk.
+class RowFile(Rows):
+    """A configuration on disk that is written, and read, row by row.
 
     Args:
         path: the file, whole: of the size that its header says.
+        width: spins of a row.
         writable: whether rows may be written.
 
     Raises:
-        UserError: no such file, not a bit-packed configuration, or shorter than its header says.
+        UserError: no such file, no such configuration in it, or shorter than its header says.
     """
 
-    def __init__(self, path: str, writable: bool = False):
+    def __init__(self, path: str, width: int, writable: bool = False):
         try:
             self._file = open(path, "r+b" if writable else "rb", buffering=0)  # noqa: SIM115 - closed by close()
         except FileNotFoundError:
@@ -81,34 +82,42 @@ class BitFile(Rows):
             ) from None
         try:
             array = foreign.read(path)
-            if not is_packed(array) or not isinstance(array, np.memmap) or not array.flags.c_contiguous:
-                raise UserError(f"{path}: found no bit-packed configuration, needed .npy uint8 (L, L/8)")
+            self._dtype = array.dtype
+            row_bytes = {np.dtype(np.int8): width, np.dtype(np.uint8): -(-width // 8)}.get(array.dtype)
+            if (
+                array.ndim != 2
+                or not isinstance(array, np.memmap)
+                or array.shape[1] != row_bytes
+                or not array.flags.c_contiguous
+            ):
+                raise UserError(f"{path}: found {array.dtype} of shape {array.shape}, needed rows of {width} spins")
         except BaseException:
             self.close()
             raise
-        super().__init__(path, len(array))
+        super().__init__(path, len(array), width)
+        self._lock = threading.Lock()
         self._row_bytes, self._start = array.shape[1], array.offset
 
     @classmethod
-    def create(cls, path: str, L: int) -> BitFile:
-        """Return a writable BitFile of L x L spins, all down, whose bytes on disk are reserved.
+    def create(cls, path: str, height: int, width: int, file_format: str = "bits") -> RowFile:
+        """Return a writable RowFile whose bytes on disk are reserved; file_format: "int8" or "bits".
 
         Raises:
             UserError: no room, or the folder cannot be written into.
         """
-        row_bytes = (L + 7) // 8
+        dtype, row_bytes = {"int8": (np.int8, width), "bits": (np.uint8, -(-width // 8))}[file_format]
         try:
             with open(path, "wb") as file:
-                header = {"descr": np.dtype(np.uint8).str, "fortran_order": False, "shape": (L, row_bytes)}
+                header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (height, row_bytes)}
                 np.lib.format.write_array_header_1_0(file, header)
                 file.flush()
-                _reserve(file, L * row_bytes)
+                _reserve(file, height * row_bytes)
                 os.fsync(file.fileno())
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.remove(path)
             raise _unwritable(path, error) from None
-        return cls(path, writable=True)
+        return cls(path, width, writable=True)
 
     def write(self, first: int, bitmap: Bitmap) -> None:
         """Write the rows of a Bitmap at first ..., within the lattice; they are on disk after `sync`.
@@ -116,13 +125,15 @@ class BitFile(Rows):
         Raises:
             UserError: the disk is full, or the file cannot be written.
         """
+        as_written = bitmaps.to_spins if self._dtype == np.int8 else bitmaps.to_bytes
         try:
             for part in range(0, bitmap.height, self._piece_rows):
-                data = bitmaps.to_bytes(bitmap, part, min(self._piece_rows, bitmap.height - part)).tobytes()
-                done = 0
-                self._file.seek(self._start + (first + part) * self._row_bytes)
-                while done < len(data):
-                    done += self._file.write(memoryview(data)[done:])
+                rows = as_written(bitmap, part, min(self._piece_rows, bitmap.height - part))
+                data, done = memoryview(rows).cast("B"), 0
+                with self._lock:
+                    self._file.seek(self._start + (first + part) * self._row_bytes)
+                    while done < len(data):
+                        done += self._file.write(data[done:])
         except OSError as error:
             raise _unwritable(self.name, error) from None
 
@@ -150,11 +161,12 @@ class BitFile(Rows):
         self.close()
 
     def _read(self, row, n):
-        self._file.seek(self._start + row * self._row_bytes)
-        data = self._file.read(n * self._row_bytes)
+        with self._lock:  # rows are read by several threads
+            self._file.seek(self._start + row * self._row_bytes)
+            data = self._file.read(n * self._row_bytes)
         if len(data) < n * self._row_bytes:
             raise UserError(f"{self.name}: rows from {row} on cannot be read: the file was truncated")
-        return np.frombuffer(data, np.uint8).reshape(n, self._row_bytes)
+        return np.frombuffer(data, self._dtype).reshape(n, self._row_bytes)
 
 
 def _reserve(file, n_bytes):

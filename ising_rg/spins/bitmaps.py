@@ -4,7 +4,7 @@
 L are 0. A 41472 x 41472 lattice takes 215 MB. (`lattice.PackedLattice` keeps the sublattices apart, for updating; here they
 are interleaved, so that a pair at any distance is a shift away.)
 
-What is measured is measured in bands of rows, so that a lattice may be a `bitfile.BitFile` as well, which reads its rows from disk.
+What is measured is measured in bands of rows, so that a lattice may be a `bitfile.RowFile` as well, which reads its rows from disk.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from ising_rg.compiling import njit
 from ising_rg.spins import lattice
-from ising_rg.spins.lattice import PackedLattice
+from ising_rg.spins.lattice import PackedLattice, copy_bits
 from ising_rg.spins.popcounts import popcount
 from ising_rg.threads import ROWS, share
 
@@ -48,6 +48,23 @@ class Bitmap:
         if first + n <= self.height:
             return self.words[first : first + n]
         return np.take(self.words, np.arange(first, first + n), 0, mode="wrap")
+
+
+@dataclass
+class Part:
+    """Some rows of a lattice of `height` rows, from `first` on, as if all were there."""
+
+    part: Bitmap
+    first: int
+    height: int
+
+    @property
+    def width(self) -> int:
+        return self.part.width
+
+    def rows(self, first: int, n: int) -> np.ndarray:
+        """Return rows as `Bitmap.rows` does, of those that are there."""
+        return self.part.rows(first - self.first, n)
 
 
 class Held:
@@ -109,12 +126,19 @@ def from_packed(packed: PackedLattice, configuration: int = 0, first_row: int = 
     return bitmap
 
 
-def to_packed(bitmap: Bitmap, first_row: int = 0, torus_height: int | None = None) -> PackedLattice:
-    """Return the PackedLattice of one Bitmap of even sizes, a window from first_row on (even) of a torus if that is given."""
-    packed = lattice.empty(1, bitmap.height, bitmap.width, first_row, torus_height)
+def to_packed(bitmap: Bitmap) -> PackedLattice:
+    """Return the PackedLattice of one Bitmap of even sizes."""
+    packed = lattice.empty(1, bitmap.height, bitmap.width)
     share(_part_rows, bitmap.height, bitmap.words, packed.words[0], least=ROWS)
     lattice.close(packed)
     return packed
+
+
+def columns(bitmap: Bitmap, first: int, n: int) -> Bitmap:
+    """Return columns first ... first + n - 1, modulo the width, of a Bitmap."""
+    part = empty(bitmap.height, n)
+    share(_copy_columns, bitmap.height, bitmap.words, bitmap.width, first, part.words, n, least=4 * ROWS)
+    return part
 
 
 def set_rows(bitmap: Bitmap, first_row: int, rows: np.ndarray) -> None:
@@ -193,6 +217,12 @@ def count_up_in_blocks(bitmap: object, block: int, first: int, n: int) -> np.nda
 
 def _last_mask(width):
     return _ALL >> np.uint64(-width % 64)
+
+
+@njit(nogil=True, cache=True)
+def _copy_columns(first_row, last_row, words, width, first, part, n):
+    for y in range(first_row, last_row):
+        copy_bits(words[y], width, first, part[y], n)
 
 
 @njit(nogil=True, cache=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ising_rg.spins.lattice import PackedLattice, words_per_row
+from ising_rg.spins.lattice import PackedLattice, Place, words_per_row
 
 
 def to_device(packed: PackedLattice, device: str) -> PackedLattice:
@@ -42,9 +42,7 @@ def to_host(packed: PackedLattice) -> PackedLattice:
     return to_device(packed, "cpu")
 
 
-def empty_on_gpu(
-    n_configurations: int, height: int, width: int, first_row: int = 0, torus_height: int | None = None
-) -> PackedLattice:
+def empty_on_gpu(n_configurations: int, height: int, width: int, place: Place | None = None) -> PackedLattice:
     """Return a PackedLattice of zero bits on the GPU; arguments as `lattice.empty`."""
     shape = (n_configurations, 2, height + 2, words_per_row(width))
     if simulated():
@@ -55,7 +53,7 @@ def empty_on_gpu(
         import torch
 
         words = torch.zeros(shape, dtype=torch.int64, device="cuda")
-    return PackedLattice(words, height, width, first_row, torus_height)
+    return PackedLattice(words, height, width, place)
 
 
 def kernel_view(words: object) -> tuple:

@@ -15,17 +15,31 @@ before or after it in memory. No word is a special case, for any even L, and a w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from ising_rg.compiling import njit
 from ising_rg.threads import ROWS, share
 
+WORD_SITES = 128  # of a row, of both colours, whose spins stand in one word of either
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 ONE = np.uint64(1)
 SHIFT63 = np.uint64(63)
 # The row below the halo. A plain 1 is a type of its own to Numba, for which all would be compiled again.
 _FIRST = np.int64(1)
+
+
+class Place(NamedTuple):
+    """Where a window lies: rows row, row + 1, ... and columns column, ... of a torus of height x width sites, modulo these.
+
+    Even numbers; the column is a multiple of WORD_SITES, so that the window's words are the torus's as far as the seam.
+    """
+
+    row: int
+    column: int
+    height: int
+    width: int
 
 
 @dataclass
@@ -34,20 +48,19 @@ class PackedLattice:
 
     The words are in a numpy array, or on a GPU (`device_memory`): whatever is done with the lattice is done there.
 
-    It may be a window: rows first_row ... first_row + H - 1 (modulo torus_height, both even) of a torus that is higher.
-    Then random numbers are those of the rows' places on the torus, while neighbours are looked for in the window, closed on
-    itself: what the rows at its edges become is wrong, by one row more with every half sweep, and right farther inside.
+    It may be a window of a larger torus (`place`). Then random numbers are those of the sites' places on the torus, while
+    neighbours are looked for in the window, closed on itself: what the sites at its edges become is wrong, by one site more
+    with every half sweep, and right farther inside.
     """
 
     words: np.ndarray
     height: int
     width: int
-    first_row: int = 0
-    torus_height: int | None = None
+    place: Place | None = None
 
     def __post_init__(self):
-        if self.torus_height is None:
-            self.torus_height = self.height
+        if self.place is None:
+            self.place = Place(0, 0, self.height, self.width)
 
     @property
     def n_configurations(self) -> int:
@@ -56,6 +69,11 @@ class PackedLattice:
     @property
     def n_sites(self) -> int:
         return self.height * self.width
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether the torus's rows end within this window's, and within a word: only the CPU's loops know what to do then."""
+        return self.place.column + self.width > self.place.width and self.place.width % WORD_SITES > 0
 
     @property
     def device(self) -> str:
@@ -68,12 +86,10 @@ def words_per_row(width: int) -> int:
     return (width // 2 + 2 + 63) // 64
 
 
-def empty(
-    n_configurations: int, height: int, width: int, first_row: int = 0, torus_height: int | None = None
-) -> PackedLattice:
+def empty(n_configurations: int, height: int, width: int, place: Place | None = None) -> PackedLattice:
     """Return a PackedLattice of zero bits, even sizes of at least 4: all spins down."""
     words = np.zeros((n_configurations, 2, height + 2, words_per_row(width)), np.uint64)
-    return PackedLattice(words, height, width, first_row, torus_height)
+    return PackedLattice(words, height, width, place)
 
 
 def check_spins(spins: np.ndarray, name: str = "spins") -> np.ndarray:
@@ -114,6 +130,21 @@ def unpack(packed: PackedLattice, out: np.ndarray | None = None) -> np.ndarray:
         out = np.empty(shape, np.int8)
     share(_unpack, shape[0] * shape[1], packed.words, out.reshape(shape), least=ROWS)
     return out
+
+
+def cut(packed: PackedLattice, row: int, column: int, height: int, width: int) -> PackedLattice:
+    """Return rows row ... row + height - 1 and columns column ... column + width - 1, modulo the size, of one configuration.
+
+    Even numbers, sizes of at least 4, of a lattice in the host's memory. The result is a window where the lattice is one, or is
+    not taken whole.
+    """
+    place = packed.place
+    there = Place((place.row + row) % place.height, (place.column + column) % place.width, place.height, place.width)
+    part = empty(1, height, width, there)
+    arguments = packed.words[0], packed.height, packed.width // 2, row, column // 2, part.words[0], width // 2
+    share(_cut, 2 * height, *arguments, least=4 * ROWS)
+    close(part)
+    return part
 
 
 def row_neighbour(here: np.uint64, previous: np.uint64, following: np.uint64, odd_row: np.uint64) -> np.uint64:
@@ -169,6 +200,29 @@ def _close(first, last, words, half_width):
         sublattice = words[index // 2, index % 2]
         refresh_ghosts(sublattice, half_width, _FIRST, sublattice.shape[0] - 1)
         refresh_halo_rows(sublattice, half_width)
+
+
+@njit(nogil=True, cache=True)
+def _cut(first, last, words, height, half_width, row, bit, out, n_bits):
+    """Fill some rows of `out` (2, H', W') with n_bits bits, from `bit` on, of `words` from `row` on, modulo both sizes."""
+    for index in range(first, last):
+        colour, y = index // (out.shape[1] - 2), index % (out.shape[1] - 2)
+        copy_bits(words[colour, (row + y) % height + 1], half_width, bit, out[colour, y + 1], n_bits)
+
+
+@njit(cache=True)
+def copy_bits(source, width, first, target, n):
+    """Fill the first n bits of a row of words with bits first, first + 1, ..., modulo the width, of another row."""
+    at = first % width
+    for w in range((n + 63) // 64):
+        word, wanted, got = np.uint64(0), min(64, n - 64 * w), 0
+        while got < wanted:
+            run, skip = min(64 - (at & 63), wanted - got, width - at), np.uint64(at & 63)
+            word |= ((source[at >> 6] >> skip) & (ALL >> np.uint64(64 - run))) << np.uint64(got)
+            got, at = got + run, at + run
+            if at == width:
+                at = 0
+        target[w] = word
 
 
 @njit(nogil=True, cache=True)

@@ -119,7 +119,7 @@ class _FileRows(Rows):
     """One configuration of a SpinFile."""
 
     def __init__(self, file, index):
-        super().__init__(file.path if len(file) == 1 else f"{file.path}[{index}]", file.L)
+        super().__init__(file.path if len(file) == 1 else f"{file.path}[{index}]", file.L, file.L)
         self._file, self._index = file, index
         self._understood, self._lock = file.is_own, threading.Lock()
 

@@ -3,7 +3,7 @@
 A kernel fitted by maximum likelihood lacks some multi-spin correlations. They relax in the first sweeps, and with them gain and
 short-distance correlations change. The kernel's weights move raw and refined lattices differently: sweeps undo 35 to 75 % of a
 change of the raw gain, depending on which weights make it (docs/physics.md). So the weights are shifted by x, one number for each
-class of taps (`tap_classes`), so that for what a stage adds (`growth.added`)
+class of taps (`tap_classes`), so that for what a stage adds (`training.added`)
 
     x F x / (2 KL_SCALE) + sum over observables ((deviation of raw or refined lattices) / tolerance)^2 / 2
 
@@ -21,13 +21,13 @@ import numpy as np
 import torch
 
 from ising_rg import random_numbers
-from ising_rg.growth import added, refinement
+from ising_rg.growth import refinement
 from ising_rg.kernels.conditional import ConditionalKernel, on_grid
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.kernel import Kernel
 from ising_rg.random_numbers import Purpose
 from ising_rg.sampler.sampling import CLAMPED, SCALE
-from ising_rg.training import objectives
+from ising_rg.training import added, objectives
 
 REFINE_SWEEPS = refinement.FEWEST
 # Gain, then C at added.DISTANCES, of refined lattices. Raw ones are looked at by those who study the kernel alone; to hold them

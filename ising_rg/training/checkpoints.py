@@ -33,12 +33,12 @@ class Checkpoint:
 
     def __init__(self, path: str, deciding: dict, seconds: float, processes: Processes):
         self.path, self.deciding, self.seconds, self.processes = path, deciding, seconds, processes
-        processes.agree("left-overs", lambda: storage.remove_leftovers(os.path.dirname(path) or "."))
+        processes.agree(lambda: storage.remove_leftovers(os.path.dirname(path) or "."))
         self.phases = {}
         if os.path.exists(path):
             self.phases = self._load()
             print(f"going on from {path}")
-        processes.barrier("checkpoint")  # nobody writes before all have read
+        processes.barrier()  # nobody writes before all have read
 
     def _load(self):
         content = storage.load_pt(self.path)

@@ -17,14 +17,13 @@ import numpy as np
 import torch
 
 from ising_rg import random_numbers
-from ising_rg.growth import added
 from ising_rg.kernels.conditional import ConditionalKernel, on_grid
 from ising_rg.kernels.form import MASS_UNIT
 from ising_rg.random_numbers import Purpose
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import lattice
 from ising_rg.theory import correlations, exact, temperature
-from ising_rg.training import calibration, objectives
+from ising_rg.training import added, calibration, objectives
 from ising_rg.training.off_critical import DEGREE
 from ising_rg.updates import metropolis, swendsen_wang
 

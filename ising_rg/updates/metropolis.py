@@ -88,6 +88,11 @@ def check_moves(spins: np.ndarray, what: str) -> None:
         )
 
 
+def hot_start(packed: PackedLattice, seed: int, first_configuration: int = 0) -> None:
+    """Give every spin of a `lattice.PackedLattice` in the host's memory a random sign of its place's own, in place."""
+    metropolis_cpu.hot_start(packed, random_numbers.key(seed, Purpose.HOT_START), first_configuration)
+
+
 def _check_numbers(n_configurations, beta, n_sweeps, first_sweep, first_configuration):
     if not math.isfinite(beta):
         raise ValueError(f"beta: found {beta}, needed a finite number")

@@ -21,7 +21,7 @@ from ising_rg.spins import lattice
 from ising_rg.spins.device_memory import kernel_view, simulated
 from ising_rg.spins.lattice import ALL, ONE, SHIFT63, PackedLattice
 from ising_rg.spins.lattice_cuda import refresh_halo, refresh_kernel, refresh_row
-from ising_rg.updates import update_rule
+from ising_rg.updates import places, update_rule
 from ising_rg.updates.update_rule import MAX_CALLS
 
 THREADS = 256  # a block of the large-lattice kernels
@@ -46,6 +46,16 @@ class Law(NamedTuple):
     p1: int
     p2: int
     invert: int
+
+
+class Place(NamedTuple):
+    """Where a window's words are on the torus, uint64 each: see `places.Rows`; words: of one sublattice of the torus."""
+
+    row: int
+    words: int
+    row_words: int
+    first: int
+    seam: int
 
 
 @cuda.jit(device=True, inline=True)
@@ -93,11 +103,17 @@ def _update_at(words, mine, other, width, odd_row, index, counter, law):
     words[mine] = spins ^ (flips | one | aligned)  # u = p in all 64 digits: u <= p
 
 
+@cuda.jit(device=True, inline=True)
+def _index(place, row, column):
+    """Return the torus's number of a word of the window."""
+    index = (place.row + row) * place.row_words + (place.first + column if column < place.seam else column - place.seam)
+    return index - place.words if index >= place.words else index
+
+
 @cuda.jit(cache=CACHE)
-def _half_sweep_kernel(words, height, width, torus, colour, strip, half_sweep, first_configuration, law):
+def _half_sweep_kernel(words, height, width, place, colour, strip, half_sweep, first_configuration, law):
     """Update one sublattice of every configuration: thread (word column and strip of rows, configuration).
 
-    torus: (row of the torus that row 0 is, words of one of its sublattices), see `lattice.PackedLattice`.
     Unsigned numbers throughout: signed ones cost a test for negative indices at every access.
     """
     thread, configuration = np.uint64(cuda.grid(1)), np.uint64(cuda.blockIdx.y)
@@ -106,19 +122,17 @@ def _half_sweep_kernel(words, height, width, torus, colour, strip, half_sweep, f
     counter = half_sweep, (first_configuration + configuration) << np.uint64(6)
     mine = (configuration + configuration + colour) * size + (first_row + ONE) * width + column
     other = mine + size - colour * (size + size)
-    index = (torus[0] + first_row) * width + column
-    if index >= torus[1]:
-        index -= torus[1]
+    index = _index(place, first_row, column)
     odd_row = ALL if (first_row + colour) & ONE else _ZERO
     for _ in range(min(first_row + strip, height) - min(first_row, height)):
         _update_at(words, mine, other, width, odd_row, index, counter, law)
-        mine, other, index, odd_row = mine + width, other + width, index + width, ~odd_row
-        if index >= torus[1]:  # the torus ends within the window
-            index -= torus[1]
+        mine, other, index, odd_row = mine + width, other + width, index + place.row_words, ~odd_row
+        if index >= place.words:  # the torus ends within the window
+            index -= place.words
 
 
 @cuda.jit(cache=CACHE)
-def _small_kernel(words, flat, half_width, torus, first_sweep, n_sweeps, first_configuration, law):
+def _small_kernel(words, flat, half_width, place, first_sweep, n_sweeps, first_configuration, law):
     """Run all sweeps of one configuration in one block. flat: the same memory as words."""
     height, width = words.shape[2] - 2, words.shape[3]
     size = np.uint64((height + 2) * width)
@@ -129,12 +143,10 @@ def _small_kernel(words, flat, half_width, torus, first_sweep, n_sweeps, first_c
         mine = words[cuda.blockIdx.x, colour]
         start = np.uint64(2) * configuration * size + np.uint64(width)
         for word in range(cuda.threadIdx.x, height * width, cuda.blockDim.x):
-            index = np.uint64(word)
-            at, beside = start + np.uint64(colour) * size + index, start + np.uint64(1 - colour) * size + index
+            at = start + np.uint64(colour) * size + np.uint64(word)
+            beside = start + np.uint64(1 - colour) * size + np.uint64(word)
             odd_row = ALL if (word // width + colour) & 1 else _ZERO
-            index += torus[0] * np.uint64(width)
-            if index >= torus[1]:
-                index -= torus[1]
+            index = _index(place, np.uint64(word // width), np.uint64(word % width))
             _update_at(flat, at, beside, np.uint64(width), odd_row, index, counter, law)
         cuda.syncthreads()
         for row in range(cuda.threadIdx.x + 1, height + 1, cuda.blockDim.x):
@@ -152,12 +164,18 @@ def sweep(
     n_configurations, _, rows, width = words.shape
     height, half_width = rows - 2, packed.width // 2
     law = Law(*key, *map(np.uint64, update_rule.integer_thresholds(beta)), ALL if beta < 0 else _ZERO)
-    torus = np.uint64(packed.first_row % packed.torus_height), np.uint64(packed.torus_height * width)
+    there = places.of(packed.place, packed.width)
+    if there.torn:
+        raise ValueError(
+            "window: found a seam within a word, needed one between words; such a window is swept on the CPU"
+        )
+    numbers = there.row, there.height * there.words, there.words, there.first, there.seam
+    place = Place(*map(np.uint64, numbers))
     flat = words.reshape(words.size)  # here, not in a kernel: what numba-cuda links for that cannot be kept compiled
     if height * width <= SMALL_WORDS:
         threads = min(_SMALL_THREADS, -(-height * width // 32) * 32) if not simulated() else 8
         _small_kernel[n_configurations, threads, stream](
-            words, flat, half_width, torus, first_sweep, n_sweeps, first_configuration, law
+            words, flat, half_width, place, first_sweep, n_sweeps, first_configuration, law
         )
         return
     strip = max(1, min(_LONGEST_STRIP, n_configurations * height * width // _FILL_THREADS))
@@ -167,5 +185,5 @@ def sweep(
     for half in range(2 * first_sweep, 2 * (first_sweep + n_sweeps)):
         colour = half & 1
         numbers = (np.uint64(number) for number in (colour, strip, half, first_configuration))
-        _half_sweep_kernel[blocks, THREADS, stream](flat, *size, torus, *numbers, law)
+        _half_sweep_kernel[blocks, THREADS, stream](flat, *size, place, *numbers, law)
         refresh_kernel[refresh_blocks, THREADS, stream](words, colour, half_width)

@@ -7,7 +7,7 @@ import pytest
 
 from ising_rg.checks import comparison, counts, neighbourhoods
 from ising_rg.spins import bitmaps
-from ising_rg.spins.bitfile import BitFile
+from ising_rg.spins.bitfile import RowFile
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 
@@ -32,7 +32,7 @@ def test_parts_add_up(L, beta, tmp_path, monkeypatch):
     spins[L // 4 : L // 2, L // 4 : L // 2] *= -1
     lattice = bitmaps.from_spins(spins)
     whole = counts.count(lattice, beta)
-    with BitFile.create(str(tmp_path / "spins"), L) as file:
+    with RowFile.create(str(tmp_path / "spins"), L, L) as file:
         file.write(0, lattice)
         for n in (1, 2, 3, 7):
             monkeypatch.setattr(bitmaps, "BAND_BYTES", (200 - 20 * n) * 8 * -(-L // 64))

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from ising_rg import settings
-from ising_rg.growth import streaming
-from ising_rg.kernels import models
+from ising_rg.growth import bands
 from ising_rg.spins import configurations
-from ising_rg.spins.bitfile import BitFile
 from tests import children
-from tests.growth.test_kills import end, manifest_kinds
+from tests.growth.test_kills import end
+from tests.growth.test_windows import run_of
 
 pytestmark = pytest.mark.long
 
@@ -37,8 +36,8 @@ def forget_the_disk_check():
 
 
 def streamed(folder):
-    rows = 2 * streaming.margin(models.load("models/conditional_k5_s3.pt"), 5) + 64
-    return (*GROW, "--file_format=bits", f"--output_dir={folder}", f"--max_memory={streaming.memory(rows, 576)}")
+    budget = bands.memory(192, 1728, run_of(64, 3))
+    return (*GROW, "--file_format=bits", f"--output_dir={folder}", f"--max_memory={budget}")
 
 
 def test_a_disk_too_small_is_told_before_anything_is_made(small_disk, tmp_path):
@@ -57,14 +56,9 @@ def test_a_disk_that_fills_up_leaves_valid_files_and_the_run_goes_on(small_disk,
     said = log.read_text()
     assert process.exitcode == 2 and "Traceback" not in said
     assert "spins_0000_stage3_L1728.npy.part: the disk is full; make room and run the same command again" in said
-    assert "stage" in manifest_kinds(small_disk)
-    for stage, L in ((0, 64), (1, 192)):
-        assert len(configurations.load_spins(small_disk / f"spins_0000_stage{stage}_L{L}.npy")) == L
-    with BitFile(str(small_disk / "spins_0000_stage2_L576.npy.part")) as file:
-        assert file.height == 576
     assert not [name for name in os.listdir(small_disk) if name.endswith(".tmp") or "stage3" in name]
     subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
-    assert "going on" in end("fast_generating_multi_stage", streamed(small_disk), log)
+    end("fast_generating_multi_stage", streamed(small_disk), log)
     end("fast_generating_multi_stage", [*GROW, "--file_format=bits", f"--output_dir={tmp_path}/expected"], log)
     assert children.files(small_disk) == children.files(tmp_path / "expected")
 
@@ -82,24 +76,26 @@ def test_a_disk_that_fills_up_under_a_run_in_memory(small_disk, tmp_path, file_f
     assert not list(small_disk.glob(".*.tmp"))
 
 
-def test_a_stage_that_vanished_is_named(tmp_path):
+def test_a_file_that_vanishes_is_named_or_made_again(tmp_path):
+    """Before its first band, and before the check."""
     folder, log = tmp_path / "out", tmp_path / "log"
-    process = children.start("fast_generating_multi_stage", streamed(folder), log, patch=remove_the_coarse_file)
+    process = children.start("fast_generating_multi_stage", streamed(folder), log, patch=remove_the_file)
     process.join()
     said = log.read_text()
     assert process.exitcode == 2 and "Traceback" not in said
-    assert "spins_0000_stage1_L192.npy.part: no such file; it has vanished since it was written" in said
+    assert "spins_0000_stage3_L1728.npy.part: no such file; it has vanished since it was written" in said
+    said = end("fast_generating_multi_stage", streamed(folder), log)
+    assert "finished bands are damaged or have vanished; they are made again" in said
 
 
-def remove_the_coarse_file():
-    """In the child: the file of stage 1 is removed when stage 2 begins."""
+def remove_the_file():
+    """In the child: the file of the last stage is removed when its check begins."""
     from ising_rg.growth.growing_streamed import Streamed
 
-    plan = Streamed._plan
+    count = Streamed._count
 
-    def after_removal(self, config, stage):
-        if stage == 2:
-            os.remove(self._part(config, 1))
-        return plan(self, config, stage)
+    def after_removal(self, config):
+        os.remove(self._part(config, 3))
+        return count(self, config)
 
-    Streamed._plan = after_removal
+    Streamed._count = after_removal

@@ -28,7 +28,7 @@ def delayed():
 
 
 def late_to_open():
-    """All but process 0 are late after each hand-over, so that it does all the work alone."""
+    """All but process 0 are late at each hand-over, so that it does all the work alone."""
     if os.environ["RANK"] != "0":
         processes._hand_over_delay = lambda: time.sleep(0.3)
 
@@ -62,13 +62,13 @@ def killed_when_all_is_recorded():
 
 
 def slow_to_leave():
-    """All but process 0 take their time to leave at the end of a run."""
+    """All but process 0 take their time to go on after each meeting, so also to leave at the end of a run."""
     if os.environ["RANK"] != "0":
         barrier = processes.Processes.barrier
 
-        def late(self, key):
-            barrier(self, key)
-            time.sleep(1.0 if key == "end" else 0)
+        def late(self):
+            barrier(self)
+            time.sleep(1.0)
 
         processes.Processes.barrier = late
 
@@ -115,12 +115,12 @@ def test_many_delayed_runs(alone, tmp_path):
 
 
 def test_a_process_that_took_no_band(alone, tmp_path):
-    """It opens the coarse file after all the bands were done by process 0, which must not have removed it."""
+    """It opens the file after all the bands were done by process 0, which must not have given it its name."""
     grow_together(3, tmp_path / "out", alone, patch=late_to_open)
 
 
 def test_more_processes_than_bands(tmp_path):
-    """Six processes, a seed of 4 sites a side: two bands at the first stage."""
+    """Six processes, 36 rows."""
     small = ("--start_size=4", "--stages=2", "--save_stages=all", "--num_configs=2")
     for name, n in (("a", 0), ("b", 6)):
         arguments = ("fast_generating_multi_stage", *GROW, *small, f"--output_dir={tmp_path}/{name}")

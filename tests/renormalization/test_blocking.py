@@ -12,7 +12,7 @@ from ising_rg.errors import UserError
 from ising_rg.kernels import models
 from ising_rg.renormalization import blocking
 from ising_rg.spins import bitmaps, configurations
-from ising_rg.spins.bitfile import BitFile
+from ising_rg.spins.bitfile import RowFile
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang
 
@@ -61,7 +61,7 @@ def test_every_way_gives_the_same_spins(spins, program, tmp_path, monkeypatch):
     np.testing.assert_array_equal(whole, blocking.block_batch(spins, program, 7, 2)[0])
     configurations.save_bitmap(str(tmp_path / "bits.npy"), lattice, {}, "bits")
     monkeypatch.setattr(blocking, "_BAND_SITES", 3 * 108 * 8)
-    with BitFile(str(tmp_path / "bits.npy")) as file:
+    with RowFile(str(tmp_path / "bits.npy"), lattice.width) as file:
         np.testing.assert_array_equal(bitmaps.to_spins(blocking.block(file, program, 7, 2)), whole)
     n_threads = numba.get_num_threads()
     try:

@@ -57,11 +57,12 @@ for kernel, shape, rows, sweeps in cases:
         assert np.array_equal(lattice.unpack(found), lattice.unpack(expected)), (shape, rows)
         assert np.array_equal(counts, counted)
 sampling_cuda.BAND_BYTES = 2**27
-here = lattice.pack(np.ones((6, 4), np.int8))
-here.first_row, here.torus_height = 6, 10  # a window across the last row of its torus
-(there, _), (expected, _) = (grow(here, conditional, 1, device) for device in ("cuda", "cpu"))
-assert (there.first_row, there.torus_height) == (18, 30)
-assert np.array_equal(lattice.unpack(there), lattice.unpack(expected))
+for place in ((6, 0, 10, 4), (0, 128, 8, 132), (2, 128, 8, 128 + 128)):  # across the last row, at the seam, beyond it
+    here = lattice.pack(np.ones((6, 4 if place[3] < 200 else 130), np.int8))
+    here.place = lattice.Place(*place)
+    (there, _), (expected, _) = (grow(here, conditional, 1, device) for device in ("cuda", "cpu"))
+    assert there.place == tuple(3 * number for number in place)
+    assert np.array_equal(lattice.unpack(there), lattice.unpack(expected)), place
 print("identical")
 """
 

@@ -178,7 +178,7 @@ def test_damaged_headers_are_named(tmp_path):
             configurations.load_spins,
             configurations.open_packed_rows,
             configurations.is_configuration,
-            bitfile.BitFile,
+            lambda path: bitfile.RowFile(path, 8),
         ):
             with pytest.raises(UserError, match=name):
                 read(str(tmp_path / name))

@@ -96,7 +96,7 @@ def test_a_window_of_a_torus_in_bands_makes_the_same_words(monkeypatch):
     monkeypatch.setattr(metropolis_cpu, "_MIN_WORK", 1e-3)
     for n_threads in (1, 2):
         monkeypatch.setattr(numba, "get_num_threads", lambda n_threads=n_threads: n_threads)
-        found.append(lattice.PackedLattice(words.copy(), 96, 128, first_row=40, torus_height=110))
+        found.append(lattice.PackedLattice(words.copy(), 96, 128, lattice.Place(40, 0, 110, 128)))
         metropolis.sweep_packed(found[-1], BETA, 5, seed=3)
     assert np.array_equal(found[0].words, found[1].words)
 

@@ -51,7 +51,9 @@ for small_words, expected in ((4096, "_small_kernel"), (0, "_half_sweep_kernel")
         assert np.array_equal(again.reshape(shape), on_cpu), (shape, beta, expected)
         assert launched[-1] == expected
         window = lattice.pack(start)
-        window.first_row, window.torus_height = 8, 8 + window.height // 2 // 2 * 2  # the torus ends within it
+        torus = 8 + window.height // 2 // 2 * 2  # which ends within the window, at 130 columns its rows too
+        column, width = (128, 256) if window.width == 130 else (0, window.width)
+        window.place = lattice.Place(8, column, torus, width)
         there = to_device(window, "cuda")
         for packed in (window, there):
             metropolis.sweep_packed(packed, beta, 1, 5, 2, 7)

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg.growth import added, upsampling
+from ising_rg.growth import upsampling
 from ising_rg.kernels import models
 from ising_rg.spins import lattice, observables
 from ising_rg.theory import exact
+from ising_rg.training import added
 from ising_rg.updates import swendsen_wang
 
 KERNEL = "models/conditional_k5_s3.pt"
