@@ -102,6 +102,17 @@ def call(script, *arguments):
     return subprocess.CompletedProcess([script, *arguments], status, output.getvalue(), errors.getvalue())
 
 
+def small_fits():
+    """In a child that trains: fewer products to choose from, classes to calibrate and lattices to look at, a tenth of the work."""
+    import kernel_training_pixel_shuffle as script
+    from ising_rg.training import calibration, regression
+
+    classes, lattices = calibration.tap_classes, script.seed_lattices
+    regression.CANDIDATES = 4
+    calibration.tap_classes = lambda kernel: dict(list(classes(kernel).items())[:4])
+    script.seed_lattices = lambda s, n, L=64: lattices(s, min(n, 16), L)
+
+
 def run_together(n, script, *arguments, patch=None, timeout=400, agent=True, environment=None):
     """Run a script in n children with the variables that torchrun sets; return a CompletedProcess of their merged output.
 

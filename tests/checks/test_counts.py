@@ -22,7 +22,7 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("beta", [BETA, 0.46])
-@pytest.mark.parametrize("L", [4, 62, 130, 768, 2100])
+@pytest.mark.parametrize("L", [4, 62, 130, 768, pytest.param(2100, marks=pytest.mark.slow)])
 def test_parts_add_up(L, beta, tmp_path, monkeypatch):
     """1 to 7 parts, in bands of rows and chunks of columns, kept in files.
 

@@ -109,7 +109,7 @@ def test_correlations_of_grown_ensembles(xi):
         assert abs(row["measured"] - row["exact"]) < tolerance + 4.5 * row["error"], row
 
 
-@pytest.mark.parametrize("xi", [10, -10])
+@pytest.mark.parametrize("xi", [pytest.param(10, marks=pytest.mark.slow), -10])
 def test_divergence_off_criticality(xi):
     """At most 1.5 times the critical kernel's 1.56e-4 nats a site, beyond 4.5 standard errors."""
     kl, error, *_ = quality.kl_generated(models.load(KERNEL), 16, 300, 5, temperature.beta_of_xi(xi))

@@ -138,7 +138,7 @@ def warnings_are_errors():
     warnings.simplefilter("error")
 
 
-@pytest.mark.parametrize("L", [4, 6, 64])
+@pytest.mark.parametrize("L", [4, pytest.param(6, marks=pytest.mark.slow), 64])
 def test_perfect_order_is_checked_without_a_warning(tmp_path, L):
     """All up is a likely state of a small critical lattice, not of 64 x 64; a chess board of none."""
     y, x = np.mgrid[:L, :L]

@@ -24,7 +24,7 @@ def run(*arguments, **variables):
     )
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_every_part_runs_in_the_simulator(tmp_path):
     """All sizes are tiny there; both ways to sweep, drawing, a run and the test runner are reached, and all bits the same."""
     path = tmp_path / "proof.json"

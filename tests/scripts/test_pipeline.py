@@ -83,7 +83,7 @@ def pipeline(tmp_path_factory):
             f"--picture_dir={folder}",
             f"--checkpoint_dir={folder}/check",
         )
-        succeed(*TRAIN, f"--kernel={kernel}", f"--data_dir={folder}/batches", *files)
+        succeed(*TRAIN, f"--kernel={kernel}", f"--data_dir={folder}/batches", *files, patch=children.small_fits)
     return str(folder)
 
 
@@ -126,11 +126,11 @@ def test_the_measuring_rule_is_trained_and_blocks(pipeline, tmp_path):
     train = (*TRAIN, "--kernel=none", f"--data_dir={pipeline}/batches", f"--param_file={rule}")
     train += (f"--picture_dir={tmp_path}", f"--checkpoint_dir={tmp_path}/c", "--block_rule_steps=2")
     before = storage.sha256(f"{ROOT}/models/block_spin_rule_k9_s3.pt")
-    assert f"renormalizing.py --rule_file={rule}" in succeed(*train)
+    assert f"renormalizing.py --rule_file={rule}" in succeed(*train, patch=children.small_fits)
     assert os.path.exists(tmp_path / "training_rule.png") and not os.listdir(tmp_path / "c")
     first = torch.load(rule, weights_only=True)["state_dict"]
     assert first["triple"].all() and first["triple_slopes"].any()
-    succeed(*train, "--critical=load", "--seed=2", "--pictures=false")
+    succeed(*train, "--critical=load", "--seed=2", "--pictures=false", patch=children.small_fits)
     again = torch.load(rule, weights_only=True)["state_dict"]
     assert torch.equal(first["triple"], again["triple"]) and not torch.equal(
         first["triple_slopes"], again["triple_slopes"]

@@ -97,7 +97,7 @@ def test_clamped_sums_estimate_the_fields(batches):
 
 def test_an_interrupted_fit_ends_with_the_same_weights(batches, tmp_path):
     whole = run(fit(batches, models.ConditionalKernel(3)))
-    for n_done in (2, 3, 4):
+    for n_done in (2, 4):  # in either phase
         first = fit(batches, models.ConditionalKernel(3))
         for _ in range(n_done):
             first.advance()

@@ -98,8 +98,8 @@ def test_every_trial_kept_is_better_and_resuming_changes_nothing(procedure, tmp_
 
 @pytest.fixture(scope="module")
 def blocked_lattices():
-    """What of 32 lattices of 768^2: {rule: (means t of each blocked lattice, couplings (32, terms), C(r) off (32, places))}."""
-    lattices, seeds = swendsen_wang.sample(768, BETA, 32, seed=6), swendsen_wang.sample(256, BETA, 16, seed=4)
+    """What of 12 lattices of 768^2: {rule: (means t of each blocked lattice, couplings (12, terms), C(r) off (12, places))}."""
+    lattices, seeds = swendsen_wang.sample(768, BETA, 12, seed=6), swendsen_wang.sample(256, BETA, 16, seed=4)
     result = {}
     for name, demands in (("block_spin_rule", rule_fit.INVERTIBLE), ("measuring_rule", rule_fit.MEASURING)):
         rule = models.load_rule(f"models/{name}_k9_s3.pt")
@@ -125,7 +125,7 @@ def within(found, bounds):
 
 @pytest.mark.parametrize("name", ["block_spin_rule", "measuring_rule"])
 def test_shipped_rules_make_the_nearest_neighbour_model(name, blocked_lattices):
-    """32 lattices of 768^2, beyond 4.5 errors: K(1,0) within 0.5 % of K_c, K(1,1), K(2,0), K(2,1), plaquette below 0.003.
+    """12 lattices of 768^2, beyond 4.5 errors: K(1,0) within 0.5 % of K_c, K(1,1), K(2,0), K(2,1), plaquette below 0.003.
 
     The measuring rule: each of fifteen couplings, those of three neighbours or more too, below 0.0005; (3,2) below 0.0015 and (4,0)
     below 0.001, which its fit leaves.

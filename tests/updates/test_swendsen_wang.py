@@ -90,7 +90,7 @@ def test_exact_distribution_at_L4(beta):
 
     The slowest mode at L = 4 decays by 0.6 a sweep at beta_c, so 2e-7 of the start's deviation is left.
     """
-    spins = swendsen_wang.sample(4, beta, 400_000, seed=1, n_thermalization=30)
+    spins = swendsen_wang.sample(4, beta, 200_000, seed=1, n_thermalization=30)
     counts = np.bincount(state_index(spins), minlength=65536)
     assert abs(chi_square_sigma(counts, boltzmann_probabilities(beta))) < 4.5
 
