@@ -34,7 +34,8 @@ def settings_of(script, **more):
 
 
 def report(folder):
-    return json.loads((folder / "report.json").read_text())
+    (path,) = folder.glob("*_report.json")
+    return json.loads(path.read_text())
 
 
 def assert_no_overlap(lattices):
