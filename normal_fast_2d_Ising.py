@@ -98,9 +98,8 @@ def start_spins(s):
 def simulate(s, spins, device):
     """Return (series (n, 3) of sweep, m, energy per site; final spins; seconds spent updating)."""
     seed = s.SEED
-    if (
-        s.START_FILE or s.START == "cold"
-    ):  # else two runs would draw the same numbers, from other starts, until they meet
+    # With SEED alone runs from other starts than its own would draw the same numbers, and meet.
+    if s.START_FILE or s.START == "cold":
         seed = random_numbers.seed_for(bitmaps.digest(bitmaps.from_spins(spins)), seed)
     steps = metropolis_steps if s.UPDATE == "metropolis" else cluster_steps
     advance, observe, final = steps(s, seed, spins, device)

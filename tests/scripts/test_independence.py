@@ -34,7 +34,8 @@ def settings_of(script, **more):
 
 
 def report(folder):
-    return json.loads((folder / "report.json").read_text())
+    (path,) = folder.glob("*_report.json")
+    return json.loads(path.read_text())
 
 
 def assert_no_overlap(lattices):
@@ -48,11 +49,11 @@ def assert_no_overlap(lattices):
     assert abs(overlaps.mean()) < 4 * overlaps.std(ddof=1) / np.sqrt(overlaps.size)
 
 
-@pytest.mark.parametrize("update, n_sweeps", [("metropolis", 2000), ("swendsen_wang", 200)])
-def test_runs_that_go_on_draw_numbers_of_their_own(tmp_path, update, n_sweeps):
+@pytest.mark.parametrize("update", ["metropolis", "swendsen_wang"])
+def test_runs_that_go_on_draw_numbers_of_their_own(tmp_path, update):
     """Twelve in a row at L = 64, SEED the default: no two end alike, those of cluster sweeps without overlap; and the same start
     makes the same end."""
-    s = settings_of(normal_fast_2d_Ising, LATTICE_SIZE=64, NUM_SWEEPS=n_sweeps, SAMPLE_INTERVAL=n_sweeps, UPDATE=update)
+    s = settings_of(normal_fast_2d_Ising, LATTICE_SIZE=64, NUM_SWEEPS=2000, SAMPLE_INTERVAL=2000, UPDATE=update)
     ends = []
     for _ in range(12):
         ends.append(normal_fast_2d_Ising.simulate(s, normal_fast_2d_Ising.start_spins(s), "cpu")[1])
