@@ -34,7 +34,7 @@ def settings_of(script, **more):
 
 
 def report(folder):
-    return json.loads((folder / "report.json").read_text())
+    return json.loads((folder / "check_report.json").read_text())
 
 
 def assert_no_overlap(lattices):
