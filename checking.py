@@ -48,7 +48,7 @@ OUTPUT_DIR = "results/checking"      # where check_report.json and check.png go
 
 _SHARES = {8: (150, 32), 16: (50, 32)}  # coarse size: seeds and draws for the share of the block-spin rule
 _ESS_SIZES, _ESS_CONFIGS = (8, 16), 1000  # for the effective sample size
-_PICTURES = "check*.png"  # one a lattice size
+_PICTURES = ("check.png", "check_L[0-9]*.png")  # one a lattice size
 
 
 def main(s):
@@ -57,7 +57,8 @@ def main(s):
         return
     paths = configurations.find(s.INPUT)
     report_file = os.path.join(s.OUTPUT_DIR, "check_report.json")
-    storage.keep_inputs(paths, [report_file, *glob.glob(os.path.join(glob.escape(s.OUTPUT_DIR), _PICTURES))])
+    drawn = [os.path.join(s.OUTPUT_DIR, name) for one in _PICTURES for name in glob.glob(one, root_dir=s.OUTPUT_DIR)]
+    storage.keep_inputs(paths, [report_file, *drawn])
     folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
     critical = exact.is_critical(s.BETA)
@@ -98,7 +99,7 @@ def main(s):
     told["configurations"] = results + [{**by_name[of], "file": name} for name, of in copies.items()]
     report = settings.provenance(s, verdict=verdict, reasons=reasons, rows=judged[0]["rows"], **told)
     storage.save_json(report_file, report)
-    folders.remove_older(s.OUTPUT_DIR, _PICTURES)
+    folders.remove_older(s.OUTPUT_DIR, *_PICTURES)
     if s.PICTURES:
         with pictures.attempt():
             draw(s, curves, results)

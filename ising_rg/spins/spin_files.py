@@ -21,9 +21,7 @@ PIECE_BYTES = 2**26  # read at a time
 CONVENTIONS = ((-1, 1), (0, 1), (0, 255))  # down, up
 _ORDER_SPINS = 2**21  # whose bits tell in which order they are: 30 ms
 _ORDER_ODDS = 14  # log of the likelihood ratio, 10^6, from which the other order is taken
-_OTHER_ORDER = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), axis=1)[
-    :, 0
-]
+_OTHER_ORDER = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8), bitorder="little"))  # of every byte
 _SAVE = "such as np.save(path, spins.astype(np.int8)) writes"
 _understood = set()  # files of others' of which a note has said how they are read
 
@@ -53,8 +51,10 @@ class SpinFile:
                 f"{_SAVE}, or bit-packed uint8 (L, L/8)"
             )
         self._array, self.L = array, array.shape[1]
-        # int8 until a value says otherwise
-        self.is_own = not _has_lowest_first(array[0], self.L) if self._packed else array.dtype == np.int8
+        if self._packed:
+            self.is_own = not _has_lowest_first(array[0], self.L)
+        else:
+            self.is_own = array.dtype == np.int8  # until a value says otherwise
 
     def __len__(self):
         return len(self._array)

@@ -197,9 +197,9 @@ def test_no_picture_of_an_earlier_run_stays_beside_a_report(tmp_path, script, op
     np.save(tmp_path / "spins.npy", np.ones((36, 36), np.int8))
     out = tmp_path / "out"
     out.mkdir()
-    for name in (*pictures, "mine.png", *(["check_L8.png"] if script == "checking" else [])):
+    for name in (*pictures, "checkerboard.png", *(["check_L8.png"] if script == "checking" else [])):
         (out / name).write_bytes(b"older")
     options = [option.format(spins=tmp_path / "spins.npy") for option in options]
     done = children.call(script, *options, "--pictures=false", f"--output_dir={out}")
     assert done.returncode in (0, 1) and list(out.glob("*_report.json")), done
-    assert [path.name for path in out.glob("*.png")] == ["mine.png"]
+    assert [path.name for path in out.glob("*.png")] == ["checkerboard.png"]
