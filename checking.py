@@ -71,7 +71,7 @@ def main(s):
         )
     for path in paths:
         warn_about_beta(s, path)
-    lattices, copies = origins.distinct(paths, s.BETA)
+    lattices, copies = origins.distinct(paths, s.BETA, windows=True)
     results, curves = check_all(s, lattices, critical)
     groups, members = {}, {}
     for lattice, result in zip(lattices, results, strict=True):

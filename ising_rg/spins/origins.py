@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ising_rg import storage
 from ising_rg.errors import UserError
-from ising_rg.spins import bitmaps, configurations, spin_files
+from ising_rg.spins import bitmaps, configurations, spin_files, window_files
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.spins.window_files import Window
@@ -40,8 +40,10 @@ class Lattice(NamedTuple):
     window: Window | None = None  # what it is of a lattice, if not the whole
 
 
-def distinct(paths: Sequence[str], beta: float) -> tuple[list[Lattice], dict[str, str]]:
+def distinct(paths: Sequence[str], beta: float, windows: bool = False) -> tuple[list[Lattice], dict[str, str]]:
     """Return (lattices, copies): the lattices of files in their order, of equal ones one; a dict of the others, to that one.
+
+    Files of windows are refused unless `windows` are wanted.
 
     Of equal ones that is kept whose origin is known, or else the first. Where independent lattices at beta may well be equal (small
     ones, or nearly all in order) none is a copy. Copies are named in a note.
@@ -51,6 +53,8 @@ def distinct(paths: Sequence[str], beta: float) -> tuple[list[Lattice], dict[str
     """
     found, beginnings, kept, copies = [], {}, {}, {}
     for path in paths:
+        if not windows:
+            window_files.refuse(path)
         file = spin_files.open_file(path)
         chain, time = _origin(path) if len(file) == 1 else (None, 0)
         for index in range(len(file)):
