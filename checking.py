@@ -8,11 +8,12 @@
     python checking.py --kernel_file=models/conditional_k5_s3.pt --start_size=64 --num_configs=400
 
 INPUT is a file, a folder or a pattern (** for any folders): int8 .npy (L, L) or (n, L, L), bit-packed uint8 (L, L/8), batches
-(.pt), or spins as other programs write them: other numbers, .npz, text, PNG, HDF5, .mat. Every lattice is tested by itself, and
-ensembles of equal L by their means too. With KERNEL_FILE a kernel is measured instead: KL per site in both directions, effective
-sample size and, at criticality, the share of its block-spin rule, stage gain and correlations. Writes check_report.json
-(verdict, reasons, one row per observable) and check.png into OUTPUT_DIR; of a kernel, kernel_report.json. Exit status: 0 good
-(or a kernel measured), 1 bad, 2 a mistake in the settings or files.
+(.pt), or spins as other programs write them: other numbers, .npz, text, PNG, HDF5, .mat; windows of lattices (WINDOW of
+fast_generating_multi_stage.py) are judged as windows. Every lattice is tested by itself, and
+ensembles of equal L, or of one window, by their means too. With KERNEL_FILE a kernel is measured instead: KL per site in both
+directions, effective sample size and, at criticality, the share of its block-spin rule, stage gain and correlations. Writes
+check_report.json (verdict, reasons, one row per observable) and check.png into OUTPUT_DIR; of a kernel, kernel_report.json. Exit
+status: 0 good (or a kernel measured), 1 bad, 2 a mistake in the settings or files.
 """
 
 import glob
@@ -25,10 +26,11 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import folders, pictures, reports, settings, storage
-from ising_rg.checks import clusters, comparison
+from ising_rg.checks import clusters, comparison, window, window_counts
 from ising_rg.checks.curves import CheckCurves
 from ising_rg.errors import UserError
 from ising_rg.spins import bitmaps, configurations, origins
+from ising_rg.spins.window_files import Window
 from ising_rg.theory import deviates, exact, temperature
 
 # fmt: off
@@ -70,24 +72,24 @@ def main(s):
         )
     for path in paths:
         warn_about_beta(s, path)
-    lattices, copies = origins.distinct(paths, s.BETA)
+    lattices, copies = origins.distinct(paths, s.BETA, windows=True)
     results, curves = check_all(s, lattices, critical)
     groups, members = {}, {}
     for lattice, result in zip(lattices, results, strict=True):
-        groups.setdefault(lattice.L, []).append(result)
-        members.setdefault(lattice.L, []).append(lattice)
+        groups.setdefault(kind(result), []).append(result)
+        members.setdefault(kind(result), []).append(lattice)
     ensembles = [
-        comparison.ensemble(group, s.BETA, origins.chains(members[L]))
-        for L, group in sorted(groups.items())
+        ensemble(group, s.BETA, origins.chains(members[key]))
+        for key, group in sorted(groups.items())
         if len(group) >= comparison.SMALLEST_ENSEMBLE
     ]
-    for ensemble in ensembles:
-        print(f"\nensemble: {ensemble['n']} configurations of {ensemble['L']} x {ensemble['L']} ({ensemble['note']})")
-        reports.print_rows(ensemble["rows"])
-        print_mean_dimensions(groups[ensemble["L"]], ensemble["autocorrelation_time"])
+    for means in ensembles:
+        print(f"\nensemble: {means['n']} configurations of {shape(means)} ({means['note']})")
+        reports.print_rows(means["rows"])
+        print_mean_dimensions(groups[kind(means)], means["autocorrelation_time"])
 
     judged = ensembles or [results[0]]
-    reasons = [reason for ensemble in ensembles for reason in ensemble["reasons"]]
+    reasons = [reason for means in ensembles for reason in means["reasons"]]
     reasons += [
         (f"{os.path.basename(result['file'])}: " if len(results) > 1 else "") + reason
         for result in results
@@ -107,6 +109,24 @@ def main(s):
     print(f"{len(results)} checked in {time.perf_counter() - start:.1f} s; check_report.json in {s.OUTPUT_DIR}")
     if verdict == "bad":
         sys.exit(1)
+
+
+def ensemble(results, beta, chains):
+    """Return the test of the means of lattices, or windows, of one kind."""
+    if "window" in results[0]:
+        return window.ensemble(results, chains)
+    return comparison.ensemble(results, beta, chains)
+
+
+def kind(result):
+    """Return what the lattices of an ensemble share: their size, and of windows their place."""
+    return (result["L"], *result.get("window", ()))
+
+
+def shape(result):
+    """Return in words what a result or an ensemble is of."""
+    L = result["L"]
+    return f"a window, {Window(*result['window'], L)}" if "window" in result else f"{L} x {L}"
 
 
 def measure_kernel(s):
@@ -176,14 +196,16 @@ def check_all(s, lattices, critical):
     """Return (one result a lattice, one dict of curves for the picture a lattice size)."""
     results, curves = [], {}
     for lattice in lattices:
-        if lattice.L % 2 or lattice.L < 4:
-            raise UserError(f"{lattice.name}: found {lattice.L} x {lattice.L}, needed an even size of at least 4")
+        check_size(lattice)
     opened = origins.opened(lattices)
     bar = tqdm(opened, total=len(lattices), desc="checking", unit="lattice", leave=False, disable=None)
     for lattice, bitmap in bar:
-        result = comparison.configuration(bitmap, s.BETA, len(lattices))
-        results.append({"file": lattice.name, **result, "dimensions": dimensions(bitmap, critical)})
-        if s.PICTURES:
+        if lattice.window:
+            result, told = window.configuration(bitmap, lattice.window, s.BETA, len(lattices)), []
+        else:
+            result, told = comparison.configuration(bitmap, s.BETA, len(lattices)), dimensions(bitmap, critical)
+        results.append({"file": lattice.name, **result, "dimensions": told})
+        if s.PICTURES and not lattice.window:
             if bitmap.width not in curves:
                 curves[bitmap.width] = CheckCurves(bitmap.width, s.BETA)
             curves[bitmap.width].add(bitmap)
@@ -191,9 +213,8 @@ def check_all(s, lattices, critical):
             with bar.external_write_mode():
                 print_line(results[-1])
     if len(results) == 1:
-        print(
-            f"{results[0]['file']}: {results[0]['L']} x {results[0]['L']}, m = {results[0]['m']:+.6f}, beta = {s.BETA:.10g}"
-        )
+        first = results[0]
+        print(f"{first['file']}: {shape(first)}, m = {first['m']:+.6f}, beta = {s.BETA:.10g}")
         reports.print_rows(results[0]["rows"])
         for row in results[0]["dimensions"]:
             print(
@@ -201,6 +222,16 @@ def check_all(s, lattices, critical):
                 f"{row['error']:10.4f}   fractal dimension: told, not judged"
             )
     return results, curves
+
+
+def check_size(lattice):
+    """Raise UserError if a lattice or a window is of no size that can be judged."""
+    smallest = window_counts.SMALLEST
+    if lattice.window and not window.large_enough(lattice.window):
+        found = f"a window, {lattice.window}"
+        raise UserError(f"{lattice.name}: found {found}, needed at least {smallest} x {smallest} to be judged")
+    if not lattice.window and (lattice.L % 2 or lattice.L < 4):
+        raise UserError(f"{lattice.name}: found {lattice.L} x {lattice.L}, needed an even size of at least 4")
 
 
 def dimensions(bitmap, critical):
@@ -261,10 +292,12 @@ def conclude(verdict, reasons, results, ensembles):
 
 
 def draw(s, curves, results):
+    if not curves:
+        print("no picture: it shows whole lattices, and here are windows only")
     for L, curve in curves.items():
         name = "check.png" if len(curves) == 1 else f"check_L{L}.png"
         path = os.path.join(s.OUTPUT_DIR, name)
-        first = next(result for result in results if result["L"] == L)
+        first = next(result for result in results if kind(result) == (L,))
         several = f" and {curve.n - 1} more" if curve.n > 1 else ""
         pictures.check(path, curve, f"{os.path.basename(first['file'])}{several}, beta = {s.BETA:.6f}")
         print(f"written: {path}")

@@ -18,6 +18,7 @@ import glob
 import os
 
 from ising_rg import devices, folders, processes, reports, scripts, settings, storage
+from ising_rg.checks import window_counts
 from ising_rg.errors import UserError
 from ising_rg.growth import ahead, bands, refinement, start_lattice, temperatures
 from ising_rg.growth.growing import InMemory
@@ -60,7 +61,7 @@ def main(s):
     group = processes.start()
     device = devices.choose(s.DEVICE, "growth")
     if group.size == 1 and device == "cpu":
-        ahead.start(ahead.JOBS if s.CHECK else ahead.UNCHECKED)
+        ahead.start(ahead.JOBS if s.CHECK and not s.WINDOW else ahead.UNCHECKED)
     made = plan(s.KERNEL_FILE, s.START_SIZE, s.STAGES, s.BETA, s.REFINE_SWEEPS)
     folders.claim(s.OUTPUT_DIR, processes=group)
     record = Manifest(s.OUTPUT_DIR, deciding(s, made), group)
@@ -78,7 +79,7 @@ def main(s):
         folder=s.OUTPUT_DIR,
         saved=s.SAVE_STAGES,
         file_format=s.FILE_FORMAT,
-        checked=s.CHECK and not s.WINDOW,
+        checked=s.CHECK,
         describe=functools.partial(settings.provenance, s),
         window=Region(*s.WINDOW) if s.WINDOW else None,
     )
@@ -114,6 +115,11 @@ def check(s):
         raise UserError(f"WINDOW: found {s.WINDOW}, needed rows and columns below {L}, the size of the last lattices")
     if s.WINDOW and s.SAVE_STAGES == "all":
         raise UserError("SAVE_STAGES, WINDOW: found all and a window, needed last: of earlier stages nothing is whole")
+    if s.WINDOW and s.CHECK and min(height, width) < window_counts.SMALLEST:
+        s.CHECK = False
+        print(
+            f"note: a window of {height} x {width} sites is not checked: that takes {window_counts.SMALLEST} each way"
+        )
     if s.FILE_FORMAT == "auto":
         s.FILE_FORMAT = "bits" if height * width > 2**30 else "int8"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ising_rg.checks import comparison
+from ising_rg.checks import comparison, window
 from ising_rg.spins import counting, observables, statistics
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
@@ -151,7 +151,10 @@ def print_checks(results: list[dict], beta: float) -> None:
         print(f"checked against exact theory, each by itself: {len(results) - len(bad)} good, {len(bad)} bad")
     reasons = [reason for result in bad for reason in result["reasons"]]
     if len(results) >= comparison.SMALLEST_ENSEMBLE:
-        ensemble = comparison.ensemble(results, beta, [[place] for place in range(len(results))])
+        if "window" in results[0]:
+            ensemble = window.ensemble(results, [[place] for place in range(len(results))])
+        else:
+            ensemble = comparison.ensemble(results, beta, [[place] for place in range(len(results))])
         print(f"means of all against exact theory ({len(ensemble['rows'])} observables): {ensemble['verdict']}")
         reasons += ensemble["reasons"]
     for reason in reasons[:6]:

@@ -95,7 +95,7 @@ def ensemble(results: list[dict], beta: float, chains: Sequence[Sequence[int]] |
     n, L, critical = len(results), results[0]["L"], exact.is_critical(beta)
     m = np.array([result["m"] for result in results])
     c10 = np.array([result["rows"][0]["measured"] for result in results])
-    tau, note = _autocorrelation(n, (c10, m**2), chains)
+    tau, note = autocorrelation(n, (c10, m**2), chains)
     rows = []
     for index, first in enumerate(results[0]["rows"]):
         if "r" in first or "-C(0," in first["name"] or first["name"] in ("m2", "|m|", "m"):
@@ -129,7 +129,7 @@ def ensemble(results: list[dict], beta: float, chains: Sequence[Sequence[int]] |
     return with_reasons({"n": n, "L": L, "autocorrelation_time": tau, "note": note, "rows": rows}, found)
 
 
-def _autocorrelation(n, observables, chains):
+def autocorrelation(n, observables, chains):
     """Return (the largest autocorrelation time of some observables, each float64 (n,), what it rests on in words)."""
     if chains is not None and len(chains) == n:
         return 1.0, "independent"

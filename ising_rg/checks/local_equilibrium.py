@@ -67,7 +67,8 @@ def lines(sums: LocalSums) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the test of every line of bonds: dict direction -> (residual, variance), float64 (2, n_lines) each, by colour.
 
     Direction "x": line x holds the bonds from column x to x + 1, in every row; "y": line y those from row y to y + 1.
-    residual / sqrt(variance) is a z-score; a line that does not couple gives about -0.2 of its length.
+    residual / sqrt(variance) is a z-score; a line that does not couple gives about -0.2 of its length. Of a window the line from
+    its last inner column or row on, of which only one end's sites are known, is left out.
     """
     result = {}
     for direction, sums_along in (("x", sums.column_residuals), ("y", sums.row_residuals)):
@@ -78,7 +79,8 @@ def lines(sums: LocalSums) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             even = np.arange(sums_along.shape[2]) % 2 == colour
             for total, first, second in ((residual, sums_along[0], at_next[1]), (variance, sums_along[2], at_next[2])):
                 total[colour] = np.where(even, first[0], first[1]) + np.where(even, second[1], second[0])
-        result[direction] = residual, variance
+        n_lines = residual.shape[1] - (1 if sums.edge else 0)
+        result[direction] = residual[:, :n_lines], variance[:, :n_lines]
     return result
 
 
@@ -108,20 +110,22 @@ def worst_line(sums: LocalSums) -> dict:
     )
     own = float(z[colour, line])
     row["z"] = deviates.extreme_z(abs(own), sum(scores.size for scores in z_scores.values()))
-    return {**row, "direction": direction, "line": int(line), "colour": COLOURS[colour], "line_z": own}
+    return {**row, "direction": direction, "line": int(line) + sums.edge, "colour": COLOURS[colour], "line_z": own}
 
 
 def period_three(sums: LocalSums) -> dict | None:
     """Return the row of the class of bonds, by position modulo 3 (the blocks of a growth step), least like the other two.
 
-    None unless 3 divides both sizes. It holds direction, phase and colour; measured is the mean residual beyond that of all
-    classes together, so that another temperature does not count. z is that of the extreme of twelve.
+    None unless 3 divides both sizes of a torus; of a window the last lines are left out. It holds direction, phase and colour;
+    measured is the mean residual beyond that of all classes together, so that another temperature does not count. z is that of the
+    extreme of twelve.
     """
     worst, n_tests = None, 0
     for direction, (residual, variance) in lines(sums).items():
-        if residual.shape[1] % 3:
+        n_blocks, left_over = divmod(residual.shape[1], 3)
+        if left_over and not sums.edge:
             return None
-        residual, variance = (a.reshape(2, -1, 3).sum(1) for a in (residual, variance))
+        residual, variance = (a[:, : 3 * n_blocks].reshape(2, -1, 3).sum(1) for a in (residual, variance))
         share = variance / np.maximum(variance.sum(1, keepdims=True), 1e-300)
         excess = residual - share * residual.sum(1, keepdims=True)
         error = np.sqrt(
@@ -133,7 +137,13 @@ def period_three(sums: LocalSums) -> dict | None:
         if worst is None or abs(z) > abs(worst["line_z"]):
             n_bonds = sums.counts.sum() / 6
             row = deviates.row("period_3", excess[colour, phase] / n_bonds, 0.0, error[colour, phase] / n_bonds, 0.0)
-            worst = {**row, "direction": direction, "phase": int(phase), "colour": COLOURS[colour], "line_z": z}
+            worst = {
+                **row,
+                "direction": direction,
+                "phase": int(phase + sums.edge) % 3,
+                "colour": COLOURS[colour],
+                "line_z": z,
+            }
     worst["z"] = deviates.extreme_z(abs(worst["line_z"]), n_tests)
     return worst
 

@@ -22,6 +22,8 @@ class LocalSums:
     row_residuals: float64 (3, 2, H): the same with rows and columns exchanged: s(y+1) e(y), s(y-1) e(y), variance.
     broken_x, broken_y: as in `neighbourhoods.Counts`.
     beta: inverse temperature.
+    edge: 0, or of a window the sites at each side that are neighbours only: columns and rows are numbered from the next on, and
+        the last line of bonds each way, which would close a torus, is none.
     """
 
     counts: np.ndarray
@@ -30,14 +32,15 @@ class LocalSums:
     broken_x: np.ndarray
     broken_y: np.ndarray
     beta: float
+    edge: int = 0
 
 
-def of(counts: Counts, beta: float) -> LocalSums:
-    """Return the LocalSums of a whole lattice of inverse temperature beta."""
+def of(counts: Counts, beta: float, edge: int = 0) -> LocalSums:
+    """Return the LocalSums of a whole lattice of inverse temperature beta, or of the inner sites of a window."""
     height, width = len(counts.broken_y), len(counts.broken_x)
     columns = _column_sums(counts.columns, height // 2, beta)
     rows = _row_sums(counts.row_classes, counts.row_broken, width // 2, beta)
-    return LocalSums(_by_colour(counts.by_class), columns, rows, counts.broken_x, counts.broken_y, beta)
+    return LocalSums(_by_colour(counts.by_class), columns, rows, counts.broken_x, counts.broken_y, beta, edge)
 
 
 def _by_colour(by_class):

@@ -10,6 +10,7 @@ from ising_rg.checks import local_equilibrium, walls
 from ising_rg.checks.local_sums import LocalSums
 from ising_rg.theory import deviates
 
+_TOGETHER = 3.5  # standard errors by which local equilibrium must be off where c10 tells of another temperature
 _REGIONS = 16  # per side, about, whose mean spins tell which domain they belong to
 
 
@@ -26,10 +27,10 @@ def of(rows: list[dict], sums: LocalSums, field: np.ndarray, beta: float) -> lis
     if not far:
         return []
     L = len(sums.broken_x)
-    if not sums.broken_x.any() and not sums.broken_y.any():
-        c10 = by_name["c10"]
+    c10 = by_name["c10"]
+    if c10["measured"] == 1:
         return [f"all spins are equal: c10 = {c10['measured']:.0f}, exact {c10['exact']:.6f} (z = {c10['z']:+.1f})"]
-    if L % 3 == 0 and L >= 64 and _is_copied(sums.broken_x) and _is_copied(sums.broken_y):
+    if (L % 3 == 0 or sums.edge) and L >= 64 and _is_copied(sums.broken_x) and _is_copied(sums.broken_y):
         return ["the spins of every 3 x 3 block are equal: a coarse lattice copied, not grown"]
     domains = _domains_reason(far, field)
     reasons = domains or _misplaced_reason(by_name, far, sums)
@@ -54,9 +55,9 @@ def _domains_reason(far, field):
         return []
     row = far["|m|"]
     # Blocks of a sixteenth of the lattice are larger than a correlation length wherever |m| is tested.
-    step = max(1, len(field) // _REGIONS)
-    m = len(field) // step
-    field = field[: m * step, : m * step].reshape(m, step, m, step).mean((1, 3)) / row["exact"]
+    step = max(1, min(field.shape) // _REGIONS)
+    height, width = (n // step for n in field.shape)
+    field = field[: height * step, : width * step].reshape(height, step, width, step).mean((1, 3)) / row["exact"]
     if not (np.mean(field > 0.5) > 0.05 and np.mean(field < -0.5) > 0.05):
         return []
     words = f"|m| = {row['measured']:.4f}, exact {row['exact']:.4f} (z = {deviates.text(row['z'])})"
@@ -135,7 +136,8 @@ def _seam_reason(far, sums):
         return []
     bad.sort(key=lambda item: -abs(item[2]))
     shown = ", ".join(
-        f"{'columns' if direction == 'x' else 'rows'} {at} and {(at + 1) % _n_lines(sums, direction)} (z = {deviates.text(z)})"
+        f"{'columns' if direction == 'x' else 'rows'} {at + sums.edge} and "
+        f"{(at + 1) % _n_lines(sums, direction) + sums.edge} (z = {deviates.text(z)})"
         for direction, at, z in bad[:4]
     )
     more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
@@ -179,9 +181,10 @@ def _energy_reason(by_name, far, beta):
         return [f"{words}; spins {follow} (z = {deviates.text(z)})"]
     words += f"; spins follow their neighbours as at beta = {at:.5f}({round(error * 1e5)})"
     words += f", {(at / beta - 1) * 100:+.2f} % (z = {deviates.text(z)})"
-    if not local_far:
+    agrees = "c10" in far and z * c10["z"] > 0 and abs(at / beta - 1) < 0.5
+    if not local_far and not (agrees and abs(at - beta) > _TOGETHER * error):
         return [f"{words}: local equilibrium at the right temperature, the disagreement comes from farther away"]
-    if "c10" in far and z * c10["z"] > 0 and abs(at / beta - 1) < 0.5:
+    if agrees:
         return [f"{words}: another temperature"]
     return [f"{words}: not in equilibrium with their neighbours; a few Metropolis sweeps would mend that"]
 

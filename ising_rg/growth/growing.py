@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import reports
-from ising_rg.checks import comparison, counts
+from ising_rg.checks import comparison, counts, window, window_counts
 from ising_rg.checks.counts import Counts
 from ising_rg.growth import ahead, bands, start_lattice
 from ising_rg.growth.manifest import Manifest
@@ -24,6 +24,7 @@ from ising_rg.spins import bitmaps, configurations
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.spins.device_memory import to_host
+from ising_rg.spins.window_files import Window
 
 KINDS = ("seed", "raw", "refined")
 
@@ -60,13 +61,23 @@ class Growth:
         return self.run.describe(**names, **measured)
 
     def count(self, lattice: Bitmap | Rows, *rows: int) -> Counts:
-        """Return what `check` needs of a final lattice, or of some of its rows: first, n."""
+        """Return what `check` needs of a final lattice or window, or of some of its rows: first, n."""
+        if self.run.window:
+            return window_counts.count(lattice, self.run.betas[-1], *rows)
         ahead.ready(*ahead.CHECK)
         return counts.count(lattice, self.run.betas[-1], *rows)
 
     def check(self, config: int, counted: Counts) -> dict:
-        """Return the comparison of a final lattice with exact theory."""
-        return {"config": config, **comparison.counted(counted, self.run.betas[-1], self.run.n_configurations)}
+        """Return the comparison of a final lattice or window with exact theory."""
+        beta, n = self.run.betas[-1], self.run.n_configurations
+        if self.run.window:
+            return {"config": config, **window.counted(counted, self.cut, beta, n)}
+        return {"config": config, **comparison.counted(counted, beta, n)}
+
+    @property
+    def cut(self) -> Window:
+        """The window of the last lattices that is made."""
+        return Window(*self.run.window, self.run.final_size)
 
     def todo(self, largest: int) -> list:
         """Return (first, n) of at most `largest` configurations each that are not done, the same in every process."""

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import storage
-from ising_rg.checks import counts
+from ising_rg.checks import counts, window, window_counts
 from ising_rg.errors import UserError
 from ising_rg.growth import bands, start_lattice
 from ising_rg.growth.growing import KINDS, Growth
@@ -196,9 +196,9 @@ class Streamed(Growth):
         lost = [part for part in done if not os.path.exists(self._beside(config, f"check_{part['first']}"))]
         if lost:
             self.manifest.replace(lost, [])
-        L, kept = self.run.final_size, [(part["first"], part["n"]) for part in done if part not in lost]
-        n_parts = self.processes.size * max(1, min(_MOST_PARTS, L * L // _PART_SITES))
-        return bands.split(kept, L, counts.parts(L, n_parts)[0][1])
+        target, kept = self.run.target, [(part["first"], part["n"]) for part in done if part not in lost]
+        n_parts = self.processes.size * max(1, min(_MOST_PARTS, target.height * target.width // _PART_SITES))
+        return bands.split(kept, target.height, counts.parts(target.height, n_parts)[0][1])
 
     def _loaded(self, file):
         """Return the file, or its Bitmap where that fits: rows far above are read again and again."""
@@ -225,7 +225,9 @@ class Streamed(Growth):
                 files += self.pictures.plot()
         with self.timings.of("files"):
             files = [
-                self._put_in_place(config, stage, rows) for stage in self._written if self.run.is_kept(stage)
+                self._put_in_place(config, stage, rows or [self._told(config)])
+                for stage in self._written
+                if self.run.is_kept(stage)
             ] + files
         checks = [piece["check"] for piece in self.manifest.find(kind="check", config=config)]
         whole = {"kind": "configuration", "config": config, "rows": rows, "checks": checks, "files": files}
@@ -246,9 +248,15 @@ class Streamed(Growth):
         if os.path.exists(part):
             storage.drop_description(path)
             os.replace(part, path)
-        of_stage = [row for row in rows if row["stage"] == stage] or [{"stage": stage, "config": config}]
+        of_stage = [row for row in rows if row["stage"] == stage]
         storage.save_json(storage.sidecar(path), self.description(of_stage[-1]))
         return path
+
+    def _told(self, config):
+        """Return what the JSON beside a window tells of it."""
+        with self._file(config, self.run.last) as file:
+            told = window.told(*window_counts.observables(file), self.cut, self.run.betas[-1])
+        return {"stage": self.run.last, "config": config, **told}
 
     def _pictured(self, config):
         return self.pictures is not None and config == 0

@@ -195,12 +195,11 @@ def draw_packed(
 ) -> PackedLattice:
     """Return the fine PackedLattice on the device; arguments as `sampling.draw_packed`. Of a tile only the rows count."""
     height, width, n = coarse.height, coarse.width, coarse.n_configurations
-    place = coarse.place
-    if place.column + width > place.width and place.width % 64:
+    if coarse.place.column + width > coarse.place.width and coarse.place.width % 64:
         raise ValueError(
             "window: found a seam within 64 blocks, needed one between them; such a window is drawn on the CPU"
         )
-    fine = empty_on_gpu(n, 3 * height, 3 * width, Place(*(3 * number for number in place)))
+    fine = empty_on_gpu(n, 3 * height, 3 * width, Place(*(3 * number for number in coarse.place)))
     (words, stream), (fine_words, _) = kernel_view(coarse.words), kernel_view(fine.words)
     margin = int(program.margins[0])
     band = tile[0] if tile is not None else max(1, BAND_BYTES // (N_PLANES * width) - 2 * margin)
@@ -258,7 +257,7 @@ def draw_packed(
                     around,
                     y0,
                     height,
-                    place,
+                    coarse.place,
                     *key,
                     numbers,
                 )

@@ -14,7 +14,7 @@ import numpy as np
 
 from ising_rg import foreign, storage
 from ising_rg.errors import UserError
-from ising_rg.spins import bitmaps, spin_files
+from ising_rg.spins import bitmaps, spin_files, window_files
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 
@@ -63,14 +63,16 @@ def open_packed_rows(path: str) -> tuple[int, Callable[[int, int], np.ndarray]]:
     return configuration.width, lambda first, n: bitmaps.to_bytes(configuration, first, n)
 
 
-def open_configurations(path: str) -> Iterator[tuple[str, Bitmap | Rows]]:
-    """Yield (name, Bitmap) of each configuration of a file.
+def open_configurations(path: str, windows: bool = False) -> Iterator[tuple[str, Bitmap | Rows]]:
+    """Yield (name, Bitmap) of each configuration of a file; of a window's only if `windows` are wanted.
 
     One of more than 1 GiB of bits stays on disk: a `bitfile.Rows` is yielded, which serves wherever a Bitmap does.
 
     Raises:
         UserError: as `load_spins`.
     """
+    if not windows:
+        window_files.refuse(path)
     file = spin_files.open_file(path)
     for index in range(len(file)):
         rows = file.configuration(index)
@@ -79,6 +81,7 @@ def open_configurations(path: str) -> Iterator[tuple[str, Bitmap | Rows]]:
 
 
 def _first_configuration(path):
+    window_files.refuse(path)
     file = spin_files.open_file(path)
     if len(file) > 1:
         print(f"note: {path}: {len(file)} configurations of {file.L} x {file.L}, of which the first is read")

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from ising_rg import storage
 from ising_rg.errors import UserError
-from ising_rg.spins import bitmaps, configurations, spin_files
+from ising_rg.spins import bitmaps, configurations, spin_files, window_files
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
+from ising_rg.spins.window_files import Window
 from ising_rg.theory import exact
 
 # What a sample of data_collecting.py depends on, beside its number.
@@ -33,13 +34,16 @@ class Lattice(NamedTuple):
     name: str  # as `configurations.open_configurations` tells it
     path: str
     index: int  # in its file
-    L: int
+    L: int  # sites per side; of a window, of a square of as many sites
     chain: str | None = None  # names the chain that it is of, or itself if it is independent; None: nobody tells
     time: int = 0  # its place in the chain
+    window: Window | None = None  # what it is of a lattice, if not the whole
 
 
-def distinct(paths: Sequence[str], beta: float) -> tuple[list[Lattice], dict[str, str]]:
+def distinct(paths: Sequence[str], beta: float, windows: bool = False) -> tuple[list[Lattice], dict[str, str]]:
     """Return (lattices, copies): the lattices of files in their order, of equal ones one; a dict of the others, to that one.
+
+    Files of windows are refused unless `windows` are wanted.
 
     Of equal ones that is kept whose origin is known, or else the first. Where independent lattices at beta may well be equal (small
     ones, or nearly all in order) none is a copy. Copies are named in a note.
@@ -49,16 +53,18 @@ def distinct(paths: Sequence[str], beta: float) -> tuple[list[Lattice], dict[str
     """
     found, beginnings, kept, copies = [], {}, {}, {}
     for path in paths:
+        if not windows:
+            window_files.refuse(path)
         file = spin_files.open_file(path)
         chain, time = _origin(path) if len(file) == 1 else (None, 0)
         for index in range(len(file)):
             rows = file.configuration(index)
-            found.append(Lattice(rows.name, path, index, rows.width, chain, time))
+            found.append(Lattice(rows.name, path, index, math.isqrt(rows.n_sites), chain, time, file.window))
             beginnings[rows.name] = bitmaps.digest(rows, min(rows.height, max(1, _BEGINNING // rows.width)))
     times = Counter(beginnings.values())
     for lattice in sorted(found, key=lambda one: one.chain is None):
         digest = beginnings[lattice.name]
-        if times[digest] > 1 and lattice.L**2 > _BEGINNING:
+        if times[digest] > 1 and (lattice.L + 1) ** 2 > _BEGINNING:
             digest = bitmaps.digest(spin_files.open_file(lattice.path).configuration(lattice.index))
         first = kept.setdefault(digest, lattice)
         if first is not lattice and not _equal_by_chance(len(found), lattice.L, beta):
@@ -77,7 +83,7 @@ def opened(lattices: Sequence[Lattice]) -> Iterator[tuple[Lattice, Bitmap | Rows
     """Yield each lattice and its spins, as `configurations.open_configurations` does; a file is read once."""
     wanted = {(lattice.path, lattice.index): lattice for lattice in lattices}
     for path in dict.fromkeys(lattice.path for lattice in lattices):
-        for index, (_, bitmap) in enumerate(configurations.open_configurations(path)):
+        for index, (_, bitmap) in enumerate(configurations.open_configurations(path, windows=True)):
             if (path, index) in wanted:
                 yield wanted[path, index], bitmap
 

@@ -1,9 +1,10 @@
 """Spins from files, read by rows: this project's own .npy, and what other programs write.
 
-Own: int8 (L, L) or (n, L, L) of +1 and -1, or bit-packed uint8 (L, ceil(L / 8)), highest bit first, in C or Fortran order.
-Others': any whole numbers, floats or bool, also (L, L, 1), as `foreign` finds them, with the values -1 and 1, 0 and 1, or 0 and
-255, of which the larger is up; and bits with the lowest first. So all 1 is all up; all 0 is refused, since every array that nobody
-has filled is that.
+Own: int8 (L, L) or (n, L, L) of +1 and -1, or bit-packed uint8 (L, ceil(L / 8)), highest bit first, in C or Fortran order; and
+windows, int8 (rows, columns) or uint8 (rows, ceil(columns / 8)), which the JSON beside them tells (`window_files`). Others': any
+whole numbers, floats or bool, also (L, L, 1), as `foreign` finds them, with the values -1 and 1, 0 and 1, or 0 and 255, of which
+the larger is up; and bits with the lowest first. So all 1 is all up; all 0 is refused, since every array that nobody has filled is
+that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from ising_rg import foreign
 from ising_rg.errors import UserError
+from ising_rg.spins import window_files
 from ising_rg.spins.bitfile import Rows, is_packed
 from ising_rg.theory import exact
 
@@ -39,6 +41,10 @@ class SpinFile:
 
     def __init__(self, path: str, array: np.ndarray):
         self.path, self._dtype, shape = path, array.dtype, array.shape
+        self.window = window_files.described(path)
+        if self.window:
+            self._open_window(array)
+            return
         if len(shape) == 3 and shape[2] == 1:
             array = array[:, :, 0]
         self._packed = is_packed(array)
@@ -50,11 +56,20 @@ class SpinFile:
                 f"{path}: found {array.dtype} of shape {shape}, needed spin configurations: (L, L) or (n, L, L) of +1 and -1, "
                 f"{_SAVE}, or bit-packed uint8 (L, L/8)"
             )
-        self._array, self.L = array, array.shape[1]
-        if self._packed:
-            self.is_own = not _has_lowest_first(array[0], self.L)
-        else:
-            self.is_own = array.dtype == np.int8  # until a value says otherwise
+        self._array, self.L, self.width = array, array.shape[1], array.shape[1]
+        # int8 until a value says otherwise
+        self.is_own = not _has_lowest_first(array[0], self.L) if self._packed else array.dtype == np.int8
+
+    def _open_window(self, array):
+        height, width = self.window[2:4]
+        shapes = {np.dtype(np.int8): (height, width), np.dtype(np.uint8): (height, -(-width // 8))}
+        if array.shape != shapes.get(array.dtype):
+            raise UserError(
+                f"{self.path}: found {array.dtype} of shape {array.shape}, needed a window of {height} x {width} spins as the JSON "
+                "beside it tells, int8 or bit-packed"
+            )
+        self._array, self.L, self.width = array[None], height, width
+        self._packed, self.is_own = array.dtype == np.uint8, True
 
     def __len__(self):
         return len(self._array)
@@ -119,7 +134,7 @@ class _FileRows(Rows):
     """One configuration of a SpinFile."""
 
     def __init__(self, file, index):
-        super().__init__(file.path if len(file) == 1 else f"{file.path}[{index}]", file.L, file.L)
+        super().__init__(file.path if len(file) == 1 else f"{file.path}[{index}]", file.L, file.width)
         self._file, self._index = file, index
         self._understood, self._lock = file.is_own, threading.Lock()
 

@@ -224,9 +224,11 @@ def bulk_correlation(x: int | np.ndarray, y: int | np.ndarray = 0) -> float | np
 
 
 _NOME = math.exp(-math.pi)  # of the square torus
+THETA_PRIME = 2 * np.sum([(-1.0) ** n * (2 * n + 1) * _NOME ** ((n + 0.5) ** 2) for n in range(12)])  # of theta_1 at 0
 
 
-def _theta(nu, u):
+def theta(nu: int, u: float | np.ndarray) -> float | np.ndarray:
+    """Return Jacobi's theta function number nu at the square torus' nome, e^-pi."""
     n = np.arange(12).reshape((-1,) + (1,) * np.ndim(u))
     if nu in (1, 2):
         sign, wave = ((-1.0) ** n, np.sin) if nu == 1 else (1.0, np.cos)
@@ -249,10 +251,9 @@ def torus_correlation(x: int | np.ndarray, y: int | np.ndarray, L: float) -> flo
     x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
     dx, dy = np.abs(x - L * np.round(x / L)), np.abs(y - L * np.round(y / L))
     z = (dx + 1j * dy) / L
-    prime = 2 * np.sum([(-1.0) ** n * (2 * n + 1) * math.exp(-math.pi * (n + 0.5) ** 2) for n in range(12)])
-    partition = sum(abs(_theta(nu, 0.0)) for nu in (2, 3, 4))
-    fusion = sum(np.abs(_theta(nu, np.pi * z / 2)) for nu in (1, 2, 3, 4)) / partition
-    scaling = BULK_AMPLITUDE * np.abs(np.pi * prime / _theta(1, np.pi * z)) ** 0.25 * fusion * L**-0.25
+    partition = sum(abs(theta(nu, 0.0)) for nu in (2, 3, 4))
+    fusion = sum(np.abs(theta(nu, np.pi * z / 2)) for nu in (1, 2, 3, 4)) / partition
+    scaling = BULK_AMPLITUDE * np.abs(np.pi * THETA_PRIME / theta(1, np.pi * z)) ** 0.25 * fusion * L**-0.25
     near = (dx <= MAX_BULK_DISTANCE) & (dy <= MAX_BULK_DISTANCE) & (dx == np.round(dx)) & (dy == np.round(dy))
     ix, iy = np.where(near, dx, 1).astype(int), np.where(near, dy, 0).astype(int)
     correction = bulk_correlation(ix, iy) * np.hypot(ix, iy) ** 0.25 / BULK_AMPLITUDE

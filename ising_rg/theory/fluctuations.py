@@ -61,25 +61,31 @@ LENGTHS_BELOW, LENGTHS_ABOVE = 20, 8
 
 def c10_z(c10: float, L: int, beta: float) -> float:
     """Return the deviate of one configuration's c10 at a beta that is not critical, from exact mean, variance and skewness."""
-    deviation, noise = c10 - exact.torus_c10(L, beta), exact.c10_noise(L, beta)
-    step = -exact.energy_step(L, beta) / (2 * L * L)
+    return energy_z(c10 - exact.torus_c10(L, beta), exact.c10_noise(L, beta), beta, L * L)
+
+
+def energy_z(deviation: float, noise: float, beta: float, n_sites: int) -> float:
+    """Return the deviate of c10 of n_sites sites from its deviation and standard deviation, as skewed as on a torus of so many."""
+    step = -exact.energy_step(round(math.sqrt(n_sites)), beta) / (2 * n_sites)
     if deviation * step <= 0:  # the short tail
         return deviation / noise
     return float(deviates.skewed(deviation, noise**2, _STEPS * abs(step)))
 
 
-def magnetization_row(m: float, L: int, beta: float) -> dict | None:
+def magnetization_row(m: float, L: int, beta: float, n_sites: int | None = None) -> dict | None:
     """Return the row of one configuration's magnetization off criticality: |m| below the critical temperature, m above.
 
-    Exact for L many correlation lengths (Yang's magnetization, the exact susceptibility); None where L is too few.
+    Exact for L many correlation lengths (Yang's magnetization, the exact susceptibility); None where L is too few. Of a window L is
+    the smaller side, n_sites what it has in all.
     """
     ordered = beta > exact.BETA_CRITICAL
     if L < (LENGTHS_BELOW if ordered else LENGTHS_ABOVE) * temperature.correlation_length(beta):
         return None
     susceptibility, expected = correlations.susceptibility(beta), exact.spontaneous_magnetization(beta)
-    error = math.sqrt(susceptibility) / L
+    n_sites = n_sites or L * L
+    error = math.sqrt(susceptibility / n_sites)
     if not ordered or abs(m) >= expected:
         return deviates.row("|m|" if ordered else "m", abs(m) if ordered else m, expected, error)
     least, more = _SPIN_STEPS
-    step = (least + more * susceptibility / expected) / L**2
+    step = (least + more * susceptibility / expected) / n_sites
     return deviates.row("|m|", abs(m), expected, error, deviates.skewed(abs(m) - expected, error**2, step))

@@ -28,7 +28,15 @@ def test_packing_is_lossless(shape):
 
 @pytest.mark.parametrize(
     ("shape", "beta"),
-    [((4, 4), BETA), ((6, 10), 0.0), ((6, 10), -0.3), ((4, 124), BETA), ((4, 126), -0.3), ((4, 130), BETA), ((4, 130), 0.0)],
+    [
+        ((4, 4), BETA),
+        ((6, 10), 0.0),
+        ((6, 10), -0.3),
+        ((4, 124), BETA),
+        ((4, 126), -0.3),
+        ((4, 130), BETA),
+        ((4, 130), 0.0),
+    ],
 )
 def test_sweep_equals_the_reference(shape, beta):
     fast = random_spins((2, *shape))
