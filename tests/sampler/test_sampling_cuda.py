@@ -21,6 +21,7 @@ from ising_rg.sampler import sampling, sampling_cuda
 from ising_rg.spins import lattice, lattice_cuda
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.updates import metropolis_cuda
+WIDE = False
 on_device = os.environ["NUMBA_ENABLE_CUDASIM"] == "0"
 def grow(start, kernel, n_sweeps, device):
     stage = upsampling.Stage(kernel, 0.44, n_sweeps, 5, device)
@@ -48,6 +49,11 @@ cases = (
 )
 if on_device:
     cases += ((conditional.at_mass(0.05), (2, 6, 4), 4, (1,)),)
+places = [((6, 0, 10, 4), 4), ((0, 128, 8, 132), 4)]  # windows across the last row, and at the seam
+if WIDE:
+    cases, places = (), []
+if WIDE or on_device:
+    places.append(((2, 128, 8, 256), 130))  # across the seam
 for kernel, shape, rows, sweeps in cases:
     start = (2 * np.random.default_rng(1).integers(0, 2, shape) - 1).astype(np.int8)
     sampling_cuda.BAND_BYTES = 2**27 if rows is None else 12 * shape[2] * (rows + 2 * int(kernel.program().margins[0]))
@@ -57,7 +63,7 @@ for kernel, shape, rows, sweeps in cases:
         assert np.array_equal(lattice.unpack(found), lattice.unpack(expected)), (shape, rows)
         assert np.array_equal(counts, counted)
 sampling_cuda.BAND_BYTES = 2**27
-for place, width in (((6, 0, 10, 4), 4), ((0, 128, 8, 132), 4), ((2, 128, 8, 192), 66)):  # across the last row, at the seam, beyond
+for place, width in places:
     here = lattice.pack(np.ones((4, width), np.int8))
     here.place = lattice.Place(*place)
     (there, _), (expected, _) = (grow(here, conditional, 1, device) for device in ("cuda", "cpu"))
@@ -76,6 +82,11 @@ print("identical")
 
 def test_drawing_on_cuda_gives_the_bits_of_the_cpu():
     run_on_cuda(PROGRAM)
+
+
+@pytest.mark.slow
+def test_a_window_across_the_seam_on_cuda():
+    run_on_cuda(PROGRAM.replace("WIDE = False", "WIDE = True"))
 
 
 @pytest.mark.slow
