@@ -57,7 +57,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _IN_SIMULATOR = {
     "TESTS": "tests/updates/test_metropolis_cuda.py::test_a_missing_gpu_is_said",  # the one that is quick there
     "RAGGED": (10,),
-    "SIZES": (8, 16, 24, 32),
+    "SIZES": (8, 24),
     "STARTS": (8,),
     "LARGEST": 24,
     "BATCH_SITES": 24**2,

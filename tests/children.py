@@ -36,7 +36,8 @@ _MODULES = [
     "ising_rg.updates.metropolis_cpu",
     "ising_rg.kernels.quality",
     "matplotlib.figure",
-]  # what they import late
+    "tests.compiled",
+]  # what they import late, and compile
 
 
 def start(script, arguments, output, errors=None, patch=None, cwd=ROOT, environment=None):
@@ -102,13 +103,27 @@ def call(script, *arguments):
     return subprocess.CompletedProcess([script, *arguments], status, output.getvalue(), errors.getvalue())
 
 
+def one_thread():
+    """In a child: what NUMBA_NUM_THREADS=1 does."""
+    import numba
+
+    numba.set_num_threads(1)
+
+
+def two_threads():
+    """In a child: two, whatever the environment says, as far as the machine has them."""
+    import numba
+
+    numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
+
+
 def small_fits():
-    """In a child that trains: fewer products to choose from, classes to calibrate and lattices to look at, a tenth of the work."""
+    """In a child that trains: fewer products to choose from, classes to calibrate, lattices to look at, temperatures: less work."""
     import kernel_training_pixel_shuffle as script
-    from ising_rg.training import calibration, regression
+    from ising_rg.training import calibration, off_critical, regression
 
     classes, lattices = calibration.tap_classes, script.seed_lattices
-    regression.CANDIDATES = 4
+    regression.CANDIDATES, off_critical.XI = 4, (8.0, -8.0, -20.0)
     calibration.tap_classes = lambda kernel: dict(list(classes(kernel).items())[:4])
     script.seed_lattices = lambda s, n, L=64: lattices(s, min(n, 16), L)
 

@@ -126,10 +126,9 @@ def _step_kernel(
     """
     thread, i, b = cuda.grid(1), cuda.blockIdx.y + margin - around, cuda.blockIdx.z
     width, variant, most = planes.shape[3], variants[b], thresholds.shape[0] // 2
-    chunk, lane = thread // 8, thread % 8
-    if 64 * chunk >= width:
+    x = 64 * (thread // 8) + thread % 8
+    if x >= width:
         return
-    x = 64 * chunk + lane
     inside = x >= margin and x + 64 + margin <= width
     totals = cuda.local.array(8, np.int32)
     for part in range(8):

@@ -7,8 +7,11 @@ import signal
 import time
 
 import pytest
+import torch
 
 from ising_rg.growth import bands, manifest
+from ising_rg.theory import exact
+from ising_rg.updates import swendsen_wang
 from tests import children
 from tests.growth.test_windows import run_of
 
@@ -55,10 +58,9 @@ def undisturbed(tmp_path_factory):
     """The files of one run in memory, and the seconds of one from file to file."""
     folder = tmp_path_factory.mktemp("undisturbed")
     assert "in memory;" in end("fast_generating_multi_stage", [*GROW, f"--output_dir={folder}/a"], folder / "log")
-    for name in "bc":  # the first of them may compile
-        start = time.monotonic()
-        output = end("fast_generating_multi_stage", grow(folder / name), folder / "log")
-        seconds = time.monotonic() - start
+    start = time.monotonic()
+    output = end("fast_generating_multi_stage", grow(folder / "b"), folder / "log")
+    seconds = time.monotonic() - start
     assert "in bands of rows: in memory it would take" in output
     expected = children.files(folder / "a")
     assert children.files(folder / "b") == expected
@@ -90,7 +92,7 @@ def kill_at_random(script, arguments, folder, seconds, expected, n, log, at_kill
     assert children.files(folder) == expected
 
 
-@kill_times(12, 60)
+@kill_times(8, 60)
 def test_growth_killed_at_random_moments(undisturbed, tmp_path, kills):
     """Among the bands, the parts of the check, and between configurations."""
     expected, seconds = undisturbed
@@ -184,93 +186,124 @@ def test_a_run_killed_while_its_file_is_made_or_gets_its_name_goes_on(tmp_path):
 
 @kill_times(4, 40)
 def test_collecting_killed_at_random_moments(tmp_path, kills):
-    """Two chains; torchrun's two processes, and one that was not disturbed, make the same samples."""
-    for name in "0a":  # the first may compile
-        start = time.monotonic()
-        end("data_collecting", [*COLLECT, f"--save_dir={tmp_path}/{name}"], tmp_path / "log")
+    """Two chains; two processes, and one that was not disturbed, make the same samples."""
+    start = time.monotonic()
+    end("data_collecting", [*COLLECT, f"--save_dir={tmp_path}/a"], tmp_path / "log")
     seconds, expected = time.monotonic() - start, children.files(tmp_path / "a")
     assert len(expected) == 9 * 2 + 1
     arguments = [*COLLECT, f"--save_dir={tmp_path}/b"]
     kill_at_random("data_collecting", arguments, tmp_path / "b", seconds, expected, kills, tmp_path / "log")
-    launcher = children.torchrun(2, "data_collecting.py", *COLLECT, f"--save_dir={tmp_path}/c")
-    output, _ = launcher.communicate(timeout=400)
-    assert launcher.returncode == 0, output
+    done = children.run_together(2, "data_collecting", *COLLECT, f"--save_dir={tmp_path}/c")
+    assert done.returncode == 0, done.stdout
     assert children.files(tmp_path / "c") == expected
 
 
-@kill_times(2, 20)
-def test_training_killed_at_random_moments(tmp_path, kills):
-    """Two processes of one thread each train the weights that one of all threads does, byte for byte."""
-    log = tmp_path / "log"
-    end(
-        "data_collecting", ["--lattice_size=132", "--num_samples=4", f"--save_dir={tmp_path}/samples"], tmp_path / "log"
+TRAIN = (
+    "--pictures=false",
+    "--windows=2",
+    "--block_rule_steps=2",
+    "--calibration_seeds=16",
+    "--calibration_size=8",
+    "--massive_samples=0",
+    "--checkpoint_seconds=0",
+)
+
+
+@pytest.fixture(scope="module")
+def batches(tmp_path_factory):
+    """Four samples of 132 x 132 in one batch."""
+    folder = tmp_path_factory.mktemp("batches")
+    spins = swendsen_wang.sample(132, exact.BETA_CRITICAL, 4, seed=1)
+    torch.save(torch.from_numpy(spins), folder / "batch_000.pt")
+    return folder
+
+
+def train(batches, folder):
+    files = (
+        f"--param_file={folder}/kernel.pt",
+        f"--block_rule_file={folder}/rule.pt",
+        f"--checkpoint_dir={folder}/check",
     )
-    from tests.scripts.test_pipeline import succeed
+    return (*TRAIN, f"--data_dir={batches}", *files)
 
-    succeed("batching.py", f"--source_dir={tmp_path}/samples", f"--output_dir={tmp_path}/batches")
-    train = (
-        f"--data_dir={tmp_path}/batches",
-        "--pictures=false",
-        "--steps=40",
-        "--windows=4",
-        "--block_rule_steps=3",
-        "--calibration_seeds=16",
-        "--calibration_size=16",
-        "--massive_samples=0",
-        "--report_interval=20",
-        "--checkpoint_seconds=0",
-    )
 
-    def arguments(name):
-        folder = tmp_path / name
-        return (
-            *train,
-            f"--param_file={folder}/kernel.pt",
-            f"--block_rule_file={folder}/rule.pt",
-            f"--checkpoint_dir={folder}/check",
-        )
+def weights(folder):
+    """Return the bytes of what a finished training has written."""
+    assert not os.listdir(folder / "check")
+    return [(folder / file).read_bytes() for file in ("kernel.pt", "rule.pt")]
 
-    def weights(name):
-        assert not os.listdir(tmp_path / name / "check")
-        return [(tmp_path / name / file).read_bytes() for file in ("kernel.pt", "rule.pt")]
 
+def killed_in_a_save():
+    """Process 0 ends like one killed while it writes the checkpoint that KILLED counts: before that has its name."""
+    children.small_fits()
+    left, replace = int(os.environ.get("KILLED", -1)), os.replace
+
+    def last(old, new):
+        nonlocal left
+        left -= str(new).endswith("_checkpoint.pt")
+        if left == 0 and os.environ.get("RANK", "0") == "0":
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(old, new)
+
+    os.replace = last
+
+
+def test_training_killed_in_each_phase(batches, tmp_path):
+    """The first kernel by one process, its rest, the rule and half the kernel by two, what is left by one: the weights of one."""
+    script = "kernel_training_pixel_shuffle"
+    whole = children.run(script, *train(batches, tmp_path / "a"), patch=killed_in_a_save)
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    phases = {"first kernel": 8, "block-spin rule": 3, "kernel": 8}  # saves, the last one when it is over
+    part = train(batches, tmp_path / "b")
+    killed = children.run(script, *part, patch=killed_in_a_save, environment={"KILLED": "4"})
+    assert killed.returncode == -signal.SIGKILL and "going on" not in killed.stdout
+    left = sum(phases.values()) - 3 - 4  # three are there
+    killed = children.run_together(2, script, *part, patch=killed_in_a_save, environment={"KILLED": str(left)})
+    assert killed.returncode == -signal.SIGKILL and "going on" in killed.stdout, killed.stdout
+    assert list((tmp_path / "b/check").glob(".*.tmp"))
+    done = children.run(script, *part, patch=killed_in_a_save)
+    assert done.returncode == 0 and "going on" in done.stdout, done.stdout + done.stderr
+    assert weights(tmp_path / "b") == weights(tmp_path / "a")
+
+
+@pytest.mark.slow
+def test_training_killed_at_random_moments(batches, tmp_path):
+    """Two processes of torchrun, too, train the weights that one does, byte for byte."""
+    log, script = tmp_path / "log", "kernel_training_pixel_shuffle"
     start, rng, killed, going_on = time.monotonic(), random.Random(1), 0, 0
-    end("kernel_training_pixel_shuffle", arguments("a"), log)
-    seconds = time.monotonic() - start
-    while killed < kills:
-        start = time.monotonic()
-        process = children.start("kernel_training_pixel_shuffle", arguments("b"), log)
+    end(script, train(batches, tmp_path / "a"), log)
+    seconds, expected = time.monotonic() - start, weights(tmp_path / "a")
+    while killed < 20:
+        process = children.start(script, train(batches, tmp_path / "b"), log)
         process.join(rng.uniform(0, seconds))
         if process.is_alive():
             process.kill()
             process.join()
             killed += 1
         else:
-            assert process.exitcode == 0 and weights("b") == weights("a")
-            seconds = min(seconds, time.monotonic() - start)  # the first one compiles
+            assert process.exitcode == 0 and weights(tmp_path / "b") == expected
         if log.exists():  # not where the child was killed before it began
             going_on += "going on" in log.read_text()
             log.unlink()
-    end("kernel_training_pixel_shuffle", arguments("b"), log)
-    assert weights("b") == weights("a") and going_on
-    launcher = children.torchrun(2, "kernel_training_pixel_shuffle.py", *arguments("c"))
+    end(script, train(batches, tmp_path / "b"), log)
+    assert weights(tmp_path / "b") == expected and going_on
+    launcher = children.torchrun(2, f"{script}.py", *train(batches, tmp_path / "c"))
     output, _ = launcher.communicate(timeout=400)
     assert launcher.returncode == 0, output
-    assert weights("c") == weights("a")
+    assert weights(tmp_path / "c") == expected
 
 
 @pytest.mark.parametrize("n", [2, 4])
 def test_processes_make_the_files_that_one_makes(undisturbed, tmp_path, n):
     """Two processes take a configuration each in memory, four share the bands of both."""
-    launcher = children.torchrun(n, "fast_generating_multi_stage.py", *GROW, f"--output_dir={tmp_path}/out")
-    output, _ = launcher.communicate(timeout=400)
-    assert launcher.returncode == 0, output
-    assert ("in memory;" if n == 2 else "4 processes share 2 configurations") in output
+    done = children.run_together(n, "fast_generating_multi_stage", *GROW, f"--output_dir={tmp_path}/out")
+    assert done.returncode == 0, done.stdout
+    assert ("in memory;" if n == 2 else "4 processes share 2 configurations") in done.stdout
     assert children.files(tmp_path / "out") == undisturbed[0]
 
 
 def test_a_lost_process_is_named_and_its_work_done_again(undisturbed, tmp_path):
-    """SIGKILL to process 1 once it has made a band: all end within 30 s, and the same command goes on."""
+    """SIGKILL to process 1 of torchrun once it has made a band: all end within 30 s, and two processes go on."""
     arguments = grow(tmp_path / "out")
     launcher = children.torchrun(2, "fast_generating_multi_stage.py", *arguments)
     deadline = time.monotonic() + 240
@@ -284,9 +317,8 @@ def test_a_lost_process_is_named_and_its_work_done_again(undisturbed, tmp_path):
     assert time.monotonic() - start < 30 and launcher.returncode != 0
     assert "process 0 ends because" in output and "run the same command to go on" in output
     assert f"(pid: {lost.pid})" in output  # torchrun says which
-    launcher = children.torchrun(2, "fast_generating_multi_stage.py", *arguments)
-    output, _ = launcher.communicate(timeout=400)
-    assert launcher.returncode == 0 and "going on" in output, output
+    done = children.run_together(2, "fast_generating_multi_stage", *arguments)
+    assert done.returncode == 0 and "going on" in done.stdout, done.stdout
     assert children.files(tmp_path / "out") == undisturbed[0]
 
 

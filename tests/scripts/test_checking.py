@@ -87,10 +87,11 @@ def test_a_configuration_of_another_temperature_is_noticed(tmp_path):
     assert "not critical" in output
 
 
-def measure_the_rule_with_fewer_seeds():
+def measure_with_fewer_seeds():
     import checking
 
-    checking._RULE_SEEDS = 6
+    checking._SHARES = {8: (6, 8)}
+    checking._ESS_SIZES, checking._ESS_CONFIGS = (8,), 100
 
 
 def test_a_kernel_is_measured(tmp_path):
@@ -100,7 +101,7 @@ def test_a_kernel_is_measured(tmp_path):
         "--start_size=8",
         "--num_configs=40",
         f"--output_dir={tmp_path}",
-        patch=measure_the_rule_with_fewer_seeds,
+        patch=measure_with_fewer_seeds,
     )
     assert "KL(generated || true)" in output and "KL(true || generated)" in output and "shares" in output
     assert "kernel_report.json" in output

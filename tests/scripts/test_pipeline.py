@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -24,24 +22,20 @@ SINGLE = ("fast_generating_single_stage.py", "--low_res_size=64")
 NORMAL = ("normal_fast_2d_Ising.py", "--lattice_size=64", "--num_sweeps=400", "--sample_interval=4")
 TRAIN = (
     "kernel_training_pixel_shuffle.py",
-    "--block_rule_steps=4",
+    "--block_rule_steps=2",
     "--steps=4",
-    "--windows=2",
+    "--windows=1",
     "--calibration_seeds=16",
-    "--calibration_size=16",
+    "--calibration_size=8",
     "--massive_samples=1",
     "--massive_size=132",
     "--report_interval=2",
 )
 
 
-def run(*arguments, threads=None, **options):
-    """Run a script; return the finished process. With `threads`, as a process of its own with so many."""
-    if not threads:
-        return children.run(arguments[0].removesuffix(".py"), *arguments[1:], **options)
-    command = [sys.executable, os.path.join(ROOT, arguments[0]), *arguments[1:]]
-    environment = {**os.environ, "NUMBA_NUM_THREADS": str(threads)}
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+def run(*arguments, **options):
+    """Run a script; return the finished process."""
+    return children.run(arguments[0].removesuffix(".py"), *arguments[1:], **options)
 
 
 def succeed(*arguments, **options):
@@ -72,19 +66,26 @@ def assert_same_arrays(a, b):
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory):
-    """The folder in which samples, batches and weights have been made by the scripts, one from the other."""
+    """The folder in which samples and batches have been made by the scripts, one from the other."""
     folder = tmp_path_factory.mktemp("pipeline")
     succeed(*COLLECT, f"--save_dir={folder}/samples")
     succeed("batching.py", f"--source_dir={folder}/samples", f"--output_dir={folder}/batches", "--samples_per_batch=2")
-    for kernel in ("conditional", "independent"):
-        files = (
-            f"--param_file={folder}/{kernel}.pt",
-            f"--block_rule_file={folder}/rule.pt",
-            f"--picture_dir={folder}",
-            f"--checkpoint_dir={folder}/check",
-        )
-        succeed(*TRAIN, f"--kernel={kernel}", f"--data_dir={folder}/batches", *files, patch=children.small_fits)
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(pipeline):
+    """The same folder with weights trained from the batches: of a conditional kernel, and of an independent one for its rule."""
+    for kernel, rule in (("conditional", "fit"), ("independent", "load")):
+        files = (
+            f"--param_file={pipeline}/{kernel}.pt",
+            f"--block_rule_file={pipeline}/rule.pt",
+            f"--picture_dir={pipeline}",
+            f"--checkpoint_dir={pipeline}/check",
+        )
+        options = (f"--kernel={kernel}", f"--block_rule={rule}", f"--data_dir={pipeline}/batches", *files)
+        succeed(*TRAIN, *options, patch=children.small_fits)
+    return pipeline
 
 
 def test_collected_samples(pipeline):
@@ -104,19 +105,19 @@ def test_batches_hold_the_samples_and_the_last_is_smaller(pipeline):
     assert np.array_equal(torch.cat(batches).numpy(), np.stack(samples))
 
 
-def test_trained_weights_generate(pipeline, tmp_path):
+def test_trained_weights_generate(trained, tmp_path):
     for kernel in ("conditional", "independent"):
-        assert os.path.exists(f"{pipeline}/training_{kernel}.png")
-        assert json.load(open(f"{pipeline}/{kernel}.json"))["kernel"] == kernel
-        succeed(*MULTI, f"--kernel_file={pipeline}/{kernel}.pt", f"--output_dir={tmp_path}", "--pictures=false")
-    assert set(torch.load(f"{pipeline}/independent.pt", weights_only=True)) == {"proj.weight", "w1", "A"}
-    assert not os.listdir(f"{pipeline}/check")
+        assert os.path.exists(f"{trained}/training_{kernel}.png")
+        assert json.load(open(f"{trained}/{kernel}.json"))["kernel"] == kernel
+        succeed(*MULTI, f"--kernel_file={trained}/{kernel}.pt", f"--output_dir={tmp_path}", "--pictures=false")
+    assert set(torch.load(f"{trained}/independent.pt", weights_only=True)) == {"proj.weight", "w1", "A"}
+    assert not os.listdir(f"{trained}/check")
 
 
 def test_more_samples_extend_the_chain_and_other_settings_are_refused(pipeline, tmp_path):
     succeed(*COLLECT, "--num_samples=2", f"--save_dir={tmp_path}")
     fail(*COLLECT, "--seed=2", f"--save_dir={tmp_path}", says=("SEED = 1 there, 2 now", "SAVE_DIR"))
-    succeed(*COLLECT, f"--save_dir={tmp_path}", threads=1)
+    succeed(*COLLECT, f"--save_dir={tmp_path}", patch=children.one_thread)
     assert_same_arrays(arrays(tmp_path), arrays(f"{pipeline}/samples"))
 
 
@@ -139,49 +140,6 @@ def test_the_measuring_rule_is_trained_and_blocks(pipeline, tmp_path):
     spins = f"--input={pipeline}/samples", f"--rule_file={rule}", f"--output_dir={tmp_path}/back", "--levels=1"
     assert "level 1" in succeed("renormalizing.py", *spins, "--pictures=false")
     fail(*train, "--critical=load", "--massive_samples=0", says="MASSIVE_SAMPLES")
-
-
-@pytest.mark.slow
-def test_training_goes_on_after_ctrl_c(pipeline, tmp_path):
-    """Interrupted at a random moment and started again, it ends with the same weights; other settings are refused."""
-    train = (
-        "--kernel=conditional",
-        f"--data_dir={pipeline}/batches",
-        "--pictures=false",
-        "--steps=40",
-        "--windows=4",
-        "--block_rule_steps=3",
-        "--calibration_seeds=16",
-        "--calibration_size=16",
-        "--massive_samples=0",
-        "--report_interval=25",
-    )
-    whole = (
-        *train,
-        f"--param_file={tmp_path}/whole.pt",
-        f"--block_rule_file={tmp_path}/rule.pt",
-        f"--checkpoint_dir={tmp_path}/a",
-    )
-    parts = (
-        *train,
-        f"--param_file={tmp_path}/parts.pt",
-        f"--block_rule_file={tmp_path}/rule.pt",
-        f"--checkpoint_dir={tmp_path}/b",
-    )
-    succeed(TRAIN[0], *whole)
-    command = [sys.executable, os.path.join(ROOT, TRAIN[0]), *parts]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if line.strip().startswith("3 "):
-            process.send_signal(signal.SIGINT)
-            break
-    process.stdout.read()
-    process.wait()
-    assert process.returncode == 130 and "Traceback" not in process.stderr.read()
-    fail(TRAIN[0], *parts, "--windows=5", says="WINDOWS = 4 there, 5 now")
-    assert "going on" in succeed(TRAIN[0], *parts)
-    a, b = (torch.load(f"{tmp_path}/{name}.pt", weights_only=True)["state_dict"] for name in ("whole", "parts"))
-    assert all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_multi_stage_writes_what_it_says(tmp_path):
@@ -230,8 +188,8 @@ def test_one_thread_and_two_write_the_same_files(tmp_path):
         ("normal", (*NORMAL, "--lattice_size=512")),
         ("single", SINGLE),
     ):
-        for threads in (1, 2):
-            succeed(*script, "--pictures=false", f"--output_dir={tmp_path}/{name}{threads}", threads=threads)
+        for threads, patch in ((1, children.one_thread), (2, children.two_threads)):
+            succeed(*script, "--pictures=false", f"--output_dir={tmp_path}/{name}{threads}", patch=patch)
         assert_same_arrays(arrays(tmp_path / f"{name}1"), arrays(tmp_path / f"{name}2"))
 
 
@@ -322,8 +280,8 @@ def test_multi_stage_too_large_for_memory(tmp_path):
 
 
 @pytest.mark.parametrize("script", ["fast_generating_multi_stage.py", "fast_generating_single_stage.py"])
-def test_missing_foreign_and_truncated_weights_are_refused(script, tmp_path, pipeline):
-    (tmp_path / "truncated.pt").write_bytes(open(f"{pipeline}/conditional.pt", "rb").read()[:500])
+def test_missing_foreign_and_truncated_weights_are_refused(script, tmp_path):
+    (tmp_path / "truncated.pt").write_bytes(open(f"{ROOT}/models/conditional_k5_s3.pt", "rb").read()[:500])
     (tmp_path / "foreign.pt").write_text("hello")
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
     for name in ("missing.pt", "truncated.pt", "foreign.pt", "other.pt"):
@@ -420,29 +378,40 @@ def test_a_missing_sample_is_made_again(pipeline, tmp_path):
     assert_same_arrays(arrays(tmp_path), arrays(f"{pipeline}/samples"))
 
 
-def test_training_refuses_other_data_under_a_checkpoint_and_data_that_are_not_critical(pipeline, tmp_path):
+def interrupted_after_a_step():
+    from ising_rg.training.regression import KernelFit
+
+    children.small_fits()
+    advance = KernelFit.advance
+
+    def interrupted(self, stop=False):
+        if self.step == 2:
+            signal.raise_signal(signal.SIGINT)
+        return advance(self, stop)
+
+    KernelFit.advance = interrupted
+
+
+def test_training_stopped_by_ctrl_c_goes_on_with_the_same_settings_and_data_alone(pipeline, tmp_path):
+    """It ends with the weights of a run that was not stopped; other settings or data, or such as are not critical, are refused."""
     shutil.copytree(f"{pipeline}/batches", tmp_path / "batches")
-    train = (
-        TRAIN[0],
-        f"--data_dir={tmp_path}/batches",
-        f"--param_file={tmp_path}/k.pt",
-        f"--block_rule_file={tmp_path}/r.pt",
-    )
-    train += (f"--checkpoint_dir={tmp_path}/c", "--pictures=false", "--block_rule_steps=400", "--report_interval=2")
-    process = subprocess.Popen(
-        [sys.executable, os.path.join(ROOT, train[0]), *train[1:]], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    for line in process.stdout:
-        if line.strip().startswith("4 "):
-            process.send_signal(signal.SIGINT)
-            break
-    process.communicate()
-    assert process.returncode == 130
+    train = (*TRAIN, "--kernel=independent", "--pictures=false", f"--data_dir={tmp_path}/batches")
+    train += (f"--param_file={tmp_path}/k.pt", f"--block_rule_file={tmp_path}/r.pt", f"--checkpoint_dir={tmp_path}/c")
+    whole = (*train, f"--param_file={tmp_path}/whole.pt", f"--checkpoint_dir={tmp_path}/whole")
+    succeed(*whole, patch=children.small_fits)
+    done = run(*train, patch=interrupted_after_a_step)
+    assert done.returncode == 130 and "Traceback" not in done.stderr and "interrupted" in done.stderr
+    fail(*train, "--windows=5", says="WINDOWS = 1 there, 5 now")
+    path = tmp_path / "batches/batch_000.pt"
+    batch = torch.load(path, weights_only=True)
+    torch.save(-batch, path)
+    fail(*train, says="data = ")
+    torch.save(batch, path)
+    assert "going on" in succeed(*train, patch=children.small_fits)
+    a, b = (torch.load(f"{tmp_path}/{name}.pt", weights_only=True) for name in ("whole", "k"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
     description = json.load(open(tmp_path / "batches/batch_000.json"))
     assert description["n_batches"] == 3
-    batch = torch.load(tmp_path / "batches/batch_000.pt", weights_only=True)
-    torch.save(-batch, tmp_path / "batches/batch_000.pt")
-    fail(*train, says="data = ")
     os.remove(tmp_path / "batches/batch_002.pt")
     fail(*train, says="2 of 3 batches")
     (tmp_path / "batches/batch_000.json").write_text(json.dumps({**description, "n_batches": 2, "beta": 0.6}))
