@@ -147,10 +147,10 @@ def _step_kernel(
                 planes[b, filled, i, x + 8 * part] = min(max(kept, -limit), limit)
         return
     y = ((y0 + i - margin + height) % height + place.row) % place.height
-    chunk += place.column // 64
+    chunk = (place.column + x) // 64
     if 64 * chunk >= place.width:  # beyond the seam
         chunk -= place.width // 64
-    u0, u1, u2, u3 = _philox(np.uint64(8 * chunk + lane), np.uint64(y), np.uint64(p), numbers[b], key0, key1, ROUNDS)
+    u0, u1, u2, u3 = _philox(np.uint64(8 * chunk + x % 8), np.uint64(y), np.uint64(p), numbers[b], key0, key1, ROUNDS)
     if kind != DRAW and (x + y + parity[variant] + (kind == DRAW_ODD)) & 1:  # x + 8, x + 16, ... are of the same colour
         for part in range(8):
             if x + 8 * part < width:
