@@ -47,8 +47,12 @@ MAX_BULK_DISTANCE = 64  # beyond it the lattice corrections to BULK_AMPLITUDE r^
 
 
 def is_critical(beta: float) -> bool:
-    """Tell whether beta is the critical one, to the six digits that a user may type."""
-    return abs(beta - BETA_CRITICAL) < 1e-6
+    """Tell whether beta is the critical one, to the six digits that a user may type.
+
+    What has more than nine digits was computed, from a correlation length of up to 10^9 sites maybe, and means what it says.
+    """
+    distance = abs(beta - BETA_CRITICAL)
+    return distance < 1e-10 or (distance < 1e-6 and round(beta, 9) == beta)
 
 
 def _onsager(beta):

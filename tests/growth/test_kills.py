@@ -248,6 +248,7 @@ def killed_in_a_save():
     os.replace = last
 
 
+@pytest.mark.slow
 def test_training_killed_in_each_phase(batches, tmp_path):
     """The first kernel by one process, its rest, the rule and half the kernel by two, what is left by one: the weights of one."""
     script = "kernel_training_pixel_shuffle"

@@ -126,7 +126,7 @@ def test_an_unfinished_growth_of_other_sources_is_refused(tmp_path, edited):
     s, _ = settings.collect(vars(script), [])
 
     def manifest():
-        deciding = script.deciding(SimpleNamespace(**s), (5, 3), SimpleNamespace(digest="a kernel"))
+        deciding = script.deciding(SimpleNamespace(**s), SimpleNamespace(sweeps=(5, 3), digest="a kernel"))
         return Manifest(str(tmp_path), deciding, Processes())
 
     manifest().add(kind="band", config=0)

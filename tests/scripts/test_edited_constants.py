@@ -56,7 +56,7 @@ REFUSED = [
     ("fast_generating_single_stage", "PICTURES", ["False", 0, 1, None, "no"]),
     ("fast_generating_multi_stage", "CHECK", ["false", 0, None]),
     ("fast_generating_multi_stage", "REFINE_SWEEPS", [2.5, "5", None, [], [5, None], [[5]], -1, [5, -1], {5}, True]),
-    ("fast_generating_multi_stage", "STAGES", [0, 13, "3", None, 2.5]),
+    ("fast_generating_multi_stage", "STAGES", [0, 21, "3", None, 2.5]),
     ("fast_generating_multi_stage", "KERNEL_FILE", [None, 5, ["a"], True]),
     ("fast_generating_multi_stage", "MAX_MEMORY", [None, "much", -1, True, [2**30], 10**30, math.nan, "9" * 400]),
     ("fast_generating_multi_stage", "DEVICE", ["gpu", 0, None]),

@@ -121,6 +121,7 @@ def test_more_samples_extend_the_chain_and_other_settings_are_refused(pipeline, 
     assert_same_arrays(arrays(tmp_path), arrays(f"{pipeline}/samples"))
 
 
+@pytest.mark.slow
 def test_the_measuring_rule_is_trained_and_blocks(pipeline, tmp_path):
     """From a rule that is there: written with its slopes, a picture, and what to do next; renormalizing.py takes it."""
     rule = f"{tmp_path}/measuring.pt"

@@ -161,7 +161,7 @@ def test_resuming_changes_nothing(what, massive, tmp_path):
     )
 
 
-@pytest.mark.parametrize("xi", [20, -11])
+@pytest.mark.parametrize("xi", [pytest.param(20, marks=pytest.mark.slow), -11])
 def test_shipped_rule_keeps_the_model_off_criticality(xi):
     """At lengths that training did not see, 24 lattices of 768^2: couplings those of the flow, as closely as at criticality.
 

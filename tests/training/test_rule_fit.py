@@ -142,6 +142,7 @@ def test_the_measuring_rule_keeps_correlations(blocked_lattices):
     assert within(blocked_lattices["measuring_rule"][1], [5e-4] * len(rule_fit.MEASURING.places))
 
 
+@pytest.mark.slow
 def test_a_fit_without_kl_goes_on_from_a_rule_with_fewer_terms():
     """The measuring rule's fit: added terms start at 0, no window is looked at, every trial kept is better."""
     start = models.BlockSpinRule()
