@@ -150,3 +150,8 @@ def test_projected_gain_is_that_of_sums_over_lines(mu):
     assert temperature.projected_gain(mu) == pytest.approx(expected, rel=1e-9)
     assert temperature.projected_gain(-mu) == temperature.gain_of_mass(-mu)
     assert temperature.projected_gain(1e-9) == pytest.approx(exact.STAGE_GAIN, rel=1e-8)
+
+
+def test_only_what_was_typed_in_few_digits_is_rounded_to_the_critical_temperature():
+    assert all(map(exact.is_critical, (0.440687, 0.44068679, 0.4406867935, exact.BETA_CRITICAL)))
+    assert not any(exact.is_critical(temperature.beta_of_xi(xi)) for xi in (1e6, -1e6, 1e8, -1e8))
