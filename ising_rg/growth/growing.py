@@ -64,7 +64,7 @@ class Growth:
         """Return what `check` needs of a final lattice or window, or of some of its rows: first, n."""
         if self.run.window:
             return window_counts.count(lattice, self.run.betas[-1], *rows)
-        ahead.ready(*ahead.CHECK)
+        ahead.ready(*ahead.JOBS)
         return counts.count(lattice, self.run.betas[-1], *rows)
 
     def check(self, config: int, counted: Counts) -> dict:

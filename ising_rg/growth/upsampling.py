@@ -65,7 +65,6 @@ def grow(
         wait(stage.device)  # else the time goes to what comes next
     yield made("raw")
     with timings.of("refine"):
-        ahead.ready("refine")
         refine(fine, stage, first_configuration)
         wait(stage.device)
     yield made("refined")
