@@ -4,7 +4,7 @@ There is no generator state. A random word is Philox4x32 of a 128-bit counter, w
 used, under a 64-bit key, which names the seed and the purpose. So results do not depend on the number of threads, on
 tiling, on the order of the work or on where an interrupted run was taken up again.
 
-docs/kernels.md lists every counter layout and a test vector.
+docs/random_numbers.md lists every counter layout and a test vector.
 
 Sources: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC'11 (Philox; 7 rounds pass
 BigCrush, 10 add a margin).

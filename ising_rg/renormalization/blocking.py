@@ -3,8 +3,8 @@
 As in `sampling`, weights are fixed-point integers, a probability is a table of 16-bit thresholds, and every coarse spin has its own
 random number: no floating point decides a spin. A lattice is read in bands of rows, so that it may be a `bitfile.RowFile`.
 
-Counter layout (docs/kernels.md): word 0 = 8 (X // 64) + X % 8, word 1 = Y, word 2 = level, word 3 = configuration; the 16 bits
-number X // 8 % 8 of the output are the uniform of the coarse spin (X, Y).
+Counter layout (docs/random_numbers.md): word 0 = 8 (X // 64) + X % 8, word 1 = Y, word 2 = level, word 3 = configuration; the 16
+bits number X // 8 % 8 of the output are the uniform of the coarse spin (X, Y).
 """
 
 from __future__ import annotations

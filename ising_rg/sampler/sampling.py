@@ -9,7 +9,7 @@ spin is a table of 16-bit thresholds of its sum, so no floating point decides on
 Planes: 0 the coarse spins; 1 + p the p-th drawn sub-lattice; HALF its even blocks, 0 elsewhere, while the odd ones are drawn;
 CLAMPED the last clamped sums.
 
-Counter layout (docs/kernels.md): word 0 = 8 (X // 64) + X % 8, word 1 = Y, word 2 = p (place in the drawing order), word 3 =
+Counter layout (docs/random_numbers.md): word 0 = 8 (X // 64) + X % 8, word 1 = Y, word 2 = p (place in the drawing order), word 3 =
 configuration; the 16 bits number X // 8 % 8 of the output are the uniform of block X. Every spin depends on its surroundings
 and its own number alone.
 

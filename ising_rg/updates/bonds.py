@@ -5,7 +5,7 @@ bonds[y, DOWN, x >> 6] that to (x, y + 1), both periodic; bits beyond the row ar
 if u <= exp(-2 beta), with a uniform u of 64 binary digits of its own, drawn lazily as in `update_rule`: the first 8 for every
 bond, more where these do not decide. So the probability is exact to 2^-64.
 
-Counter layout (docs/kernels.md): words 0 and 1 the word's flat index (2 y + direction) W + w (64 bits), word 2 the sweep,
+Counter layout (docs/random_numbers.md): words 0 and 1 the word's flat index (2 y + direction) W + w (64 bits), word 2 the sweep,
 word 3 = 64 configuration + call; call c gives digits 2c and 2c + 1.
 
 Source: Fortuin, Kasteleyn, Physica 57, 536 (1972).

@@ -8,7 +8,7 @@ every run the sign of its parent, and roots, their own parents, keep theirs: no 
 across a seam gets one of two further runs for a parent, which are always down and up. Spins follow 64 at a time: a bit wherever a
 run's sign differs from that of the run before it, and in every place the parity of these bits so far.
 
-Counter layout (docs/kernels.md): words 0 and 1 the number of 128 runs (64 bits), word 2 the sweep, word 3 the configuration.
+Counter layout (docs/random_numbers.md): words 0 and 1 the number of 128 runs (64 bits), word 2 the sweep, word 3 the configuration.
 """
 
 import numpy as np

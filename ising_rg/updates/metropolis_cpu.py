@@ -4,7 +4,7 @@ Work is cut into blocks of words that stay in the first-level cache; each step o
 block. Several configurations are shared out among the threads whole; a single large one by bands of rows, many sweeps at a time,
 and then the seams between them. Either way every word's random numbers are those of its place, so the result is the same.
 
-Counter layout (docs/kernels.md): word 0 and 1 the word's flat index in its sublattice (64 bits, halo rows not counted),
+Counter layout (docs/random_numbers.md): word 0 and 1 the word's flat index in its sublattice (64 bits, halo rows not counted),
 word 2 = 2 sweep + colour, word 3 = 64 configuration + call.
 """
 

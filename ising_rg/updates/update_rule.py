@@ -12,7 +12,7 @@ before the undecided ones are looked at is each compiler's choice (`PREFIX_CALLS
 The functions hold no loop over sites and touch no array: `metropolis_cpu` inlines them into loops that LLVM turns into
 vector instructions, `metropolis_cuda` into one thread per word.
 
-Source: Metropolis et al., J. Chem. Phys. 21, 1087 (1953); the layout is drawn in docs/kernels.md.
+Source: Metropolis et al., J. Chem. Phys. 21, 1087 (1953); the layout is drawn in docs/compiled.md.
 """
 
 from __future__ import annotations

@@ -48,3 +48,12 @@ def test_derived_seeds_fit_63_bits_and_differ():
     seeds = {random_numbers.derived_seed(seed, Purpose.STAGE, index) for seed in range(20) for index in range(20)}
     assert len(seeds) == 400
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_vectors_of_the_documentation():
+    """Those of docs/random_numbers.md: a key, its first outputs, a derived seed."""
+    key = random_numbers.key(1, Purpose.METROPOLIS)
+    assert key == (0xAC08141B, 0xDFC5CCBE)
+    outputs = random_numbers.philox4x32(*(np.uint64(0),) * 4, *key, random_numbers.ROUNDS)
+    assert outputs == (0xB4C615CB, 0xE05D3571, 0xBF878E89, 0x18BCA961)
+    assert random_numbers.derived_seed(1, Purpose.STAGE, 1) == 0x7DAC33AFC4919173
