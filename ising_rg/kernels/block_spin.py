@@ -7,7 +7,7 @@ model nearest-neighbour.
 
 With a linear f alone some couplings of the coarse lattice, of a spin with three of its neighbours above all, stay at 0.005
 whatever the window. Of all 2,397 kinds of products of three sites up to three away, these lower couplings most; the first two,
-KL too (docs/physics.md): the rule that a kernel inverts has these two, the measuring rule all, and one that spans the window.
+KL too (docs/log.md): the rule that a kernel inverts has these two, the measuring rule all, and one that spans the window.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Two-point functions of the infinite lattice at any temperature, C(x, y) = <s(0) s(x, y)>, and the susceptibility.
 
 Along an axis and along the diagonal C is a Toeplitz determinant with entries (1 / 2 pi) int e^(-i n t) phi(t) dt (Montroll, Potts,
-Ward 1963; McCoy, Wu, The Two-Dimensional Ising Model, ch. VIII). With a(t, m) = arg(1 - e^(it - m)), and mu, v as in `exact_flow`,
+Ward 1963; McCoy, Wu, The Two-Dimensional Ising Model, ch. VIII). With a(t, m) = arg(1 - e^(it - m)), and mu, v as in `temperature`,
 
     below T_c:  phi = exp(i [a(t, m1) - a(t, m2)]),  C(N) = D_N[phi],
     above T_c:  phi = exp(i [a(t, m1) + a(t, m2)]),  C(N) = |D_N[e^(-it) phi]|,

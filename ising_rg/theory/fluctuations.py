@@ -51,7 +51,7 @@ def m2_noise(L: int) -> float:
 
 # Below the critical temperature rare large droplets of the other sign make |m| and c10 skewed, and their third cumulant alone
 # understates the tail. `deviates.skewed` with these steps, two to five times the third cumulant's, bounds it as far as it was
-# seen: 27,000 Swendsen-Wang configurations each at 20 ... 60 correlation lengths, beta = 0.48 ... 0.71 (docs/physics.md).
+# seen: 27,000 Swendsen-Wang configurations each at 20 ... 60 correlation lengths, beta = 0.48 ... 0.71 (docs/log.md).
 _STEPS = 2.3  # of the energy, in units of the third cumulant's
 _SPIN_STEPS = 6.0, 200.0  # spins: three reversed ones, and what is to be multiplied with susceptibility / |m|
 # L / correlation length from which the infinite lattice's <|m|> and var(m) are the torus' own to 1 %, and domains of both signs too

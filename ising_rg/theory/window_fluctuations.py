@@ -28,7 +28,7 @@ from ising_rg.theory import exact, fluctuations
 
 # h(r / side), to 4 %, in any direction, of squares and of rectangles up to 1 : 4: from 240 windows of 1024^2 deep inside grown
 # lattices of 2.7e8 to 7e9 sites a side and squares of 64^2 ... 512^2 in them; others, and windows of Swendsen-Wang lattices, agree
-# (docs/physics.md). The first is what the torus's constant gives: 2.51.
+# (docs/scatter.md). The first is what the torus's constant gives: 2.51.
 _LOG_X = np.log([1 / 32, 1 / 16, 3 / 32, 1 / 8, 3 / 16, 1 / 4, 1 / math.sqrt(8)])
 _H = np.array([2.51, 2.00, 1.69, 1.46, 1.14, 0.90, 0.635])
 _SLOPE = math.pi / 2 * exact.BULK_AMPLITUDE**2

@@ -2,7 +2,7 @@
 
 A kernel fitted by maximum likelihood lacks some multi-spin correlations. They relax in the first sweeps, and with them gain and
 short-distance correlations change. The kernel's weights move raw and refined lattices differently: sweeps undo 35 to 75 % of a
-change of the raw gain, depending on which weights make it (docs/physics.md). So the weights are shifted by x, one number for each
+change of the raw gain, depending on which weights make it (docs/training.md). So the weights are shifted by x, one number for each
 class of taps (`tap_classes`), so that for what a stage adds (`training.added`)
 
     x F x / (2 KL_SCALE) + sum over observables ((deviation of raw or refined lattices) / tolerance)^2 / 2

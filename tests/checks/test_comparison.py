@@ -50,7 +50,7 @@ def test_z_scores_of_equilibrated_configurations():
 
 @pytest.mark.parametrize("n_sweeps", [pytest.param(2, marks=pytest.mark.slow), 5])
 def test_z_scores_of_generated_configurations(n_sweeps):
-    """42 -> 126 with the default kernel, refined; of raw lattices local equilibrium fails from L = 576 on (docs/physics.md)."""
+    """42 -> 126 with the default kernel, refined; of raw lattices local equilibrium fails from L = 576 on."""
     kernel = models.load(os.path.join(ROOT, "models/conditional_k5_s3.pt"))
     seeds = swendsen_wang.sample(42, BETA, 120, seed=3)
     assert_good([check(spins) for spins in upsampling.upsample(seeds, kernel, BETA, n_sweeps, seed=4)])

@@ -13,7 +13,7 @@ from tests.distributions import boltzmann_probabilities, chi_square_sigma, state
 
 BETA = exact.BETA_CRITICAL
 
-# Exact <m^2> L^(1/4) and U4 at beta_c; L = 8 by transfer matrix (docs/physics.md).
+# Exact <m^2> L^(1/4) and U4 at beta_c; L = 8 by transfer matrix (docs/scatter.md).
 EXACT_MOMENTS = {8: (1.087971249, 0.613045385)}
 
 
