@@ -11,7 +11,8 @@ import json
 
 import numpy as np
 
-from ising_rg import pictures, settings
+from benchmarks import figures
+from ising_rg import settings
 from ising_rg.checks import counts
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models, quality
@@ -50,7 +51,7 @@ def main(s):
         when = f"from {enough[0]} sweeps on" if enough else "after no number of sweeps tried"
         print(f"{method}: no scale off by more than 0.2 % (and its error) {when}")
     if s.PICTURE:
-        pictures.kernel_comparison(s.PICTURE, curves, L)
+        figures.kernel_comparison(s.PICTURE, curves, L)
         print(f"written: {s.PICTURE}")
     print(json.dumps({"L": L, "configs": s.NUM_CONFIGS, "rows": table}))
 

@@ -15,7 +15,8 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import pictures, settings, storage
+from benchmarks import figures
+from ising_rg import settings, storage
 from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels import models
 from ising_rg.spins import bitmaps, lattice, observables, pairs
@@ -85,7 +86,7 @@ def main(s):
         "cold": f"Metropolis from a cold start, {n_sweeps} sweeps: as long as all {s.NUM_CONFIGS}",
     }
     drawn = {"ensemble": mean, "single": curves[0], "cold": cold / expected}
-    pictures.ensemble(s.PICTURE, (L, r, error), {titles[name]: drawn[name] for name in titles}, m, 9 * s.SMALL_START)
+    figures.ensemble(s.PICTURE, (L, r, error), {titles[name]: drawn[name] for name in titles}, m, 9 * s.SMALL_START)
     print(f"written: {s.PICTURE}")
     print(json.dumps({"largest_z": float(np.abs(z).max()), "seconds": growing, "cold_sweeps": n_sweeps}))
 

@@ -11,6 +11,7 @@ import os
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks import figures
 from ising_rg import pictures, settings
 from ising_rg.growth import refinement, temperatures, upsampling
 from ising_rg.kernels import drawer
@@ -42,7 +43,7 @@ def main(s):
         z = (shown[-1]["measured"] - shown[-1]["exact"]) / (shown[-1]["high"] - shown[-1]["exact"])
         print(f"xi = {xi or 'infinite'}: beta = {beta:.10f}, largest |z| of C(r) {np.abs(z).max():.1f}")
     side = f"{min(s.WINDOW, L)} x {min(s.WINDOW, L)} sites of {L} x {L}"
-    pictures.lengths(s.PICTURE, shown, f"Lattices of chosen correlation length xi, {side} (black: up, white: down)")
+    figures.lengths(s.PICTURE, shown, f"Lattices of chosen correlation length xi, {side} (black: up, white: down)")
     print(f"written: {s.PICTURE}")
 
 
@@ -55,7 +56,7 @@ def grown(s, kernel, beta):
 
 
 def panel(bitmap, beta, window):
-    """Return what `pictures.lengths` shows of one lattice."""
+    """Return what `figures.lengths` shows of one lattice."""
     L, xi = bitmap.width, temperature.correlation_length(beta)
     critical = exact.is_critical(beta)
     r = np.unique(np.geomspace(1, min(L // 2, 4 * xi), 40).astype(int))

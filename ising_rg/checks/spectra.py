@@ -9,17 +9,6 @@ from ising_rg.theory import exact
 _REFERENCE_SIZE = 512  # lattice on which the low modes' exact S(k), a scaling function, is computed
 
 
-def correlation_grid(spins: np.ndarray) -> np.ndarray:
-    """Return C(x, y) of each configuration for all displacements, float64 (batch, H, L), index [y, x], periodic.
-
-    Args:
-        spins: int8 (H, L) or (batch, H, L). Memory: 40 bytes a site; for large lattices count bits (`pairs.correlations`).
-    """
-    batch = spins.reshape((-1, *spins.shape[-2:]))
-    power = np.abs(np.fft.rfft2(batch.astype(np.float64))) ** 2
-    return np.fft.irfft2(power, s=batch.shape[1:]) / batch[0].size
-
-
 def structure_factor(field: np.ndarray, block: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (k, S(k), multiplicity), float64 (n, n // 2 + 1) each, of one configuration's block averages (n, n).
 

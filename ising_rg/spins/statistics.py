@@ -96,23 +96,6 @@ def autocorrelation_time(chains: Sequence[np.ndarray]) -> float:
     return max(float(integrated_time(series, tol=0)[0]), 1.0)
 
 
-def blocking_error(series: Sequence[float] | np.ndarray) -> float:
-    """Return the standard error of the mean of a correlated series, float64 (n,), n >= 64, by blocking.
-
-    Neighbours are averaged pairwise until 32 blocks or so are left; the largest of the estimates on the way, each
-    uncertain by its own number of blocks, is returned once it no longer grows.
-
-    Source: Flyvbjerg, Petersen, J. Chem. Phys. 91, 461 (1989).
-    """
-    blocks, error = np.asarray(series, float), 0.0
-    if blocks.size < 64:
-        raise ValueError(f"series: found {blocks.size} values, needed at least 64")
-    while blocks.size >= 32:
-        error = max(error, math.sqrt(blocks.var(ddof=1) / blocks.size))
-        blocks = blocks[: blocks.size // 2 * 2].reshape(-1, 2).mean(1)
-    return error
-
-
 def jackknife(
     function: Callable[..., float], *series: Sequence[float] | np.ndarray, n_blocks: int = 100
 ) -> tuple[float, float]:
@@ -124,11 +107,6 @@ def jackknife(
         return float(function(*columns)), math.nan
     without = np.array([function(*np.delete(columns, part, axis=1)) for part in parts])
     return float(function(*columns)), float(np.sqrt((len(parts) - 1) * without.var()))
-
-
-def susceptibility(m: Sequence[float] | np.ndarray, L: int) -> float:
-    """Return L^2 <m^2> of a series of magnetizations: beta^-1 times the susceptibility at and above the critical temperature."""
-    return L * L * float(np.mean(np.square(m)))
 
 
 def energy_variance(c10_series: Sequence[float] | np.ndarray, L: int) -> float:

@@ -36,7 +36,7 @@ def test_bits_hold_the_spins(shape):
 def test_correlations_of_bits_are_those_of_fourier_transforms(shape):
     """Every displacement of the torus: integers counted against a transform in float64, equal to its rounding."""
     spins = random_spins(shape)
-    grid = spectra.correlation_grid(spins)[0]
+    grid = correlation_grid(spins)[0]
     displacements = [(dx, dy) for dx in range(-5, shape[1]) for dy in range(-3, min(shape[0], 9))]
     values = pairs.correlations(bitmaps.from_spins(spins), displacements)
     assert values == pytest.approx([grid[dy % shape[0], dx % shape[1]] for dx, dy in displacements], abs=1e-13)
@@ -135,3 +135,14 @@ def test_fractal_dimensions_at_criticality():
     measured = [clusters.dimensions(configuration, seed=i) for i, configuration in enumerate(spins)]
     for name, (expected, noise) in clusters.DIMENSIONS.items():
         assert abs(np.mean([row[name] for row in measured]) - expected) < 0.02 + 4.5 * noise / np.sqrt(200)
+
+
+def correlation_grid(spins: np.ndarray) -> np.ndarray:
+    """Return C(x, y) of each configuration for all displacements, float64 (batch, H, L), index [y, x], periodic.
+
+    Args:
+        spins: int8 (H, L) or (batch, H, L). Memory: 40 bytes a site; for large lattices count bits (`pairs.correlations`).
+    """
+    batch = spins.reshape((-1, *spins.shape[-2:]))
+    power = np.abs(np.fft.rfft2(batch.astype(np.float64))) ** 2
+    return np.fft.irfft2(power, s=batch.shape[1:]) / batch[0].size

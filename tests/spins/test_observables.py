@@ -91,26 +91,12 @@ def test_the_autocorrelation_time_of_chains():
         assert statistics.autocorrelation_time([chains.T.reshape(-1)]) == pytest.approx(1, rel=0.3)
 
 
-def test_blocking_error_of_a_correlated_series():
-    """AR(1), a = 0.8: the standard error is sqrt(var (1 + a) / (1 - a) / n), which blocking finds to its own 20 %."""
-    rng = np.random.default_rng(5)
-    a, n = 0.8, 2**16
-    series, noise = np.zeros(n), rng.normal(size=n)
-    for i in range(1, n):
-        series[i] = a * series[i - 1] + noise[i]
-    expected = math.sqrt(series.var() * 9 / n)
-    assert 0.9 * expected < statistics.blocking_error(series) < 1.6 * expected
-    with pytest.raises(ValueError, match="at least 64"):
-        statistics.blocking_error(series[:10])
-
-
 def test_jackknife_and_ensemble_quantities():
     rng = np.random.default_rng(6)
     x = rng.normal(1, 2, 4000)
     value, error = statistics.jackknife(lambda column: column.mean(), x)
     assert value == pytest.approx(x.mean()) and error == pytest.approx(2 / math.sqrt(4000), rel=0.3)
     assert math.isnan(statistics.jackknife(lambda column: column.mean(), x[:1])[1])
-    assert statistics.susceptibility([0.5, -0.5], 10) == pytest.approx(25)
     assert statistics.energy_variance([0.7, 0.72], 10) == pytest.approx(4 * 100 * 0.0002)
     # A Lorentzian S(k) = S(0) / (1 + xi^2 4 sin^2(k / 2)) gives back its xi.
     xi, L = 7.0, 64

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ising_rg.theory import exact
+from tests import distributions
 
 BETA = exact.BETA_CRITICAL
 
@@ -13,7 +14,7 @@ BETA = exact.BETA_CRITICAL
 @pytest.mark.parametrize("beta", [0.1, 0.3, BETA, 0.44, 0.6, 1.0])
 def test_kaufman_agrees_with_enumeration(beta):
     """ln Z, energy and var(E) of the 4 x 4 torus from all 65,536 states; both sides are exact, so only rounding remains."""
-    energies, _ = exact.enumerated_states(4)
+    energies, _ = distributions.enumerated_states(4)
     weights = np.exp(-beta * (energies - energies.min()))
     mean = (weights * energies).sum() / weights.sum()
     variance = (weights * (energies - mean) ** 2).sum() / weights.sum()
@@ -160,7 +161,7 @@ def test_spontaneous_magnetization():
     ],
 )
 def test_moments_of_small_tori(L, abs_m, m2, binder):
-    moments = exact.torus_moments(L)
+    moments = distributions.torus_moments(L)
     assert moments["abs_m"] * L**0.125 == pytest.approx(abs_m, abs=2e-9)
     assert moments["m2"] * L**0.25 == pytest.approx(m2, abs=2e-9)
     assert moments["binder"] == pytest.approx(binder, abs=2e-9)
@@ -168,19 +169,19 @@ def test_moments_of_small_tori(L, abs_m, m2, binder):
 
 @pytest.mark.parametrize("beta", [0.2, BETA, 0.7])
 def test_transfer_matrix_agrees_with_enumeration(beta):
-    energies, magnetizations = exact.enumerated_states(4)
+    energies, magnetizations = distributions.enumerated_states(4)
     weights = np.exp(-beta * (energies - energies.min()))
-    m, p = exact.magnetization_distribution(4, beta)
+    m, p = distributions.magnetization_distribution(4, beta)
     expected = np.bincount((magnetizations + 16) // 2, weights) / weights.sum()
     assert p == pytest.approx(expected, rel=1e-10, abs=1e-15)
     assert m == pytest.approx((2 * np.arange(17) - 16) / 16)
     with pytest.raises(ValueError, match="L: found 9"):
-        exact.magnetization_distribution(9)
+        distributions.magnetization_distribution(9)
 
 
 def test_universal_amplitudes_are_the_limit_of_small_tori():
     """<m^2> L^(1/4) approaches its limit as L^-2: 6 and 8 extrapolate to it; sum of C over the torus is L^2 <m^2>."""
-    values = {L: exact.torus_moments(L)["m2"] * L**0.25 for L in (6, 8)}
+    values = {L: distributions.torus_moments(L)["m2"] * L**0.25 for L in (6, 8)}
     assert (64 * values[8] - 36 * values[6]) / 28 == pytest.approx(exact.M2_AMPLITUDE, abs=5e-4)
     L = 128
     sites = np.arange(1, L * L)
@@ -202,7 +203,7 @@ def test_structure_amplitude_is_the_transform_of_the_bulk_law():
 def test_energy_step():
     """8 at low temperature, where each reversed spin costs 8; the third cumulant at L = 4 from all states."""
     assert exact.energy_step(64, 3.0) == pytest.approx(8, rel=1e-3)
-    energies, _ = exact.enumerated_states(4)
+    energies, _ = distributions.enumerated_states(4)
     weights = np.exp(-0.5 * (energies + 32.0))
     deviation = energies - weights @ energies / weights.sum()
     assert exact.energy_step(4, 0.5) == pytest.approx(weights @ deviation**3 / (weights @ deviation**2), rel=1e-4)
