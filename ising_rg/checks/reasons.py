@@ -88,10 +88,14 @@ def _misplaced_reason(by_name, far, sums):
     if names:
         worst = max(names, key=lambda name: abs(far[name]["z"]))
         in_blocks = len(sums.broken_x) // walls.BLOCK * walls.BLOCK
-        c_x, c_y = (1 - 2 * b.mean() / in_blocks if in_blocks else math.nan for b in (sums.broken_x, sums.broken_y))
+        told, lines = "", "rows or columns"
+        if in_blocks:  # else no straight walls are looked for, and nothing is counted line by line
+            c_x, c_y = (1 - 2 * broken.mean() / in_blocks for broken in (sums.broken_x, sums.broken_y))
+            told = f": neighbours correlate {c_x:.4f} along rows and {c_y:.4f} along columns"
+            lines = "rows" if c_y < c_x else "columns"
         words.append(
-            f"rows and columns differ: neighbours correlate {c_x:.4f} along rows and {c_y:.4f} along columns ({worst}: "
-            f"z = {deviates.text(far[worst]['z'])}): {'rows' if c_y < c_x else 'columns'} out of place, or unequal couplings"
+            f"rows and columns differ{told} ({worst}: z = {deviates.text(far[worst]['z'])}): {lines} out of place, "
+            "or unequal couplings"
         )
     near, distant = by_name["c10"], by_name.get("C(4,0)")
     if near["measured"] < -0.5:

@@ -263,6 +263,14 @@ def test_small_lattices_have_rows_and_a_verdict(size):
         assert result["rows"] and all(np.isfinite(row["z"]) for row in result["rows"])
 
 
+def test_what_was_not_counted_is_not_told():
+    """Below 32 sites a side no straight walls are looked for, nor broken bonds counted line by line."""
+    spins = np.ones((16, 16), np.int8)
+    spins[::2] = -1  # rows alternate
+    result = check(spins)
+    assert result["verdict"] == "bad" and "nan" not in " ".join(result["reasons"])
+
+
 def test_the_threshold_grows_with_the_number_of_lattices():
     """P(|z| > 4.5) = 6.8e-6; of 1,000 lattices, one is called bad as rarely."""
     assert comparison.threshold(1) == pytest.approx(4.5, abs=1e-6)
