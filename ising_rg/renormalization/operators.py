@@ -99,13 +99,11 @@ def _images(shape):
     return sorted(found)
 
 
-def bands(lattice: Bitmap | Rows, n_strips: int = 1) -> Iterator[tuple[int, int, int]]:
-    """Yield (strip, first row, rows) of bands of rows small enough for `fields`, none of which crosses a strip's edge."""
+def bands(lattice: Bitmap | Rows) -> Iterator[tuple[int, int]]:
+    """Yield (first row, rows) of bands of rows small enough for `fields`."""
     n_rows = max(1, _BAND_SITES // lattice.width)
-    edges = np.linspace(0, lattice.height, n_strips + 1).astype(int)
-    for strip in range(n_strips):
-        for first in range(edges[strip], edges[strip + 1], n_rows):
-            yield strip, first, min(n_rows, edges[strip + 1] - first)
+    for first in range(0, lattice.height, n_rows):
+        yield first, min(n_rows, lattice.height - first)
 
 
 def fields(lattice: Bitmap | Rows, table: Terms, first_row: int, n_rows: int) -> np.ndarray:
@@ -134,7 +132,7 @@ def _of_rows(spins, table):
 def sums(lattice: Bitmap | Rows, table: Terms) -> np.ndarray:
     """Return S_a of one configuration, float64 (operators,); arguments as `fields`."""
     total = np.zeros(len(table.names), np.int64)
-    for _, first, n in bands(lattice):
+    for first, n in bands(lattice):
         total += fields(lattice, table, first, n).sum((1, 2), dtype=np.int64)
     return total / table.sites
 
