@@ -13,7 +13,7 @@ import torch.nn.functional as F
 import fast_generating_single_stage
 import normal_fast_2d_Ising
 import renormalizing
-from ising_rg.checks import clusters, comparison
+from ising_rg.checks import comparison
 from ising_rg.errors import UserError
 from ising_rg.growth import upsampling
 from ising_rg.kernels import drawer
@@ -138,20 +138,6 @@ def test_files_blocked_by_themselves_are_blocked_independently(tmp_path):
     renormalizing.renormalize(s, rule, ["c.npy", "b.npy", "a.npy"], lattices[2::-1], [])
     for number, expected in enumerate(coarse[2::-1]):
         assert np.array_equal(np.load(tmp_path / f"spins_{number:04d}_level1_L36.npy"), expected)
-
-
-def test_bonds_drawn_for_a_check_are_the_lattices_own(monkeypatch):
-    drawn, labels = [], swendsen_wang.cluster_labels
-    monkeypatch.setattr(
-        swendsen_wang,
-        "cluster_labels",
-        lambda spins, beta, seed: drawn.append((beta, seed)) or labels(spins, beta, seed),
-    )
-    a, b = swendsen_wang.sample(64, BETA, 2, seed=5)
-    for spins in (a, b, a):
-        clusters.dimensions(spins)
-    first, second, again = (seed for beta, seed in drawn if beta == BETA)
-    assert first == again != second
 
 
 def save(folder, lattices):

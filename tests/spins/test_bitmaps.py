@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ising_rg.checks import clusters, spectra
+from ising_rg.checks import spectra
 from ising_rg.errors import UserError
 from ising_rg.spins import bitmaps, configurations, pairs
 from ising_rg.theory import exact
@@ -97,18 +97,13 @@ def test_exact_low_modes_are_those_of_an_ensemble():
     assert np.all(np.abs(measured.mean(0)[1:7] - expected) < 4.5 * error[1:7])
 
 
-def test_clusters_and_walls_of_a_drawn_lattice():
-    """A square of side 5 and a ring across the boundary: sizes and wall lengths can be counted by hand."""
+def test_clusters_of_a_drawn_lattice():
+    """A square of side 5 and a ring across the boundary: sizes can be counted by hand."""
     spins = -np.ones((12, 14), np.int8)
     spins[3:8, 4:9] = 1
     spins[10, :] = 1
     labels = swendsen_wang.cluster_labels(spins, np.inf, 0)
     assert sorted(np.unique(labels, return_counts=True)[1]) == [14, 25, 12 * 14 - 39]
-    assert clusters.longest_wall(spins).sum() == 20
-    spins[3:8, 4:9] = -1
-    assert clusters.longest_wall(spins).sum() == 14  # the ring's two walls are of equal length
-    spins[:] = np.where(np.indices(spins.shape).sum(0) % 2, 1, -1)
-    assert clusters.longest_wall(spins).sum() == 4  # a chess board: up spins that touch at corners stay apart
 
 
 def test_fortuin_kasteleyn_clusters_lie_within_spin_clusters():
@@ -120,18 +115,3 @@ def test_fortuin_kasteleyn_clusters_lie_within_spin_clusters():
     for lattice in (labels, around):  # the name of a cluster is its smallest site
         roots = np.unique(lattice)
         assert np.array_equal(lattice.reshape(-1)[roots], roots)
-
-
-def test_fractal_dimensions_of_known_objects():
-    line = np.zeros((256, 256))
-    line[17] = 1
-    assert clusters.mass_dimension(line) == pytest.approx(1, abs=0.01)
-    assert clusters.mass_dimension(np.ones((256, 256))) == pytest.approx(2, abs=0.01)
-
-
-def test_fractal_dimensions_at_criticality():
-    """Means of 200 configurations at L = 128 beside 187/96, 15/8, 11/8: 4.5 standard errors, 0.02 for lattice corrections."""
-    spins = swendsen_wang.sample(128, exact.BETA_CRITICAL, 200, 6)
-    measured = [clusters.dimensions(configuration, seed=i) for i, configuration in enumerate(spins)]
-    for name, (expected, noise) in clusters.DIMENSIONS.items():
-        assert abs(np.mean([row[name] for row in measured]) - expected) < 0.02 + 4.5 * noise / np.sqrt(200)
