@@ -40,7 +40,8 @@ def moments(
     """
     n, reach, width = len(table.names), table.reach, lattice.width
     gradient, curvature = np.zeros((n_strips, n)), np.zeros((n_strips, n, n))
-    program = *_shapes(table), np.diff(table.first).astype(np.float32), k.astype(np.float32)
+    n_images = np.add.reduceat(table.counts, table.first[:-1]).astype(np.float32)
+    program = table.first, table.sites @ (_COLUMNS + 2 * reach, 1), table.counts, n_images, k.astype(np.float32)
     edges, wanted = np.linspace(0, lattice.height, n_strips + 1).astype(int), -(-at_most // (width * n_strips))
     for strip in range(n_strips):
         n_rows = min(edges[strip + 1] - edges[strip], wanted)
@@ -55,25 +56,14 @@ def moments(
     return gradient, curvature
 
 
-def _shapes(table):
-    """Return (first, sites, counts) of the shapes' images, translations of which are one: those whose first site is the origin.
-
-    first: int64 (n + 1,): images of operator a are first[a] ... first[a + 1] - 1; sites: int64 (images, most), how many bytes of a
-    tile away; counts: int64 (images,).
-    """
-    others = table.offsets @ (_COLUMNS + 2 * table.reach, 1)
-    firsts = [image for image, count in enumerate(table.counts) if others[image, :count].min() > 0]
-    sites = np.pad(others[firsts], ((0, 0), (1, 0)))
-    return np.searchsorted(firsts, table.first), sites, table.counts[firsts] + 1
-
-
 @njit(nogil=True, cache=True)
 def _add_tiles(first_tile, last_tile, words, start, width, n_rows, reach, program, every, sums, squares):
     """Set the sums of some tiles, float64 (tiles, n) and (tiles, n, n), of n_rows rows.
 
     Args:
         words, start: the rows with those above and below within reach, as from `bitmaps.around`.
-        program: what `_shapes` returns; float32 (n,), images of each operator that hold a site; k.
+        program: (first, sites as bytes of a tile from an image's first one, counts) as in `operators.Terms`; float32 (n,), images
+            of each operator that hold a site, translations told apart; k.
     """
     first, sites, counts, n_images, k = program
     stride, n_across, n = _COLUMNS + 2 * reach, (width + _COLUMNS - 1) // _COLUMNS, n_images.size

@@ -8,12 +8,13 @@ from ising_rg.theory import exact
 
 
 def fields(spins, table):
-    """Return u_a = s_0 f_a of spins (H, L), float64 (operators, H, L)."""
+    """Return u_a = s_0 f_a of spins (..., H, L), float64 (operators, ..., H, L)."""
     result = np.zeros((len(table.names), *spins.shape))
     for a in range(len(table.names)):
         for image in range(table.first[a], table.first[a + 1]):
-            others = table.offsets[image, : table.counts[image]]
-            result[a] += np.prod([spins, *(np.roll(spins, -shift, (0, 1)) for shift in others)], 0)
+            sites = table.sites[image, : table.counts[image]]
+            product = np.prod([np.roll(spins, -site, (-2, -1)) for site in sites], 0)
+            result[a] += sum(np.roll(product, site, (-2, -1)) for site in sites)
     return result
 
 
