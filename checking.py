@@ -26,10 +26,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ising_rg import folders, pictures, reports, settings, storage
-from ising_rg.checks import clusters, comparison, window, window_counts
+from ising_rg.checks import comparison, window, window_counts
 from ising_rg.checks.curves import CheckCurves
 from ising_rg.errors import UserError
-from ising_rg.spins import bitmaps, configurations, origins
+from ising_rg.spins import configurations, origins
 from ising_rg.spins.window_files import Window
 from ising_rg.theory import deviates, exact, temperature
 
@@ -63,8 +63,7 @@ def main(s):
     storage.keep_inputs(paths, [report_file, *drawn])
     folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
-    critical = exact.is_critical(s.BETA)
-    if not critical:
+    if not exact.is_critical(s.BETA):
         xi = temperature.correlation_length(s.BETA)
         print(
             f"BETA = {s.BETA} is not critical: correlations decay over {xi:.4g} sites. Energy and local equilibrium are known "
@@ -73,7 +72,7 @@ def main(s):
     for path in paths:
         warn_about_beta(s, path)
     lattices, copies = origins.distinct(paths, s.BETA, windows=True)
-    results, curves = check_all(s, lattices, critical)
+    results, curves = check_all(s, lattices)
     groups, members = {}, {}
     for lattice, result in zip(lattices, results, strict=True):
         groups.setdefault(kind(result), []).append(result)
@@ -86,7 +85,6 @@ def main(s):
     for means in ensembles:
         print(f"\nensemble: {means['n']} configurations of {shape(means)} ({means['note']})")
         reports.print_rows(means["rows"])
-        print_mean_dimensions(groups[kind(means)], means["autocorrelation_time"])
 
     judged = ensembles or [results[0]]
     reasons = [reason for means in ensembles for reason in means["reasons"]]
@@ -192,7 +190,7 @@ def measure_kernel(s):
     print(f"kernel_report.json in {s.OUTPUT_DIR}")
 
 
-def check_all(s, lattices, critical):
+def check_all(s, lattices):
     """Return (one result a lattice, one dict of curves for the picture a lattice size)."""
     results, curves = [], {}
     for lattice in lattices:
@@ -201,10 +199,10 @@ def check_all(s, lattices, critical):
     bar = tqdm(opened, total=len(lattices), desc="checking", unit="lattice", leave=False, disable=None)
     for lattice, bitmap in bar:
         if lattice.window:
-            result, told = window.configuration(bitmap, lattice.window, s.BETA, len(lattices)), []
+            result = window.configuration(bitmap, lattice.window, s.BETA, len(lattices))
         else:
-            result, told = comparison.configuration(bitmap, s.BETA, len(lattices)), dimensions(bitmap, critical)
-        results.append({"file": lattice.name, **result, "dimensions": told})
+            result = comparison.configuration(bitmap, s.BETA, len(lattices))
+        results.append({"file": lattice.name, **result})
         if s.PICTURES and not lattice.window:
             if bitmap.width not in curves:
                 curves[bitmap.width] = CheckCurves(bitmap.width, s.BETA)
@@ -216,11 +214,6 @@ def check_all(s, lattices, critical):
         first = results[0]
         print(f"{first['file']}: {shape(first)}, m = {first['m']:+.6f}, beta = {s.BETA:.10g}")
         reports.print_rows(results[0]["rows"])
-        for row in results[0]["dimensions"]:
-            print(
-                f"{row['name']:>24} {row['measured']:12.4f} {row['exact']:12.4f} {row['measured'] - row['exact']:+12.4f} "
-                f"{row['error']:10.4f}   fractal dimension: told, not judged"
-            )
     return results, curves
 
 
@@ -234,36 +227,11 @@ def check_size(lattice):
         raise UserError(f"{lattice.name}: found {lattice.L} x {lattice.L}, needed an even size of at least 4")
 
 
-def dimensions(bitmap, critical):
-    """Return rows of fractal dimensions, without z: their distribution has long tails, and no verdict rests on them."""
-    smallest, largest = clusters.SIZES
-    if not critical or not smallest <= bitmap.width <= largest:
-        return []
-    measured = clusters.dimensions(bitmaps.to_spins(bitmap))
-    return [
-        {"name": name, "measured": measured[name], "exact": expected, "error": error}
-        for name, (expected, error) in clusters.DIMENSIONS.items()
-        if measured[name] is not None
-    ]
-
-
 def warn_about_beta(s, path):
     """Say so if the JSON beside a file names another beta than BETA."""
     beta = storage.described_beta(path)
     if beta is not None and abs(beta - s.BETA) > 1e-6:
         print(f"note: {storage.sidecar(path)} says beta = {beta}; it is checked against BETA = {s.BETA}")
-
-
-def print_mean_dimensions(group, tau):
-    for name, (expected, _) in clusters.DIMENSIONS.items():
-        values = np.array([row["measured"] for result in group for row in result["dimensions"] if row["name"] == name])
-        if len(values) < 2:
-            continue
-        error = values.std(ddof=1) * np.sqrt(tau / len(values))
-        print(
-            f"{name:>24} {values.mean():12.4f} {expected:12.4f} {values.mean() - expected:+12.4f} {error:10.4f}"
-            "   fractal dimension: told, not judged"
-        )
 
 
 def print_line(result):

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from ising_rg import folders, pictures, random_numbers, reports, settings, storage
 from ising_rg.errors import UserError
 from ising_rg.growth import refinement, upsampling
-from ising_rg.kernels import models
+from ising_rg.kernels import drawer
 from ising_rg.renormalization import blocking, exponents, flow
 from ising_rg.spins import bitmaps, configurations, origins
 from ising_rg.theory import exact, fluctuations, temperature
@@ -56,12 +56,13 @@ _ENSEMBLE = 100  # configurations of INPUT from which on exponents are measured
 
 
 def main(s):
-    start, rule = time.perf_counter(), blocking.load(s.RULE_FILE)
+    start = time.perf_counter()
     report_file, picture = (os.path.join(s.OUTPUT_DIR, name) for name in ("blocking_report.json", "flow.png"))
     if s.NUM_LATTICES:
         storage.keep_inputs([s.RULE_FILE, s.KERNEL_FILE], [report_file, picture])
-        report, previews = {"exponents": measure_exponents(s, blocking.program(rule))}, []
+        report, previews = {"exponents": measure_exponents(s, blocking.program_at(s.RULE_FILE)[0])}, []
     else:
+        programs = rules(s)
         paths, names, lattices = read(s.INPUT, s.BETA)
         blocking.check_size(lattices[0].width, s.LEVELS, _SMALLEST, s.INPUT)
         compared, _, others = read(s.COMPARE, temperature.coarser(s.BETA, s.LEVELS)) if s.COMPARE else ([], [], [])
@@ -78,7 +79,7 @@ def main(s):
         storage.keep_inputs([*paths, *compared, s.RULE_FILE], [*coarse, report_file, picture])
         folders.claim(s.OUTPUT_DIR)
         folders.remove_older(s.OUTPUT_DIR, "flow.png")
-        report, previews = renormalize(s, rule, names, lattices, others)
+        report, previews = renormalize(s, programs, names, lattices, others)
     storage.save_json(report_file, settings.provenance(s, **report))
     if previews:
         with pictures.attempt():
@@ -106,9 +107,8 @@ def coarse_file(s, number, level, L):
     return os.path.join(s.OUTPUT_DIR, f"spins_{number:04d}_level{level}_L{L}.npy")
 
 
-def renormalize(s, rule, names, lattices, others):
+def renormalize(s, programs, names, lattices, others):
     """Block all lattices and print what every level is; return the report, and a preview of each level if one is drawn."""
-    programs = rules(s, rule)
     if len(names) > 1:
         print(f"{len(names)} configurations, taken as independent")
     # By its own spins, so that files blocked one by one are blocked independently, and alike in whatever company.
@@ -149,12 +149,14 @@ def draw(s, n, levels, previews):
     print(f"written: {path}")
 
 
-def rules(s, rule):
+def rules(s):
     """Return the program of the rule that makes each level, at the temperature of the level before; None for level 0."""
     programs = [None]
     for level in range(1, s.LEVELS + 1):
         beta = temperature.coarser(s.BETA, level - 1)
-        program, exactly = blocking.program_at(rule, 0.0 if exact.is_critical(s.BETA) else temperature.mass(beta))
+        program, exactly = blocking.program_at(
+            s.RULE_FILE, 0.0 if exact.is_critical(s.BETA) else temperature.mass(beta)
+        )
         programs.append(program)
         if not exactly:
             xi = temperature.correlation_length(beta)
@@ -211,7 +213,7 @@ def measure_exponents(s, rule):
         if not exact.is_critical(s.BETA):
             raise UserError(f"BETA: found {s.BETA}, needed the critical one, at which KERNEL_FILE grows lattices")
         start = s.LATTICE_SIZE // 3**s.LEVELS
-        stage = upsampling.Stage(models.load(s.KERNEL_FILE), s.BETA, refinement.FEWEST, s.SEED)
+        stage = upsampling.Stage(drawer.load(s.KERNEL_FILE), s.BETA, refinement.FEWEST, s.SEED)
         grown = upsampling.ensemble(start, s.LEVELS, stage, n_groups * n_batches, n_groups)
         batches, how = ((spins, np.arange(n_groups)) for spins in grown), f"grown from {start} by {s.KERNEL_FILE}"
     else:

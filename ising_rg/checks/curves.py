@@ -31,16 +31,14 @@ class CheckCurves:
         self.r = np.unique(np.geomspace(1, largest, 60).astype(int))
         self.block = spectra.block_for(L)
         self.thumbnail = None
-        self._correlation, self._map, self._rings = 0.0, 0.0, 0.0
+        self._correlation, self._power = 0.0, 0.0
 
     def add(self, bitmap: Bitmap | Rows) -> None:
         """Take one more configuration into the means."""
         displacements = [d for r in self.r for d in ((int(r), 0), (0, int(r)))]
         self._correlation += pairs.correlations(bitmap, displacements).reshape(-1, 2).mean(1)
         field = bitmaps.block_averages(bitmap, self.block)
-        k, power, multiplicity = spectra.structure_factor(field, self.block)
-        self._rings += np.array(spectra.radial_average(k, power, multiplicity, 2 * np.pi / 3 / self.block))
-        self._map += _centre(power, min(_MAP_MODES, len(power) // 3))
+        self._power += spectra.structure_factor(field, self.block)
         if self.thumbnail is None:
             self.thumbnail = preview(field, 512)
         self.n += 1
@@ -66,11 +64,12 @@ class CheckCurves:
 
     @property
     def map(self) -> np.ndarray:
-        return self._map / self.n
+        return _centre(self._power / self.n, min(_MAP_MODES, len(self._power) // 3))
 
     @property
     def radial(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        k, s, error = self._rings / self.n
+        modes = spectra.wave_numbers(len(self._power), self.block)
+        k, s, error = spectra.radial_average(self._power / self.n, *modes, 2 * np.pi / 3 / self.block)
         return k, s, error / np.sqrt(self.n)
 
     @property

@@ -5,37 +5,51 @@ from __future__ import annotations
 import numpy as np
 
 from ising_rg.theory import exact
+from ising_rg.threads import ROWS, share
 
 _REFERENCE_SIZE = 512  # lattice on which the low modes' exact S(k), a scaling function, is computed
 
 
-def structure_factor(field: np.ndarray, block: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (k, S(k), multiplicity), float64 (n, n // 2 + 1) each, of one configuration's block averages (n, n).
+def structure_factor(field: np.ndarray, block: int = 1) -> np.ndarray:
+    """Return S(k) = |sum s(r) e^(ikr)|^2 / n_sites at `wave_numbers`, float64 (n, n // 2 + 1), of one configuration.
 
-    S(k) = |sum s(r) e^(ikr)|^2 / n_sites; k is |k| per lattice spacing. Block averages damp S(k) by a known form factor,
-    which is divided out; what aliases into the outer third of the modes is not, so keep to the inner ones.
+    Block averages damp S(k) by a known form factor, which is divided out; what aliases into the outer third of the modes is not, so
+    keep to the inner ones.
 
     Args:
-        field: spins (block = 1) or averages over block x block sites.
+        field: spins (block = 1) or averages over block x block sites, (n, n).
         block: sites per side of a block.
     """
     n = len(field)
-    transformed = np.fft.rfft2(field.astype(np.float64))
+    transformed, power = np.empty((n, n // 2 + 1), np.complex128), np.empty((n, n // 2 + 1))
+    y, x = (_form_factor(2 * np.pi * modes / block, block) for modes in (np.fft.fftfreq(n), np.fft.rfftfreq(n)))
+
+    def along_rows(first: int, last: int) -> None:
+        transformed[first:last] = np.fft.rfft(field[first:last].astype(np.float64))
+
+    def along_columns(first: int, last: int) -> None:
+        columns = np.fft.fft(transformed[:, first:last], axis=0)
+        power[:, first:last] = (columns.real**2 + columns.imag**2) * (block / n) ** 2
+        power[:, first:last] /= np.multiply.outer(y, x[first:last])
+
+    share(along_rows, n, least=ROWS)
+    share(along_columns, n // 2 + 1, least=ROWS)
+    return power
+
+
+def wave_numbers(n: int, block: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return (|k| per lattice spacing, multiplicity) of the modes of a real field of n x n blocks, float64 (n, n // 2 + 1) each."""
     k_y, k_x = 2 * np.pi * np.fft.fftfreq(n) / block, 2 * np.pi * np.fft.rfftfreq(n) / block
-    power = (
-        np.abs(transformed) ** 2
-        * (block / n) ** 2
-        / np.multiply.outer(_form_factor(k_y, block), _form_factor(k_x, block))
-    )
-    multiplicity = np.full(power.shape, 2.0)  # k and -k
+    k = np.hypot(*np.meshgrid(k_y, k_x, indexing="ij"))
+    multiplicity = np.full(k.shape, 2.0)  # k and -k
     multiplicity[:, 0] = 1
     if n % 2 == 0:
         multiplicity[:, -1] = 1
-    return np.hypot(*np.meshgrid(k_y, k_x, indexing="ij")), power, multiplicity
+    return k, multiplicity
 
 
 def radial_average(
-    k: np.ndarray, power: np.ndarray, multiplicity: np.ndarray, largest: float, n_bins: int = 40
+    power: np.ndarray, k: np.ndarray, multiplicity: np.ndarray, largest: float, n_bins: int = 40
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (k, S, error) averaged over rings 0 < |k| <= largest, evenly spaced in ln k; empty rings are left out.
 

@@ -9,17 +9,14 @@ bits number X // 8 % 8 of the output are the uniform of the coarse spin (X, Y).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
 from ising_rg import random_numbers
 from ising_rg.compiling import njit
 from ising_rg.errors import UserError
-from ising_rg.kernels import models
-from ising_rg.kernels.block_spin import BlockSpinRule
-from ising_rg.kernels.symmetry import symmetrized
+from ising_rg.kernels import kept, weight_files
 from ising_rg.random_numbers import Purpose
 from ising_rg.sampler import sampling, sampling_rows
 from ising_rg.sampler.sampling import SCALE
@@ -28,6 +25,9 @@ from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.threads import share
+
+if TYPE_CHECKING:  # which imports torch; whoever finds a rule's program kept does without
+    from ising_rg.kernels.block_spin import BlockSpinRule
 
 MAJORITY = "majority"  # of the nine spins of a block: a rule that does not keep the model nearest-neighbour
 _CERTAIN = 8.0  # weight of a majority's spins: sigma(2 * 8) is 1 to the last threshold
@@ -57,12 +57,13 @@ class Program(NamedTuple):
 
 def load(name: str) -> BlockSpinRule:
     """Return the BlockSpinRule of a weight file, or MAJORITY; raises UserError as `kernels.load_rule`."""
+    from ising_rg.kernels import block_spin, models
+
     if name != MAJORITY:
         return models.load_rule(name)
-    rule = BlockSpinRule(SCALE)
-    with torch.no_grad():
-        rule.weight.fill_(_CERTAIN)
-        rule.triple.zero_()
+    rule = block_spin.BlockSpinRule(SCALE).requires_grad_(False)
+    rule.weight.fill_(_CERTAIN)
+    rule.triple.zero_()
     return rule
 
 
@@ -91,6 +92,8 @@ def unit(rule: BlockSpinRule) -> float:
 
 def _step(rule):
     """Return (the Step of a rule, the sites of its products)."""
+    from ising_rg.kernels.symmetry import symmetrized
+
     weights = symmetrized(rule.weight).detach().double().cpu().numpy()[0, 0]
     terms = [(term, c) for term, c in zip(rule.products(), rule.triple.tolist(), strict=False) if c]
     products = (
@@ -102,11 +105,29 @@ def _step(rule):
     return sampling.Step(sampling.DRAW, 0, taps, weights[tuple(places.T)], products, product_weights), products
 
 
-def program_at(rule: BlockSpinRule, mu: float) -> tuple[Program, bool]:
-    """Return (the Program of a rule for lattices of mass mu, or of the nearest mass that it is for; whether it is for mu)."""
-    lowest, highest = rule.masses.tolist()
-    nearest = min(max(mu, lowest), highest)
-    return program(rule.at_mass(nearest)), nearest == mu
+def program_at(name: str, mu: float = 0.0) -> tuple[Program, bool]:
+    """Return (the Program of a weight file's rule, or of MAJORITY, at mass mu, or at the nearest that it is for; whether at mu).
+
+    Raises:
+        UserError: as `load`.
+    """
+
+    def make():
+        rule = load(name)
+        lowest, highest = rule.masses.tolist()
+        nearest = min(max(mu, lowest), highest)
+        return program(rule.at_mass(nearest)), nearest == mu
+
+    def from_arrays(arrays):
+        margin, exactly = arrays["whole"].tolist()
+        fields = (arrays[field] for field in Program._fields[:-1])
+        return Program(*fields, margin), bool(exactly)
+
+    def to_arrays(made):
+        return {**made[0]._asdict(), "whole": [made[0].margin, made[1]]}
+
+    digest = MAJORITY if name == MAJORITY else weight_files.digest(weight_files.find(name))
+    return kept.program(digest, mu, make, to_arrays, from_arrays)
 
 
 def check_size(L: int, levels: int, smallest: int, what: str) -> None:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ising_rg.errors import UserError
-from ising_rg.renormalization import operators
+from ising_rg.renormalization import moments, operators
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import exact
@@ -30,8 +30,10 @@ from ising_rg.theory import exact
 BASIS = ("(1,0)", "(1,1)", "(2,0)", "(2,1)", "(2,2)", "(3,0)", "plaquette", "tee", "zigzag")
 LEFT_OUT = ("(3,1)", "(3,2)", "(4,0)", "ell", "diamond", "six")  # looked at, to see what the basis misses
 _STRIPS = 16  # of one lattice, blocks of the jackknife
-_START_SITES = 2**20  # that Newton's first steps look at
+_FIRST_SITES = (2**20, 2**25)  # that Newton's first steps look at, so that all sites are looked at once or twice
 _SITES = 2**28  # of all lattices together that are looked at, some rows of each strip: errors of K(1,0) are 0.0003 then
+_CURVATURE_SITES = 2**23  # at least, where every second, fourth, ... row is left out: the last step is small
+_EVERY = (1, 2, 4, 8, 16, 32)  # rows; of a tile of `moments`
 _LARGEST_STEP = 0.2
 _CLOSE = 1e-3  # Newton's last step: what it leaves is of the order of its square
 
@@ -68,25 +70,12 @@ def fit(
     Raises:
         UserError: configurations so ordered that they fix no couplings.
     """
-    n, table = len(basis), operators.terms((*basis, *left_out))
-    part, inner = lattices[: max(1, _START_SITES // lattices[0].n_sites)], operators.terms(basis)
-    k = np.zeros(n)
-    k[0] = start
-    for _ in range(50):
-        gradient, curvature = (moment.sum(0) for moment in _moments(part, inner, k, _START_SITES))
-        step = _solve(curvature, gradient)
-        k += np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
-        if np.abs(step).max() < _CLOSE:
-            break
-    for _ in range(50):
-        gradient, curvature = _moments(lattices, table, k, _SITES // len(lattices))
-        values = k + _solve(curvature.sum(0)[:n, :n], gradient.sum(0)[:n])
-        close = np.abs(values - k).max() < _CLOSE
-        if close:
-            break
-        k += np.clip(values - k, -_LARGEST_STEP, _LARGEST_STEP)
-    else:
-        raise _undetermined()
+    n, k = len(basis), np.zeros(len(basis))
+    k[0], n_sites = start, lattices[0].n_sites
+    for few in _FIRST_SITES:
+        if few < len(lattices) * n_sites:
+            k, *_ = _newton(lattices[: max(1, few // n_sites)], operators.terms(basis), k, few)
+    k, gradient, curvature = _newton(lattices, operators.terms((*basis, *left_out)), k, _SITES)
     total = _one_step(gradient.sum(0), curvature.sum(0), n)
     without = np.array(
         [_one_step(gradient.sum(0) - g, curvature.sum(0) - h, n) for g, h in zip(gradient, curvature, strict=True)]
@@ -109,29 +98,26 @@ def _one_step(gradient, curvature, n):
     return np.concatenate([inside, rest / (np.diag(curvature)[n:] - np.einsum("bi,ib->b", curvature[n:, :n], across))])
 
 
-def _moments(lattices, table, k, at_most):
-    """Return the gradient and minus the second derivative of ln P, float64 (blocks, n) and (blocks, n, n).
+def _newton(lattices, table, k, at_most):
+    """Return (k, gradient, curvature) where Newton's step becomes small, the last two at k: float64 (blocks, n), (blocks, n, n).
 
     Args:
-        k: couplings of the first operators of the table; those of the others are zero.
-        at_most: sites of each lattice to look at, in all strips alike.
+        k: where to begin: couplings of the first operators of the table; those of the others are zero.
+        at_most: sites to look at, of all lattices alike.
     """
-    n, gradients, curvatures = len(table.names), [], []
-    for lattice in lattices:
-        n_strips = min(_STRIPS, max(lattice.height // 16, 2))
-        gradient, curvature = np.zeros((n_strips, n)), np.zeros((n_strips, n, n))
-        seen = np.zeros(n_strips, int)
-        for strip, first, n_rows in operators.bands(lattice, n_strips):
-            if seen[strip] * lattice.width * n_strips >= at_most:
-                continue
-            seen[strip] += n_rows
-            u = operators.fields(lattice, table, first, n_rows).reshape(n, -1).astype(np.float32)
-            tanh = np.tanh(k.astype(np.float32) @ u[: len(k)])
-            gradient[strip] += u @ (1 - tanh)
-            curvature[strip] += (u * (1 - tanh * tanh)) @ u.T
-        gradients.append(gradient)
-        curvatures.append(curvature)
-    return np.concatenate(gradients), np.concatenate(curvatures)
+    n, at_most = len(k), at_most // len(lattices)
+    n_strips = min(_STRIPS, max(lattices[0].height // 16, 2))
+    every = max(
+        e for e in _EVERY if e == 1 or e * _CURVATURE_SITES <= len(lattices) * min(at_most, lattices[0].n_sites)
+    )
+    for _ in range(50):
+        sums = [moments.moments(lattice, table, k, n_strips, at_most, every) for lattice in lattices]
+        gradient, curvature = (np.concatenate(of_all) for of_all in zip(*sums, strict=True))
+        step = _solve(curvature.sum(0)[:n, :n], gradient.sum(0)[:n])
+        if np.abs(step).max() < _CLOSE:
+            return k, gradient, curvature
+        k = k + np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
+    raise _undetermined()
 
 
 def _solve(curvature, gradient):

@@ -63,8 +63,8 @@ def correlation_rows(lattices: Sequence[Bitmap | Rows], beta: float, critical: b
 
 
 def correlations(lattice: Bitmap | Rows, places: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return C(x, y) of one lattice, averaged over the images (x, y), (y, x) and their mirror images, float64 (places,)."""
-    images = [sorted({(x, y), (y, x), (x, -y), (y, -x)}) for x, y in places]
+    """Return C(x, y) of one lattice, the mean over the square's images of (x, y), each pair once, float64 (places,)."""
+    images = [sorted({max(d, (-d[0], -d[1])) for d in ((x, y), (y, x), (x, -y), (y, -x))}) for x, y in places]
     values = pairs.correlations(lattice, [image for several in images for image in several])
     return np.array([part.mean() for part in np.split(values, np.cumsum([len(several) for several in images])[:-1])])
 

@@ -1,15 +1,15 @@
 """Products of spins, summed over the lattice: the terms of a Hamiltonian, even and odd, and the fields they exert on a spin.
 
 An operator is named by a shape, a set of sites: S_a is the sum of the products of spins over all distinct images of the shape
-under translations and the square's group. The field of S_a at site 0, f_a, is the sum of the products that s_0 enters, without
-s_0; u_a = s_0 f_a is what everything here is made of, since sum_x u_a(x) = (sites of the shape) S_a.
+under translations and the square's group. u_a(x) is the sum of those that hold the site x, s(x) times the field that S_a exerts
+on it; so the sum of u_a over x is (sites of the shape) S_a.
 
 Four-spin shapes are ordered by the sum of their squared distances: plaquette 8, tee 11, zigzag 12, ell 14, diamond 16.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,8 @@ from ising_rg.compiling import njit
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
+from ising_rg.spins.lattice import copy_bits
+from ising_rg.spins.popcounts import popcount
 from ising_rg.threads import share
 
 EVEN = {
@@ -45,132 +47,102 @@ ODD = {
     "knight": ((0, 0), (1, 0), (2, 1)),
     "plus": ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)),
 }
+_STRIP = 16  # rows, which with their moved copies take .3 MB at 13824 sites a row
 SMALLEST_SIZE = 9  # of a torus on which all images are distinct: one more than twice the reach
-_BAND_SITES = 2**17  # whose fields stay in the cache
 
 
 class Terms(NamedTuple):
-    """What the compiled loop reads: the images of some shapes that hold the origin.
+    """Some operators as the images of their shapes under the square's group, of which translations are one.
 
     Attributes:
         names: of the operators.
-        sites: int64 (n,): sites of each shape.
         first: int64 (n + 1,): the images of operator a are first[a] ... first[a + 1] - 1.
-        offsets: int64 (images, most others, 2): (dy, dx) of the other sites; unused ones are (0, 0), and counts says so.
-        counts: int64 (images,): the other sites of each.
+        sites: int64 (images, most sites, 2): (dy, dx) of an image's sites, the first, (0, 0), above and left of all others; unused
+            ones are (0, 0), and counts says so.
+        counts: int64 (images,): the sites of each.
     """
 
     names: tuple
-    sites: np.ndarray
     first: np.ndarray
-    offsets: np.ndarray
+    sites: np.ndarray
     counts: np.ndarray
 
     @property
     def reach(self) -> int:
-        return int(np.abs(self.offsets).max(initial=0))
+        return int(np.abs(self.sites).max(initial=0))
 
 
 def terms(names: Sequence[str]) -> Terms:
     """Return the Terms of named operators of EVEN and ODD."""
-    shapes = [(EVEN | ODD)[name] for name in names]
-    images = [_images(shape) for shape in shapes]
+    images = [_images((EVEN | ODD)[name]) for name in names]
     flat = [image for of_one in images for image in of_one]
-    offsets = np.zeros((len(flat), max(map(len, flat)), 2), np.int64)
+    counts = np.array([len(image) for image in flat])
+    sites = np.zeros((len(flat), counts.max(), 2), np.int64)
     for index, image in enumerate(flat):
-        offsets[index, : len(image)] = np.reshape(image, (-1, 2))
-    return Terms(
-        tuple(names),
-        np.array([len(shape) for shape in shapes]),
-        np.cumsum([0, *map(len, images)]),
-        offsets,
-        np.array([len(image) for image in flat]),
-    )
+        sites[index, : len(image)] = image
+    return Terms(tuple(names), np.cumsum([0, *map(len, images)]), sites, counts)
 
 
 def _images(shape):
-    """Return the distinct images of a shape that hold the origin, each as its other sites, in a fixed order."""
+    """Return the distinct images of a shape, each its sites (dy, dx) from the first one on, in a fixed order."""
     found = set()
     for turn in range(8):
-        sites = [(x, y) if turn & 1 else (y, x) for x, y in shape]
-        sites = [(x * (1 - (turn & 2)), y * (1 - (turn & 4) // 2)) for x, y in sites]
-        for x0, y0 in sites:
-            found.add(tuple(sorted((y - y0, x - x0) for x, y in sites if (x, y) != (x0, y0))))
+        turned = [(x, y) if turn & 1 else (y, x) for x, y in shape]
+        turned = sorted((y * (1 - (turn & 2)), x * (1 - (turn & 4) // 2)) for y, x in turned)
+        found.add(tuple((y - turned[0][0], x - turned[0][1]) for y, x in turned))
     return sorted(found)
 
 
-def bands(lattice: Bitmap | Rows, n_strips: int = 1) -> Iterator[tuple[int, int, int]]:
-    """Yield (strip, first row, rows) of bands of rows small enough for `fields`, none of which crosses a strip's edge."""
-    n_rows = max(1, _BAND_SITES // lattice.width)
-    edges = np.linspace(0, lattice.height, n_strips + 1).astype(int)
-    for strip in range(n_strips):
-        for first in range(edges[strip], edges[strip + 1], n_rows):
-            yield strip, first, min(n_rows, edges[strip + 1] - first)
-
-
-def fields(lattice: Bitmap | Rows, table: Terms, first_row: int, n_rows: int) -> np.ndarray:
-    """Return u_a = s_0 f_a at the sites of some rows, int8 (operators, n_rows, L).
+def sums(lattice: Bitmap | Rows, table: Terms) -> np.ndarray:
+    """Return S_a of one configuration, float64 (operators,).
 
     Args:
         lattice: `bitmaps.Bitmap` or `bitfile.RowFile`, at least SMALLEST_SIZE each way.
         table: from `terms`.
     """
-    reach = table.reach
-    spins = bitmaps.to_spins(lattice, first_row - reach, n_rows + 2 * reach)[None]
-    return _of_rows(spins, table)[0]
-
-
-def _of_rows(spins, table):
-    """Return u_a, int8 (B, operators, n, L), of the n inner rows of spins (B, n + 2 reach, L)."""
-    reach = table.reach
-    down = np.ascontiguousarray(np.pad((spins < 0).view(np.uint8), ((0, 0), (0, 0), (reach, reach)), mode="wrap"))
-    batch, height, width = spins.shape
-    result = np.empty((batch, len(table.names), height - 2 * reach, width), np.int8)
-    n_rows = batch * result.shape[2]
-    share(_fields, n_rows, down, reach, table.first, table.offsets, table.counts, result)
-    return result
-
-
-def sums(lattice: Bitmap | Rows, table: Terms) -> np.ndarray:
-    """Return S_a of one configuration, float64 (operators,); arguments as `fields`."""
-    total = np.zeros(len(table.names), np.int64)
-    for _, first, n in bands(lattice):
-        total += fields(lattice, table, first, n).sum((1, 2), dtype=np.int64)
-    return total / table.sites
+    bands = bitmaps.bands(lattice)
+    return sum(_sums(lattice.rows(first, n + table.reach)[None], n, lattice.width, table)[0] for first, n in bands)
 
 
 def sums_of_batch(spins: np.ndarray, table: Terms) -> np.ndarray:
     """Return S_a of each configuration of int8 spins (B, L, L), float64 (B, operators); for many small lattices."""
-    spins = np.pad(spins, ((0, 0), (table.reach, table.reach), (0, 0)), mode="wrap")
-    return _of_rows(spins, table).sum((2, 3), dtype=np.int64) / table.sites
+    batch, height, width = spins.shape
+    words = bitmaps.from_spins(spins.reshape(-1, width)).words
+    return _sums(words.reshape(batch, height, -1), height, width, table)
+
+
+def _sums(words, n_rows, width, table):
+    """Return S_a of the first n_rows rows of each lattice, float64 (B, operators); words: uint64 (B, H, W), row H is row 0."""
+    counts = np.zeros((len(words), -(-n_rows // _STRIP), len(table.names)), np.int64)
+    # How many words behind an image's first site each is: a row's copies, moved by -reach ... reach, follow one another.
+    places = (table.sites @ (2 * table.reach + 1, 1)) * words.shape[2]
+    images = table.first, places.astype(np.uint64), table.counts
+    share(_count_minus, counts.shape[0] * counts.shape[1], words, n_rows, width, table.reach, images, counts)
+    return np.diff(table.first) * float(n_rows * width) - 2 * counts.sum(1)
 
 
 @njit(nogil=True, cache=True)
-def _fields(first_row, last_row, down, reach, first, offsets, counts, result):
-    n_operators, n_rows, width = result.shape[1], result.shape[2], result.shape[3]
-    for index in range(first_row, last_row):
-        configuration, y = index // n_rows, index % n_rows
-        product, n_down = np.empty(width, np.uint8), np.empty(width, np.uint8)
-        for a in range(n_operators):
-            n_down[:] = 0  # images whose product is -1
+def _count_minus(first_item, last_item, words, n_rows, width, reach, images, counts):
+    """Set counts, int64 (B, strips, operators), to the products that are -1 and whose first sites are in strips of rows."""
+    first, places, n_sites = images
+    height, n_words, n_strips, n_moves = words.shape[1], words.shape[2], counts.shape[1], 2 * reach + 1
+    down, row = np.empty((_STRIP + reach) * n_moves * n_words, np.uint64), np.empty(n_words, np.uint64)
+    for item in range(first_item, last_item):
+        lattice, strip = words[item // n_strips], item % n_strips
+        counted, begin = counts[item // n_strips, strip], strip * _STRIP
+        n = min(_STRIP, n_rows - begin)
+        for y in range(n + reach):
+            for w in range(n_words):
+                row[w] = ~lattice[(begin + y) % height, w]
+            for move in range(n_moves):
+                copy_bits(row, width, move - reach, down[(y * n_moves + move) * n_words :], width)
+        for a in range(counted.size):
+            total = np.int64(0)
             for image in range(first[a], first[a + 1]):
-                product[:] = down[configuration, y + reach, reach : reach + width]
-                for other in range(counts[image]):
-                    dy, dx = offsets[image, other]
-                    _flip(product, down[configuration, y + reach + dy, reach + dx : reach + dx + width])
-                _add(n_down, product)
-            n_images = np.int64(first[a + 1] - first[a])
-            for x in range(width):
-                result[configuration, a, y, x] = np.int8(n_images - 2 * n_down[x])
-
-
-@njit(forceinline=True)
-def _flip(product, other):
-    for x in range(product.size):
-        product[x] ^= other[x]
-
-
-@njit(forceinline=True)
-def _add(total, product):
-    for x in range(total.size):
-        total[x] += product[x]
+                for y in range(n):
+                    for w in range(n_words):
+                        at, product = np.uint64((y * n_moves + reach) * n_words + w), np.uint64(0)
+                        for site in range(n_sites[image]):
+                            product ^= down[at + places[image, site]]
+                        total += popcount(product)
+            counted[a] = total

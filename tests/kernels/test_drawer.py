@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ising_rg.errors import UserError
-from ising_rg.kernels import drawer, models
+from ising_rg.kernels import drawer, kept, models
+from ising_rg.renormalization import blocking
 from tests.children import ROOT
 from tests.programs import same
 
@@ -21,9 +22,9 @@ def test_the_kept_program_is_that_of_the_kernel(path, tmp_path, monkeypatch):
     kernel = models.load(path)
     coarse = np.where(np.arange(2 * 6 * 8).reshape(2, 6, 8) % 3, 1, -1).astype(np.int8)
     for _ in range(2):  # made, then kept
-        kept = drawer.load(path)
-        assert kept.digest == kernel.digest and same(kept.program(), kernel.program())
-        assert np.array_equal(kept.sample(coarse, 3, 5), kernel.sample(coarse, 3, 5))
+        found = drawer.load(path)
+        assert found.digest == kernel.digest and same(found.program(), kernel.program())
+        assert np.array_equal(found.sample(coarse, 3, 5), kernel.sample(coarse, 3, 5))
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -31,8 +32,8 @@ def test_the_kept_program_is_that_of_the_kernel(path, tmp_path, monkeypatch):
 def test_a_damaged_one_is_made_anew(damage, tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     whole = drawer.load(FILES[0])
-    (kept,) = tmp_path.iterdir()
-    kept.write_bytes(kept.read_bytes()[:-1000] if damage is None else damage)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-1000] if damage is None else damage)
     assert same(drawer.load(FILES[0]).program(), whole.program())
     assert same(drawer.load(FILES[0]).program(), whole.program())
 
@@ -70,13 +71,34 @@ def test_growth_does_without_torch(tmp_path):
         assert said[-1].stdout.split()[-1] == "False"
 
 
+@pytest.mark.long
+def test_measuring_and_viewing_do_without_torch(tmp_path):
+    """A check, blocking by a rule whose program is kept, and a page to look at, one after the other in one process."""
+    blocking.program_at("models/measuring_rule_k9_s3.pt")
+    np.save(tmp_path / "spins.npy", np.where(np.random.default_rng(1).random((36, 36)) < 0.5, 1, -1).astype(np.int8))
+    run = (
+        "import runpy, sys\n"
+        "for script, *more in (('checking',), ('renormalizing', '--levels=1'), ('viewing',)):\n"
+        "    sys.argv = ['x', '--input=spins.npy', f'--output_dir={script}', *more]\n"
+        "    try:\n"
+        f"        runpy.run_path({ROOT!r} + f'/{{script}}.py', run_name='__main__')\n"
+        "    except SystemExit as end:\n"
+        "        assert script == 'checking' and end.code == 1\n"
+        "print('torch' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0 and done.stdout.split()[-1] == "False", done.stdout + done.stderr
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"checking", "renormalizing", "viewing"}
+
+
 def test_programs_of_masses_are_kept_too_the_last_ones(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(drawer, "_MOST_KEPT", 2)
+    monkeypatch.setattr(kept, "_MOST", 2)
     kernel = models.load(FILES[0])
     for mu in (0.03, 0.03, -0.02, 0.01):
-        kept = drawer.load(FILES[0]).at_mass(mu)
-        assert same(kept.program(), kernel.at_mass(mu).program()) and kept.digest == kernel.digest
+        found = drawer.load(FILES[0]).at_mass(mu)
+        assert same(found.program(), kernel.at_mass(mu).program()) and found.digest == kernel.digest
     assert drawer.load(FILES[0]).at_mass(0) is not None and len(list(tmp_path.iterdir())) == 3
     with pytest.raises(UserError, match="needed some for mass 0.5"):
         drawer.load(FILES[0]).at_mass(0.5)

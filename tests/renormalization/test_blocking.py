@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from ising_rg.errors import UserError
 from ising_rg.kernels import models
+from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.renormalization import blocking
 from ising_rg.spins import bitmaps, configurations
 from ising_rg.spins.bitfile import RowFile
@@ -83,12 +84,30 @@ def test_the_bits_are_those_of_every_machine():
     """A fixed lattice and fixed weights: integers decide every spin, so that the digest is the same everywhere."""
     y, x = np.mgrid[:27, :27]
     lattice = np.where((x * x + 3 * y * x + 5 * y) % 7 < 3, 1, -1).astype(np.int8)[None]
-    rule = blocking.BlockSpinRule(9)
+    rule = BlockSpinRule(9)
     with torch.no_grad():
         rule.weight.copy_(0.25 / (1 + torch.arange(81.0).reshape(1, 1, 9, 9) % 5))
         rule.triple.zero_()
     S = blocking.block_batch(lattice, blocking.program(rule), seed=11)
     assert hashlib.sha256(S.tobytes()).hexdigest()[:16] == "d1eacb4a8473e0ad"
+
+
+def test_a_kept_program_is_that_of_the_rule(tmp_path, monkeypatch):
+    """At criticality, at a mass that the rule is for, at the nearest one, and the majority's; made, then kept."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    rule = models.load_rule(RULE)
+    largest = rule.masses[1].item()
+    for mu, taken in ((0.0, 0.0), (0.01, 0.01), (largest + 0.1, largest)):
+        expected = blocking.program(rule.at_mass(taken))
+        for _ in range(2):
+            found, exactly = blocking.program_at(RULE, mu)
+            assert exactly == (mu == taken) and found.margin == expected.margin
+            for a, b in zip(found[:-1], expected[:-1], strict=True):
+                np.testing.assert_array_equal(a, b, strict=True)
+    assert len(list(tmp_path.iterdir())) == 3
+    for _ in range(2):
+        found, exactly = blocking.program_at(blocking.MAJORITY)
+        assert exactly and np.array_equal(found.weights, blocking.program(blocking.load(blocking.MAJORITY)).weights)
 
 
 def test_narrow_lattices_wrap_around(program):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 import fast_generating_single_stage
 import normal_fast_2d_Ising
 import renormalizing
-from ising_rg.checks import clusters, comparison
+from ising_rg.checks import comparison
 from ising_rg.errors import UserError
 from ising_rg.growth import upsampling
 from ising_rg.kernels import drawer
@@ -123,35 +123,21 @@ def test_files_blocked_by_themselves_are_blocked_independently(tmp_path):
     """
     spins = swendsen_wang.sample(108, BETA, 6, seed=5)
     s = settings_of(renormalizing, LEVELS=1, PICTURES=False, FILE_FORMAT="int8", OUTPUT_DIR=str(tmp_path))
-    rule = blocking.load(s.RULE_FILE)
+    rule, programs = blocking.load(s.RULE_FILE), renormalizing.rules(s)
     padded = F.pad(torch.from_numpy(spins).float()[:, None], (rule.margin,) * 4, mode="circular")
     with torch.no_grad():
         t = torch.tanh(rule.field(padded))[:, 0].double().numpy()
     lattices, coarse = [bitmaps.from_spins(a) for a in spins], []
     for lattice in lattices:
-        renormalizing.renormalize(s, rule, ["a.npy"], [lattice], [])
+        renormalizing.renormalize(s, programs, ["a.npy"], [lattice], [])
         coarse.append(np.load(tmp_path / "spins_0000_level1_L36.npy"))
     left, variance = coarse - t, 1 - t**2
     pairs = list(itertools.combinations(range(6), 2))
     total = sum((left[a] * left[b]).sum() for a, b in pairs)
     assert abs(total) < 4 * np.sqrt(sum((variance[a] * variance[b]).sum() for a, b in pairs))
-    renormalizing.renormalize(s, rule, ["c.npy", "b.npy", "a.npy"], lattices[2::-1], [])
+    renormalizing.renormalize(s, programs, ["c.npy", "b.npy", "a.npy"], lattices[2::-1], [])
     for number, expected in enumerate(coarse[2::-1]):
         assert np.array_equal(np.load(tmp_path / f"spins_{number:04d}_level1_L36.npy"), expected)
-
-
-def test_bonds_drawn_for_a_check_are_the_lattices_own(monkeypatch):
-    drawn, labels = [], swendsen_wang.cluster_labels
-    monkeypatch.setattr(
-        swendsen_wang,
-        "cluster_labels",
-        lambda spins, beta, seed: drawn.append((beta, seed)) or labels(spins, beta, seed),
-    )
-    a, b = swendsen_wang.sample(64, BETA, 2, seed=5)
-    for spins in (a, b, a):
-        clusters.dimensions(spins)
-    first, second, again = (seed for beta, seed in drawn if beta == BETA)
-    assert first == again != second
 
 
 def save(folder, lattices):
