@@ -17,7 +17,7 @@ PARENT, KX, KY, SIZE, SX, SY, SQ, FIRST, LEFT, RIGHT, TOP, BOTTOM, WX, WY, FLAGS
 COLUMNS = 16
 EDGE, CROSS = 1, 2  # FLAGS: sites at an edge of a window; winds in two ways
 
-# Columns of a tally, by the power of 2 at or below the size: clusters, their sites, sums of size^2 and of squared radii of gyration.
+# Columns of a tally, by the power of 2 at or below the size: clusters, their sites, sums of size^2 and squared radii of gyration.
 COUNT, SITES, SQUARES, RADII = range(4)
 POWERS = 64
 RADIUS_UNIT = 1 / 256  # whole numbers add up the same in any order
@@ -126,7 +126,7 @@ def add_to_tally(tally, size, sx, sy, sq):
 
 @njit(cache=True)
 def count_closed(closed, tally, least_kept):
-    """Add complete records to the tally; move those that wind, or have least_kept sites, to the front. Return how many these are."""
+    """Add complete records to the tally; move those that wind, or have least_kept sites, to the front. Return their number."""
     n_kept = 0
     for i in range(len(closed)):
         one = closed[i]

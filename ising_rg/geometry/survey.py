@@ -44,7 +44,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be counted: kind "spin" or "fk"; FK bonds at beta by `seed` and the lattice; torus or window; whether walls too."""
+    """What is to be counted: kind "spin" or "fk"; FK bonds at beta by `seed` and the lattice; torus or window; with walls?"""
 
     kind: str
     beta: float = 0.0

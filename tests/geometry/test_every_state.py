@@ -1,4 +1,4 @@
-"""All 65,536 states of the 4 x 4 torus: clusters and walls of the fast path against a flood fill and a walker, in one compiled loop."""
+"""All 65,536 states of the 4 x 4 torus: clusters and walls against a flood fill and a walker, in one compiled loop."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from ising_rg.compiling import njit
 from ising_rg.geometry import clusters, loops, records
 
 L = 4
-NO_KEY, NO_DIGITS, NO_LINKS = (np.uint64(0), np.uint64(0)), np.empty(0, np.uint64), np.empty(0, np.int64)
+NO_KEY = (np.uint64(0), np.uint64(0))
 
 
 @njit
@@ -89,7 +89,7 @@ def sums_of_records(closed):
 
 
 @njit
-def first_difference(strip, so_far, pieces, walls, closed):
+def first_difference(strip, so_far, pieces, walls, closed, digits, links):
     """Return the first state that the fast path counts otherwise than the references do, or -1."""
     words, seen, queue, passed = (
         np.zeros((5, 1), np.uint64),
@@ -101,10 +101,10 @@ def first_difference(strip, so_far, pieces, walls, closed):
         for y in range(5):
             words[y, 0] = np.uint64(state >> 4 * (y % 4) & 15)
         so_far.counts[:] = 0
-        clusters.draw_bonds(strip, words, 0, NO_KEY, NO_DIGITS, (0, 0))
+        clusters.draw_bonds(strip, words, 0, NO_KEY, digits, (0, 0))
         clusters.label(strip, 4, 0, 1, 1)
-        n = clusters.absorb(so_far, strip, 4, (4, 4), closed, NO_LINKS)
-        n += clusters.finish(so_far, 1, (4, 4), closed[n:], NO_LINKS)
+        n = clusters.absorb(so_far, strip, 4, (4, 4), closed, links)
+        n += clusters.finish(so_far, 1, (4, 4), closed[n:], links)
         if sums_of_records(closed[:n]) != flood(state, seen, queue):
             return state
         walls.counts[:] = 0
@@ -129,5 +129,6 @@ def first_difference(strip, so_far, pieces, walls, closed):
 def test_all_states_of_4_x_4():
     strip = clusters.strip(L, L, 1)
     closed = np.zeros((64, records.COLUMNS), np.int64)
+    nothing = np.empty(0, np.uint64), np.empty(0, np.int64)
     pieces, walls = loops.pieces(L, L, 32), loops.pieces(L, L, 64)
-    assert first_difference(strip, clusters.opened(strip), pieces, walls, closed) == -1
+    assert first_difference(strip, clusters.opened(strip), pieces, walls, closed, *nothing) == -1
