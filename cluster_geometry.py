@@ -22,7 +22,7 @@ import ising_rg  # noqa: F401, first: it leaves out variables that the libraries
 from tqdm import tqdm
 
 from ising_rg import folders, pictures, reports, settings, storage
-from ising_rg.geometry import drawing, labels, records, rows, survey
+from ising_rg.geometry import drawing, labels, rows, survey
 from ising_rg.geometry.survey import Task
 from ising_rg.spins import configurations, origins
 from ising_rg.theory import exact
@@ -63,9 +63,8 @@ def main(s):
         counted.append(found)
         if s.PICTURES and number == 0:
             with pictures.attempt():
-                tasks = dict(zip(survey.KINDS, found, strict=True))
                 title = f"{os.path.basename(lattice.name)}, beta = {s.BETA:.6f}"
-                drawing.draw(picture, spins, tasks["spin"], tasks["fk"], task(s, "fk", lattice), title)
+                drawing.draw(picture, spins, found, task(s, "fk", lattice), title)
                 print(f"written: {picture}")
     ensembles = [ensemble(s, L, results, counted) for L in sorted({result["L"] for result in results})]
     ensembles = [one for one in ensembles if one]
@@ -90,7 +89,10 @@ def kinds(s):
 
 def label_files(s, kind, number):
     """Return the names of a lattice's labels and of its table of clusters."""
-    return [os.path.join(s.OUTPUT_DIR, name) for name in (f"labels_{kind}_{number:04d}.npy", f"clusters_{kind}_{number:04d}.npz")]
+    return [
+        os.path.join(s.OUTPUT_DIR, name)
+        for name in (f"labels_{kind}_{number:04d}.npy", f"clusters_{kind}_{number:04d}.npz")
+    ]
 
 
 def task(s, kind, lattice):
@@ -125,15 +127,16 @@ def print_counted(kind, told, counted, n_sites, window):
     name, loop = ("FK", "hulls") if kind == "fk" else ("spin", "walls")
     largest = told["largest"][0] if told["largest"] else None
     share = f", the largest {largest['size'] / n_sites:.4f} of all sites" if largest else ""
-    print(f"  {told['clusters']} {name} clusters ({told['clusters'] / n_sites:.6f} a site){share}; {told['loops']} {loop}")
+    print(
+        f"  {told['clusters']} {name} clusters ({told['clusters'] / n_sites:.6f} a site){share}; {told['loops']} {loop}"
+    )
     if window:
         print(
             f"  {told['at_edges']} clusters touch the edges and are cut by them; so are {told['pieces_cut']} pieces of {loop}"
         )
     else:
-        winding = counted.kept[(counted.kept[:, records.WX] != 0) | (counted.kept[:, records.WY] != 0)] ways = ["in two ways" if
-        one[records.FLAGS] & records.CROSS else str(tuple(one[[records.WX, records.WY]].tolist())) for one in winding] more = f"
-        and {len(ways) - 5} more" if len(ways) > 5 else ""
+        ways = rows.windings(counted)
+        more = f" and {len(ways) - 5} more" if len(ways) > 5 else ""
         print(f"  winding around the torus: {', '.join(ways[:5]) or 'none'}{more}")
 
 
@@ -143,7 +146,9 @@ def write_labels(s, kind, number, lattice, spins, budget):
     settings.check_disk(8 * spins.height * spins.width, s.OUTPUT_DIR, f"labels of {lattice.name}")
     labelling = labels.Labelling(spins, task(s, kind, lattice), budget)
     needed = labels.BYTES_PER_CLUSTER * labelling.n_clusters
-    settings.check_memory(needed, f"a table of {labelling.n_clusters} clusters", "choose LABELS = False, or a part of the lattice")
+    settings.check_memory(
+        needed, f"a table of {labelling.n_clusters} clusters", "choose LABELS = False, or a part of the lattice"
+    )
     about = settings.provenance(s, source=lattice.name, kind=kind, clusters=labelling.n_clusters)
     labels.write(labelling, path, table, about)
     print(f"written: {path}, {table}")

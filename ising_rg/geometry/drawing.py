@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ising_rg import pictures
-from ising_rg.geometry import labels, rows
+from ising_rg.geometry import labels, loops, rows
 from ising_rg.geometry.survey import Counted, Task
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitmaps import Bitmap
@@ -16,23 +18,22 @@ _COLOURED = 24  # of the largest clusters
 _LEAST = 20  # clusters or loops from which a point is drawn
 
 
-def draw(path: str, lattice: object, spin: Counted | None, fk: Counted | None, task: Task, title: str) -> None:
-    """Write the picture of a lattice; task: of its FK clusters."""
+def draw(path: str, lattice: object, counted: Sequence[Counted | None], task: Task, title: str) -> None:
+    """Write the picture of a lattice.
+
+    Args:
+        counted: what was counted of spin clusters and of FK clusters; None of a kind that is not wanted.
+        task: of FK clusters.
+    """
     figure = pictures._figure(13, 10.5)
     (sizes, areas), (lines, colours) = figure.subplots(2, 2)
     n_sites = lattice.height * lattice.width
-    for name, counted, exponent, colour in (
-        ("spin clusters", spin, geometry.SPIN_SIZE_EXPONENT, pictures.BLUE),
-        ("FK clusters", fk, geometry.FK_SIZE_EXPONENT, pictures.VERMILION),
-    ):
-        if counted is not None:
-            _draw_sizes(sizes, rows.histogram(counted)[:, 0], n_sites, exponent, (name, colour))
-    for name, counted, constant, units, colour in (
-        ("walls", spin, geometry.WALL_CONSTANT, 1, pictures.BLUE),
-        ("FK hulls", fk, geometry.HULL_CONSTANT, 4, pictures.VERMILION),
-    ):
-        if counted is not None:
-            _draw_areas(areas, counted, (constant, n_sites, units), (name, colour))
+    exponents = geometry.SPIN_SIZE_EXPONENT, geometry.FK_SIZE_EXPONENT
+    names = ("spin clusters", "walls", pictures.BLUE), ("FK clusters", "FK hulls", pictures.VERMILION)
+    for exponent, loop, (cluster, wall, colour) in zip(exponents, rows.loops_of(*counted), names, strict=True):
+        if loop[0] is not None:
+            _draw_sizes(sizes, rows.histogram(loop[0])[:, 0], n_sites, exponent, (cluster, colour))
+            _draw_areas(areas, loop, n_sites, (wall, colour))
     areas.axhline(1, color=pictures.GREY, linewidth=1, linestyle="--", label="exact, infinite lattice")
     areas.set_ylim(0.85, 1.3)
     for axis, x, y in (
@@ -63,21 +64,13 @@ def _draw_sizes(axis, n, n_sites, exponent, label):
     )
 
 
-def _draw_areas(axis, counted, scale, label):
-    constant, n_sites, units = scale
+def _draw_areas(axis, loop, n_sites, label):
+    counted, constant, units = loop
     ratio = rows.larger_areas(counted, constant, n_sites, units)
-    n = counted.walls[::-1, 1].cumsum()[::-1]
+    n = counted.walls[::-1, loops.AREAS].cumsum()[::-1]
     seen = n >= _LEAST
-    x = 2.0 ** np.arange(len(n))[seen] / units
-    axis.errorbar(
-        x,
-        ratio[seen],
-        (ratio / np.sqrt(np.maximum(n, 1)))[seen],
-        fmt="o-",
-        color=label[1],
-        markersize=4,
-        label=label[0],
-    )
+    x, error = 2.0 ** np.arange(len(n)) / units, ratio / np.sqrt(np.maximum(n, 1))
+    axis.errorbar(x[seen], ratio[seen], error[seen], fmt="o-", color=label[1], markersize=4, label=label[0])
 
 
 def region(lattice: object, size: int) -> Bitmap:

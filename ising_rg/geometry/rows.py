@@ -84,6 +84,11 @@ def larger_areas(counted: Counted, constant: float, n_sites: int, units: int) ->
     return n * (2.0 ** np.arange(len(n)) - 0.5) / units / (constant * n_sites)
 
 
+def loops_of(spin: Counted | None, fk: Counted | None) -> tuple:
+    """Return (Counted, C, units of area to a site) of walls and of hulls, as `larger_areas` takes them."""
+    return (spin, geometry.WALL_CONSTANT, 1), (fk, geometry.HULL_CONSTANT, _HULL_UNITS)
+
+
 def observables(spin: Counted | None, fk: Counted | None, n_sites: int) -> dict[str, float]:
     """Return by name what is measured of a lattice of n_sites and of the kinds counted; not finite where there is too little."""
     found = {}
@@ -92,9 +97,8 @@ def observables(spin: Counted | None, fk: Counted | None, n_sites: int) -> dict[
             found["FK bonds"] = fk.n_open_bonds / (2 * n_sites)
             found["FK clusters a site"] = number(fk) / n_sites
             found["FK sum s^2 / N^2"] = mean_square(fk, n_sites)
-        for name, counted, loop, constant, units in (
-            ("spin", spin, "wall", geometry.WALL_CONSTANT, 1),
-            ("FK", fk, "hull", geometry.HULL_CONSTANT, _HULL_UNITS),
+        for name, loop, (counted, constant, units) in zip(
+            ("spin", "FK"), ("wall", "hull"), loops_of(spin, fk), strict=True
         ):
             if counted is None:
                 continue
@@ -200,10 +204,19 @@ def winding_rows(counted: list[Counted]) -> list[dict]:
     return rows
 
 
+def windings(counted: Counted) -> list[str]:
+    """Return how each cluster winds around the torus that does, in words: "(1, 0)", once along rows; "in two ways"."""
+    around = counted.kept[(counted.kept[:, records.WX] != 0) | (counted.kept[:, records.WY] != 0)]
+    return [
+        "in two ways" if one[records.FLAGS] & records.CROSS else f"({one[records.WX]}, {one[records.WY]})"
+        for one in around
+    ]
+
+
 def winds(counted: Counted) -> int:
     """Return in how many ways clusters wind around the torus: 0, 1, or 2, which only one of them can do."""
-    around = counted.kept[(counted.kept[:, records.WX] != 0) | (counted.kept[:, records.WY] != 0)]
-    return 0 if not len(around) else 2 if (around[:, records.FLAGS] & records.CROSS).any() else 1
+    ways = windings(counted)
+    return 2 if "in two ways" in ways else min(1, len(ways))
 
 
 def reasons(rows: list[dict]) -> list[str]:

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from ising_rg import random_numbers
-from ising_rg.geometry import clusters, loops, records
+from ising_rg.geometry import clusters, loop_seams, loops, records
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import bitmaps
 from ising_rg.threads import share
@@ -109,7 +109,7 @@ class Pass:
         one.tally[:] = 0
         self._n_open_bonds += int(one.counts[clusters.N_OPEN_BONDS])
         if self.task.walls:
-            loops.absorb(self._walls, self._pieces[k], self._twice * first_row, self._width, self._torus)
+            loop_seams.absorb(self._walls, self._pieces[k], self._twice * first_row, self._width, self._torus)
 
     def finish(self) -> Counted:
         """Close the torus, or the window's edges; return what was counted."""
@@ -118,7 +118,7 @@ class Pass:
         kept = kept[np.lexsort((kept[:, records.FIRST], -kept[:, records.SIZE]))]
         counted = Counted(self._tally, kept, self._n_open_bonds, np.zeros((0, 5)), np.zeros((0, 3), np.int64), (0, 0))
         if self.task.walls:
-            loops.finish(self._walls, (self._height, self._width), self._torus)
+            loop_seams.finish(self._walls, (self._height, self._width), self._torus)
             counts = self._walls.counts
             winding = self._walls.winding[: counts[loops.N_WINDING]]
             counted.walls, counted.winding = self._walls.tally, winding[np.lexsort(winding.T[::-1])]

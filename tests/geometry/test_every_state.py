@@ -3,7 +3,7 @@
 import numpy as np
 
 from ising_rg.compiling import njit
-from ising_rg.geometry import clusters, loops, records
+from ising_rg.geometry import clusters, loop_seams, loops, records
 
 L = 4
 NO_KEY = (np.uint64(0), np.uint64(0))
@@ -110,8 +110,8 @@ def first_difference(strip, so_far, pieces, walls, closed, digits, links):
         walls.counts[:] = 0
         walls.tally[:] = 0
         loops.trace(pieces, words, 4, 0, 4, 1)
-        loops.absorb(walls, pieces, 0, 4, 1)
-        loops.finish(walls, (4, 4), 1)
+        loop_seams.absorb(walls, pieces, 0, 4, 1)
+        loop_seams.finish(walls, (4, 4), 1)
         number, squares, plain, areas, around_x, around_y = walk(state, passed)
         winding = walls.winding[: walls.counts[loops.N_WINDING]]
         found = walls.tally.sum(0)
