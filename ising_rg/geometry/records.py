@@ -11,6 +11,7 @@ Sums of squares are kept modulo 2^64; centred, when the cluster is complete, the
 import numpy as np
 
 from ising_rg.compiling import njit
+from ising_rg.spins.popcounts import popcount
 
 # Columns of a record. SX, SY, SQ: sums of x, y, x^2 + y^2; FIRST: the first site in raster order, y width + x; WX, WY: winding.
 PARENT, KX, KY, SIZE, SX, SY, SQ, FIRST, LEFT, RIGHT, TOP, BOTTOM, WX, WY, FLAGS, ID = range(16)
@@ -102,15 +103,10 @@ def squared_radius(size, sx, sy, sq):
 
 @njit(forceinline=True)
 def power_of_two(number):
-    """Return the largest k with 2^k <= number."""
-    k = 0
-    while number >= 65536:
-        number >>= 16
-        k += 16
-    while number > 1:
-        number >>= 1
-        k += 1
-    return k
+    """Return the largest k with 2^k <= number: all bits below the highest are set, and counted, without a branch."""
+    for shift in (1, 2, 4, 8, 16, 32):
+        number |= number >> shift
+    return popcount(np.uint64(number)) - 1
 
 
 @njit(forceinline=True)
