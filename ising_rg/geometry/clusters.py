@@ -2,7 +2,7 @@
 
 A strip's clusters are found by runs, as a Swendsen-Wang sweep finds them (`clusters_of_runs`), but not around the torus. Each has a
 row of sums. Those that do not reach the strip's first or last row, nor its first or last column where a bond goes around, are
-complete and go into a tally; the others become nodes (`records`), which `absorb` joins to those of the strips above.
+complete and go into a tally; the others become nodes (`records`), which `cluster_seams` joins to those of the strips above.
 
 Bonds between equal neighbours are open (spin clusters), or open with probability 1 - exp(-2 beta) (FK clusters), by random numbers
 that name the bond: sweep 0, configuration 0 of `updates.bonds`, under a key of their own.
@@ -16,12 +16,12 @@ import numpy as np
 
 from ising_rg.compiling import njit
 from ising_rg.geometry import records
-from ising_rg.geometry.records import BOTTOM, EDGE, FIRST, FLAGS, ID, PARENT, SIZE, SQ, SX, SY, TOP
+from ising_rg.geometry.records import BOTTOM, EDGE, FIRST, FLAGS, PARENT, SIZE, SQ, SX, SY, TOP
 from ising_rg.spins.lattice import ONE
 from ising_rg.spins.popcounts import popcount
 from ising_rg.updates import bonds, clusters_of_runs
 from ising_rg.updates.bonds import DOWN, RIGHT
-from ising_rg.updates.clusters_of_runs import Runs, run_at
+from ising_rg.updates.clusters_of_runs import Runs
 
 # Columns of a strip's clusters: sums as in `records`, y from the strip's first row on.
 _SIZE, _SX, _SY, _SQ, _FIRST, _LEFT, _RIGHT, _BOTTOM = range(8)
@@ -38,24 +38,9 @@ class Strip(NamedTuple):
     nodes: np.ndarray  # int64 (., COLUMNS), of which N_NODES are there
     top: np.ndarray  # int32 (L,): the node of each run of the first row
     bottom: np.ndarray  # int32 (L,): that of each run of the last row
-    around: (
-        np.ndarray
-    )  # int32 (n, 2): nodes of the last and the first run of the rows whose bond around the torus is open
+    around: np.ndarray  # int32 (n, 2): nodes of the last and the first run of rows whose bond around the torus is open
     counts: np.ndarray  # int64 (4,)
     tally: np.ndarray  # as `records.empty_tally`
-
-
-class Open(NamedTuple):
-    """What is open of the rows so far: nodes that reach the first row or the last."""
-
-    nodes: np.ndarray  # int64 (., COLUMNS)
-    others: np.ndarray  # the same, to sort them into
-    place: np.ndarray  # int64 (.,)
-    top: np.ndarray  # int64 (L, 3): of each run of the lattice's first row the node, and its KX and KY
-    bottom: np.ndarray  # int64 (L, 3): of the last row so far
-    starts: np.ndarray  # uint64 (2, W): where runs of the first and the last row begin
-    down: np.ndarray  # uint64 (W,): bonds down from the last row
-    counts: np.ndarray  # int64 (4,): nodes, runs in the first row, in the last row, nodes ever
 
 
 def strip(n_rows: int, width: int, least_kept: int) -> Strip:
@@ -73,16 +58,6 @@ def strip(n_rows: int, width: int, least_kept: int) -> Strip:
         np.zeros(4, np.int64),
         records.empty_tally(),
     )
-
-
-def opened(one: Strip) -> Open:
-    """Return an Open of no rows, for strips such as this one."""
-    width, n_words = len(one.top), one.runs.starts.shape[1]
-    n = len(one.nodes) + 2 * width
-    nodes = (np.zeros((n, records.COLUMNS), np.int64) for _ in range(2))
-    lists = (np.zeros((width, 3), np.int64) for _ in range(2))
-    words = np.zeros((2, n_words), np.uint64), np.zeros(n_words, np.uint64)
-    return Open(*nodes, np.zeros(n, np.int64), *lists, *words, np.zeros(4, np.int64))
 
 
 @njit(nogil=True, cache=True)
@@ -207,106 +182,3 @@ def _make_node(one, cluster, first_row):
     node[TOP], node[BOTTOM] = found[_FIRST] // one.runs.width, first_row + found[_BOTTOM]
     one.node_of[cluster] = i
     one.counts[N_NODES] = i + 1
-
-
-@njit(nogil=True, cache=True)
-def absorb(so_far, one, n, shape, closed, links):
-    """Join a strip of n rows to the rows above it; return how many clusters are complete by that, as records in `closed`.
-
-    links: int64, where a node is not to be forgotten (labels): links[its ID] becomes the ID of the node that it was joined to, so
-        far; empty else.
-    """
-    nodes, counts, runs = so_far.nodes, so_far.counts, one.runs
-    before, first = counts[0], counts[3] == 0
-    for i in range(one.counts[N_NODES]):
-        nodes[before + i] = one.nodes[i]
-        nodes[before + i, PARENT] += before
-        nodes[before + i, ID] = counts[3]
-        counts[3] += 1
-    counts[0] += one.counts[N_NODES]
-    for i in range(one.counts[N_AROUND]):
-        records.join(nodes, before + one.around[i, 0], before + one.around[i, 1], (1, 0), shape)
-    if first:
-        counts[1] = runs.next_runs[0] - runs.first_runs[0]
-        so_far.starts[0] = runs.starts[0]
-        for i in range(counts[1]):
-            so_far.top[i, 0], so_far.top[i, 1], so_far.top[i, 2] = one.top[i], 0, 0
-    else:
-        run_below = 0
-        run_above = 0
-        for w in range(so_far.down.size):  # every bond that is the first of its two runs' word
-            joins = so_far.down[w]
-            while joins != _ZERO:
-                above = so_far.bottom[run_at(so_far.starts[1, w], joins, run_above - 1)]
-                below = before + one.top[run_at(runs.starts[0, w], joins, run_below - 1)]
-                records.join(nodes, above[0], below, (above[1], above[2]), shape)
-                joins = _after_pair(joins, so_far.starts[1, w] | runs.starts[0, w])
-            run_above += popcount(so_far.starts[1, w])
-            run_below += popcount(runs.starts[0, w])
-    counts[2] = runs.next_runs[n - 1] - runs.first_runs[n - 1]
-    so_far.starts[1], so_far.down[:] = runs.starts[n - 1], runs.bonds[n - 1, DOWN]
-    for i in range(counts[2]):
-        so_far.bottom[i, 0], so_far.bottom[i, 1], so_far.bottom[i, 2] = before + one.bottom[i], 0, 0
-    return _sort_out(so_far, closed, links, True)
-
-
-@njit(forceinline=True)
-def _after_pair(joins, starts):
-    """Return `joins` without those that join the same two runs as the lowest does: up to the next start of a run above or below."""
-    lowest = joins & (~joins + ONE)
-    later = starts & ~(lowest | (lowest - ONE))
-    return joins & ~((later & (~later + ONE)) - ONE)  # none later: all bits, so that no join is left
-
-
-@njit(nogil=True, cache=True)
-def finish(so_far, torus, shape, closed, links):
-    """Join the last row to the first, on a torus, or note that they are edges; return how many clusters `closed` gets: all left."""
-    nodes = so_far.nodes
-    if torus:
-        run_below = 0
-        run_above = 0
-        for w in range(so_far.down.size):
-            joins = so_far.down[w]
-            while joins != _ZERO:
-                above = so_far.bottom[run_at(so_far.starts[1, w], joins, run_above - 1)]
-                below = so_far.top[run_at(so_far.starts[0, w], joins, run_below - 1)]
-                records.join(nodes, above[0], below[0], (above[1] - below[1], above[2] - below[2] + 1), shape)
-                joins = _after_pair(joins, so_far.starts[1, w] | so_far.starts[0, w])
-            run_above += popcount(so_far.starts[1, w])
-            run_below += popcount(so_far.starts[0, w])
-    else:
-        for i in range(so_far.counts[1]):
-            nodes[records.find(nodes, so_far.top[i, 0])[0], FLAGS] |= EDGE
-        for i in range(so_far.counts[2]):
-            nodes[records.find(nodes, so_far.bottom[i, 0])[0], FLAGS] |= EDGE
-    return _sort_out(so_far, closed, links, False)
-
-
-@njit(cache=True)
-def _sort_out(so_far, closed, links, keep_open):
-    """Keep the nodes that runs of the first or the last row have for roots; put other roots into `closed`; return how many."""
-    nodes, counts, place = so_far.nodes, so_far.counts, so_far.place
-    place[: counts[0]] = -1
-    n_open, n_closed = 0, 0
-    if keep_open:
-        for which in range(2):
-            runs_of_row = so_far.bottom if which else so_far.top
-            for i in range(counts[1 + which]):
-                entry = runs_of_row[i]
-                root, x, y = records.find(nodes, entry[0])
-                if place[root] < 0:
-                    place[root] = n_open
-                    so_far.others[n_open] = nodes[root]
-                    so_far.others[n_open, PARENT] = n_open
-                    n_open += 1
-                entry[0], entry[1], entry[2] = place[root], entry[1] + x, entry[2] + y
-    for i in range(counts[0]):
-        if nodes[i, PARENT] != i:
-            if links.size:
-                links[nodes[i, ID]] = nodes[records.find(nodes, i)[0], ID]
-        elif place[i] < 0:
-            closed[n_closed] = nodes[i]
-            n_closed += 1
-    nodes[:n_open] = so_far.others[:n_open]
-    counts[0] = n_open
-    return n_closed

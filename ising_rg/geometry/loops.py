@@ -38,9 +38,9 @@ class Pieces(NamedTuple):
 
     slots: np.ndarray  # int64 (., 4)
     free: np.ndarray  # int64 (.,): slots in no use, N_FREE of them
-    top: np.ndarray  # int64 (width,): slots of the strands of the first row
-    bottom: np.ndarray  # int64 (width,): of the last row
-    below: np.ndarray  # int64 (width,): of the row that is being added
+    top: np.ndarray  # int64 (width + 1,): slots of the strands of the first row
+    bottom: np.ndarray  # int64 (width + 1,): of the last row
+    below: np.ndarray  # int64 (width + 1,): of the row that is being added
     changes: (
         np.ndarray
     )  # uint64 (3, W): bit x: sites x and x + 1 differ; of the first row, the last, and the one being added
@@ -57,7 +57,7 @@ def pieces(width: int, n_rows: int, n_slots: int) -> Pieces:
     return Pieces(
         np.zeros((n_slots, 4), np.int64),
         np.zeros(n_slots, np.int64),
-        *(np.zeros(width, np.int64) for _ in range(3)),
+        *(np.zeros(width + 1, np.int64) for _ in range(3)),  # one more is read than there is
         np.zeros((3, n_words), np.uint64),
         np.zeros(2, np.int64),
         np.zeros((n_rows + width + 2, 3), np.int64),
@@ -163,20 +163,28 @@ def begin(one, torus):
     one.first_up[1] = one.first_up[0]
 
 
+@njit(forceinline=True)
+def _walk(one, here, steps, up, y):
+    """Take steps along row y, with the row above on the left where it is up."""
+    signed = steps if up else -steps
+    one.slots[here, LENGTH] += steps
+    one.slots[here, DX] += signed
+    one.slots[here, AREA] += y * signed
+
+
 @njit(cache=True)
 def cross(one, y, width, torus, below_up):
     """Follow walls from the last row, changes[1], to the next, changes[2]; `below` receives its strands' slots. Return how many.
 
     y: the next row's; below_up: whether its spin at x = 0 is up. Steps down into the next row are counted.
     """
-    slots, bottom, below = one.slots, one.bottom, one.below
-    n_above, n_below, x = 0, 0, 0
+    n_above, n_below, start = 0, 0, 0
     up = one.first_up[1] != 0  # of the last row, here
-    on, start, here, loose = up != (below_up != 0), 0, np.int64(0), np.int64(-1)
-    if on:  # a wall runs along the first sites, from the torus' last ones
+    on, here, loose, down = up != (below_up != 0), np.int64(0), np.int64(0), np.int64(0)
+    if on:  # a wall runs between the rows along the first sites, from the torus' last ones
         here, loose = _take_piece(one)
         if not torus:
-            slots[here, MATE] = AT_EDGE
+            one.slots[here, MATE] = AT_EDGE
             one.free[one.counts[N_FREE]] = loose
             one.counts[N_FREE] += 1
     for w in range(one.changes.shape[1]):
@@ -185,52 +193,34 @@ def cross(one, y, width, torus, below_up):
         while left != _ZERO:
             lowest = left & (~left + ONE)
             left ^= lowest
-            x = 64 * w + popcount(lowest - ONE) + 1
             comes, goes = above_word & lowest != _ZERO, below_word & lowest != _ZERO
+            x = 64 * w + popcount(lowest - ONE) + 1
             if on:
-                steps = x - start
-                signed = steps if up else -steps
-                slots[here, LENGTH] += steps
-                slots[here, DX] += signed
-                slots[here, AREA] += y * signed
-            start = x
-            if comes and goes:
-                strand = bottom[n_above]
-                n_above += 1
-                if not on:
-                    down = strand
-                elif up:  # above left and below right are up: around each by itself
-                    join_ends(one, here, strand, 0)
-                    down, here = _take_piece(one)
-                else:
-                    down, here = here, strand
-                below[n_below] = down
-                n_below += 1
-                slots[down, LENGTH] += 1
-                up = not up
+                _walk(one, here, x - start, up, y)
+            start, strand = x, one.bottom[n_above]
+            n_above += comes
+            if comes and goes and on and up:  # above left and below right are up: around each by itself
+                join_ends(one, here, strand, 0)
+                down, here = _take_piece(one)
+            elif comes and goes and on:
+                down, here = here, strand
+            elif comes and goes:
+                down = strand
+            elif comes and on:
+                join_ends(one, here, strand, 0)
             elif comes:
-                strand = bottom[n_above]
-                n_above += 1
-                if on:
-                    join_ends(one, here, strand, 0)
-                else:
-                    here = strand
-                on, up = not on, not up
+                here = strand
+            elif on:
+                down = here
             else:
-                if on:
-                    down = here
-                else:
-                    down, here = _take_piece(one)
-                below[n_below] = down
+                down, here = _take_piece(one)
+            if goes:
+                one.below[n_below] = down
                 n_below += 1
-                slots[down, LENGTH] += 1
-                on = not on
+                one.slots[down, LENGTH] += 1
+            on, up = on != (comes != goes), up != comes
     if on:
-        steps = width - start
-        signed = steps if up else -steps
-        slots[here, LENGTH] += steps
-        slots[here, DX] += signed
-        slots[here, AREA] += y * signed
+        _walk(one, here, width - start, up, y)
         if torus:
             join_ends(one, here, loose, 0)
         else:

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from ising_rg import random_numbers
-from ising_rg.geometry import clusters, loop_seams, loops, records
+from ising_rg.geometry import cluster_seams, clusters, loop_seams, loops, records
 from ising_rg.random_numbers import Purpose
 from ising_rg.spins import bitmaps
 from ising_rg.threads import share
@@ -56,7 +56,7 @@ class Task:
 class Pass:
     """Counting of one kind, strip by strip; `n_strips` of up to n_rows each at a time.
 
-    links: whether no node is to be forgotten, for `labels`; then `links` and `complete` hold what `clusters.absorb` tells.
+    links: whether no node is to be forgotten, for `labels`; then `links` and `complete` hold what `cluster_seams.absorb` tells.
     """
 
     def __init__(self, task: Task, lattice: object, n_strips: int, n_rows: int, links: bool = False):
@@ -70,7 +70,7 @@ class Pass:
             seed = random_numbers.seed_for(bitmaps.digest(lattice), task.seed)
             self._key = random_numbers.key(seed, Purpose.FK_BONDS)
         self.strips = [clusters.strip(n_rows, width, self.least_kept) for _ in range(n_strips)]
-        self._open = clusters.opened(self.strips[0])
+        self._open = cluster_seams.opened(self.strips[0])
         self._closed = np.empty((len(self._open.nodes), records.COLUMNS), np.int64)
         self._tally, self._kept, self._n_open_bonds = records.empty_tally(), [], 0
         twice, missing = (2, 0 if task.torus else 1) if self._is_fk else (1, 0)
@@ -104,7 +104,7 @@ class Pass:
         n_nodes = int(self._open.counts[3] + one.counts[clusters.N_NODES])
         if self._keeps and n_nodes > len(self.links):
             self.links = np.concatenate([self.links, np.arange(len(self.links), 2 * n_nodes)])
-        self._take(clusters.absorb(self._open, one, n, self.shape, self._closed, self.links))
+        self._take(cluster_seams.absorb(self._open, one, n, self.shape, self._closed, self.links))
         self._tally += one.tally
         one.tally[:] = 0
         self._n_open_bonds += int(one.counts[clusters.N_OPEN_BONDS])
@@ -113,7 +113,7 @@ class Pass:
 
     def finish(self) -> Counted:
         """Close the torus, or the window's edges; return what was counted."""
-        self._take(clusters.finish(self._open, self._torus, self.shape, self._closed, self.links))
+        self._take(cluster_seams.finish(self._open, self._torus, self.shape, self._closed, self.links))
         kept = np.concatenate([np.empty((0, records.COLUMNS), np.int64), *self._kept])
         kept = kept[np.lexsort((kept[:, records.FIRST], -kept[:, records.SIZE]))]
         counted = Counted(self._tally, kept, self._n_open_bonds, np.zeros((0, 5)), np.zeros((0, 3), np.int64), (0, 0))

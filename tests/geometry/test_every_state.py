@@ -3,7 +3,7 @@
 import numpy as np
 
 from ising_rg.compiling import njit
-from ising_rg.geometry import clusters, loop_seams, loops, records
+from ising_rg.geometry import cluster_seams, clusters, loop_seams, loops, records
 
 L = 4
 NO_KEY = (np.uint64(0), np.uint64(0))
@@ -103,8 +103,8 @@ def first_difference(strip, so_far, pieces, walls, closed, digits, links):
         so_far.counts[:] = 0
         clusters.draw_bonds(strip, words, 0, NO_KEY, digits, (0, 0))
         clusters.label(strip, 4, 0, 1, 1)
-        n = clusters.absorb(so_far, strip, 4, (4, 4), closed, links)
-        n += clusters.finish(so_far, 1, (4, 4), closed[n:], links)
+        n = cluster_seams.absorb(so_far, strip, 4, (4, 4), closed, links)
+        n += cluster_seams.finish(so_far, 1, (4, 4), closed[n:], links)
         if sums_of_records(closed[:n]) != flood(state, seen, queue):
             return state
         walls.counts[:] = 0
@@ -131,4 +131,4 @@ def test_all_states_of_4_x_4():
     closed = np.zeros((64, records.COLUMNS), np.int64)
     nothing = np.empty(0, np.uint64), np.empty(0, np.int64)
     pieces, walls = loops.pieces(L, L, 32), loops.pieces(L, L, 64)
-    assert first_difference(strip, clusters.opened(strip), pieces, walls, closed, *nothing) == -1
+    assert first_difference(strip, cluster_seams.opened(strip), pieces, walls, closed, *nothing) == -1
