@@ -293,6 +293,8 @@ KINDS = {
     "MAX_MEMORY": Memory(),
     "DEVICE": Choice(("auto", "cpu", "cuda")),
     "CHECK": _FLAG,
+    "KIND": Choice(("all", "spin", "fk")),
+    "LABELS": _FLAG,
     "PICTURES": _FLAG,
     "PREVIEW_SIZE": Whole(1, 4096),
     "TILE_SIZE": Whole(64, 4096),

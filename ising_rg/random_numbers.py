@@ -44,6 +44,7 @@ class Purpose(IntEnum):
     CHAIN = 11
     BLOCK = 12
     LATTICE = 13
+    FK_BONDS = 14
 
 
 def philox4x32(

@@ -14,7 +14,7 @@ LAYERS = (
     ("storage", "processes", "scripts"),
     ("folders", "spins"),
     ("settings", "pictures", "updates", "deep_zoom"),
-    ("checks", "sampler"),
+    ("checks", "sampler", "geometry"),
     ("kernels",),
     ("reports", "devices", "renormalization"),
     ("growth",),

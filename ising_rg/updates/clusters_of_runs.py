@@ -113,7 +113,7 @@ def _join(parent, a, b):
 
 
 @njit(forceinline=True)
-def _first_of_chains(bits, links, carry):
+def first_of_chains(bits, links, carry):
     """Return (the first of `bits` in each chain of `links`, carry into the next word): see the module's docstring."""
     linked = bits & links
     total = links + linked + carry
@@ -121,7 +121,7 @@ def _first_of_chains(bits, links, carry):
 
 
 @njit(forceinline=True)
-def _run_at(starts, bits, before):
+def run_at(starts, bits, before):
     """Return the run that the lowest of `bits` lies in; `before` is the last run to start before this word."""
     return before + popcount(starts & (bits ^ (bits - ONE)))
 
@@ -136,14 +136,14 @@ def _join_to_row_above(runs, y):
     carry_both, carry = _ZERO, _ZERO
     for w in range(right.size):
         here, above = starts[w], starts_above[w]
-        joins, carry_both = _first_of_chains(down[w], right_above[w] & right[w], carry_both)
-        firsts, carry = _first_of_chains(joins, right[w], carry)
+        joins, carry_both = first_of_chains(down[w], right_above[w] & right[w], carry_both)
+        firsts, carry = first_of_chains(joins, right[w], carry)
         others = joins & ~firsts
         while firsts:
-            parent[_run_at(here, firsts, before)] = parent[parent[_run_at(above, firsts, before_above)]]
+            parent[run_at(here, firsts, before)] = parent[parent[run_at(above, firsts, before_above)]]
             firsts &= firsts - ONE
         while others:
-            _join(parent, _run_at(here, others, before), _run_at(above, others, before_above))
+            _join(parent, run_at(here, others, before), run_at(above, others, before_above))
             others &= others - ONE
         before += popcount(here)
         before_above += popcount(above)
@@ -184,11 +184,11 @@ def join_strips(runs):
         carry = _ZERO
         for w in range(bonds.shape[2]):
             both = bonds[above, RIGHT, w] & bonds[y, RIGHT, w]
-            joins, carry = _first_of_chains(bonds[above, DOWN, w], both, carry)
+            joins, carry = first_of_chains(bonds[above, DOWN, w], both, carry)
             while joins:
                 # From root to root: path halving must not give a run within a strip a parent outside.
-                a = _climb(parent, parent[_run_at(runs.starts[above, w], joins, before_above)])
-                b = _climb(parent, parent[_run_at(runs.starts[y, w], joins, before)])
+                a = _climb(parent, parent[run_at(runs.starts[above, w], joins, before_above)])
+                b = _climb(parent, parent[run_at(runs.starts[y, w], joins, before)])
                 joins &= joins - ONE
                 if a != b:
                     parent[max(a, b)] = min(a, b)

@@ -76,6 +76,7 @@ BASE = {
     "normal_fast_2d_Ising": ["lattice_size=8", "num_sweeps=20", "output_dir={out}"],
     "checking": ["input={spins}", "output_dir={out}"],
     "renormalizing": ["input={spins}", "levels=1", "output_dir={out}"],
+    "cluster_geometry": ["input={spins}", "output_dir={out}"],
     "viewing": ["input={spins}", "output_dir={out}"],
 }
 CASES = [

@@ -190,6 +190,7 @@ def test_an_output_that_is_not_there_cannot_be_an_input(tmp_path):
         ("fast_generating_single_stage", ("--low_res_size=8",), ["single_stage.png"]),
         ("fast_generating_multi_stage", GROW[1:-1], ["full_comparison.png", "tracking.png"]),
         ("renormalizing", ("--input={spins}", "--levels=1"), ["flow.png"]),
+        ("cluster_geometry", ("--input={spins}",), ["geometry.png"]),
     ],
 )
 def test_no_picture_of_an_earlier_run_stays_beside_a_report(tmp_path, script, options, pictures):
