@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ising_rg import Lattice
+from ising_rg.spins import bitmaps
 from tests import browser
 from tests.exploring.test_server import serving
 
@@ -73,11 +74,6 @@ def test_an_address_leads_to_single_spins_as_exact_squares(page, x, y):
     (rows, in_row), (columns, in_column) = sites(y, picture.shape[0]), sites(x, picture.shape[1])
     lattice = Lattice(3, STAGES, START)
 
-    def spins(a, b):
-        return lattice[a, b]
-
-    from ising_rg.spins import bitmaps
-
     n_rows, n_columns = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
     near = bitmaps.to_spins(lattice.around(rows[0] % L, columns[0] % L, n_rows, n_columns))
     expected = np.where(near[np.ix_(rows[in_row] - rows[0], columns[in_column] - columns[0])] > 0, 0, 255)
@@ -107,8 +103,6 @@ def test_these_spins(page, server):
         about = json.load(answer)
     _, _, width, height = page.evaluate(BOX)
     assert spins.shape == (int(height / 8), int(width / 8)) == tuple(about["window"][2:])
-    from ising_rg.spins import bitmaps
-
     assert np.array_equal(spins, eval(python, {"Lattice": Lattice, "bitmaps": bitmaps}))
     page.evaluate("element('row').value = '7'; element('height').value = '9999'; offer()")
     assert page.evaluate("element('npy').hidden") and "needed" in page.evaluate("element('of-stage').textContent")
@@ -169,7 +163,7 @@ def test_keys(page):
         page.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=key)
         page.call("Input.dispatchKeyEvent", type="keyUp", key=key)
         assert page.evaluate(
-            f"[...document.querySelectorAll('.panel')].filter((it) => !it.hidden).map((it) => it.id)"
+            "[...document.querySelectorAll('.panel')].filter((it) => !it.hidden).map((it) => it.id)"
         ) == [panel]
     page.call("Input.dispatchKeyEvent", type="keyDown", key="Escape")
     assert page.evaluate("[...document.querySelectorAll('.panel')].every((it) => it.hidden)")
@@ -185,8 +179,9 @@ def test_nothing_overlaps(page, width, height):
     """Header, card, inset and each panel keep apart, and within the window."""
     page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
     go(page, "seed=3&x=1000000&y=1000000&zoom=1e-5")
-    boxes = """['header', '.card', '.navigator', '.panel:not([hidden])'].map((name) => document.querySelector(name)).filter((it) => it)
-        .map((it) => it.getBoundingClientRect()).map(({left, top, right, bottom}) => [left, top, right, bottom])"""
+    boxes = """['header', '.card', '.navigator', '.panel:not([hidden])'].map((name) => document.querySelector(name))
+        .filter((it) => it).map((it) => it.getBoundingClientRect())
+        .map(({left, top, right, bottom}) => [left, top, right, bottom])"""
     for panel in ("", "other", "spins", "curve", "about"):
         page.evaluate("openPanel('')")
         page.evaluate(f"openPanel('{panel}')")
