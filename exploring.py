@@ -12,6 +12,7 @@ on screen as .npy, with a JSON that checking.py reads. Ctrl-C ends it. With FILM
 import os
 import threading
 import webbrowser
+from types import SimpleNamespace
 
 import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 from ising_rg import folders, settings, storage
@@ -40,6 +41,8 @@ FILM_SIZE = 320                      # pixels per side
 # fmt: on
 
 _LARGEST_START, _LEAST_CACHE = 4096, 2**24
+# What a film depends on; it is kept in it.
+_DECISIVE = ("SEED", "START_SIZE", "STAGES", "XI", "KERNEL_FILE", "FILM_PLACE", "FILM_LENGTH", "FILM_SIZE")
 
 
 def main(s):
@@ -51,7 +54,9 @@ def main(s):
     if s.FILM:
         folders.claim(os.path.dirname(s.FILM) or ".", os.path.basename(s.FILM))
         place = (L // 2, L // 2) if s.FILM_PLACE == "auto" else s.FILM_PLACE
-        n_frames = film.write(s.FILM, atlas, place, s.FILM_LENGTH, s.FILM_SIZE, settings.provenance(s))
+        decisive = SimpleNamespace(**{name: getattr(s, name) for name in _DECISIVE})
+        about = settings.provenance(decisive, kernel_sha256=storage.sha256(s.KERNEL_FILE))
+        n_frames = film.write(s.FILM, atlas, place, s.FILM_LENGTH, s.FILM_SIZE, about)
         print(f"written: {s.FILM}, {n_frames} frames, {os.path.getsize(s.FILM) / 1e6:.1f} MB")
         return
     server = Server((s.LISTEN, s.PORT), atlases, (s.SEED, s.XI or "critical"), told(s))
@@ -60,8 +65,16 @@ def main(s):
             f"warning: LISTEN = {s.LISTEN}: whoever reaches this machine's port {server.port} can look and let it draw"
         )
     print(f"{L} x {L} sites, {s.STAGES} stages; open {server.url} ; Ctrl-C ends")
+    threading.Thread(target=warm, args=(atlases, server.first), daemon=True).start()
     opening = threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True)
     serve(server, opening.start if s.OPEN_BROWSER else lambda: None)
+
+
+def warm(atlases, lattice):
+    """Draw the whole lattice, and see to it that the stages are compiled, while the browser starts."""
+    atlases.tile(lattice, (0, 0, 0))
+    with atlases.turns.turn():
+        ahead.ready(*ahead.UNCHECKED)
 
 
 def check(s):

@@ -28,6 +28,7 @@ SCRIPTS = [
     "checking",
     "viewing",
     "renormalizing",
+    "exploring",
 ]
 
 

@@ -28,19 +28,20 @@ class Atlases:
         self.stages = stages
 
     def atlas(self, seed: int, xi: float | str) -> Atlas:
-        """Return the Atlas of a lattice; called within a turn.
+        """Return the Atlas of a lattice, of which nothing need be drawn yet; what it draws takes a turn.
 
         Raises:
             UserError: there can be none.
         """
         key = (seed, xi)
-        if key not in self._atlases:
-            made = Atlas(seed, xi, *self._how, self._of_each)
-            while len(self._atlases) >= _KEPT:
-                self._atlases.popitem(last=False)
-            self._atlases[key] = made
-        self._atlases.move_to_end(key)
-        return self._atlases[key]
+        with self._lock:
+            if key not in self._atlases:
+                made = Atlas(seed, xi, *self._how, self._of_each)
+                while len(self._atlases) >= _KEPT:
+                    self._atlases.popitem(last=False)
+                self._atlases[key] = made
+            self._atlases.move_to_end(key)
+            return self._atlases[key]
 
     def tile(self, lattice: tuple, place: tuple[int, int, int], gone: Callable[[], bool] = lambda: False) -> bytes:
         """Return the PNG of a tile, kept or drawn when its turn comes.

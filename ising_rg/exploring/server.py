@@ -168,9 +168,7 @@ class Handler(BaseHTTPRequestHandler):
         return "&".join([*filter(None, [query]), *added])
 
     def _lattice(self, numbers):
-        with self.server.atlases.turns.turn(self._gone):
-            facts = self.server.atlases.atlas(*_key(numbers)).facts()
-        self._answer_json(facts)
+        self._answer_json(self.server.atlases.atlas(*_key(numbers)).facts())
 
     def _tile(self, numbers):
         place = tuple(numbers[name] for name in ("level", "x", "y"))
@@ -202,11 +200,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _spins_json(self, numbers):
         window, side = self._window(numbers)
-        with self.server.atlases.turns.turn(self._gone):
-            atlas = self.server.atlases.atlas(*_key(numbers))
-            level = atlas.levels[numbers["level"]]
-            if level.block > 1:
-                raise Refusal(400, "Here a pixel is an average of spins; zoom in.")
+        atlas = self.server.atlases.atlas(*_key(numbers))
+        level = atlas.levels[numbers["level"]]
+        if level.block > 1:
+            raise Refusal(400, "Here a pixel is an average of spins; zoom in.")
         about = {
             "beta": atlas.lattice.stage(level.stage).beta,
             "seed": numbers["seed"],
