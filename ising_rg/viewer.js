@@ -78,15 +78,14 @@ function writeAddress() {
 
 /** Open the viewer in #lattice; options: of OpenSeadragon, beside those that both pages have. */
 function openViewer(options) {
-  const small = Math.min(window.innerWidth, window.innerHeight) < 500;
   viewer = OpenSeadragon({
     element: element("lattice"),
     drawer: "canvas",  // WebGL may not read tiles of a page that was opened from disk
     showNavigationControl: false,
     showNavigator: true,
     navigatorPosition: "BOTTOM_RIGHT",
-    navigatorWidth: small ? "96px" : "168px",
-    navigatorHeight: small ? "96px" : "168px",
+    navigatorWidth: "168px",
+    navigatorHeight: "168px",
     navigatorAutoFade: false,
     navigatorOpacity: 1,
     maxZoomPixelRatio: SHARPEST,

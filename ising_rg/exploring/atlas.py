@@ -79,7 +79,7 @@ class Atlas:
             IndexError: they are averages.
         """
         if self.levels[number].block > 1:
-            raise IndexError("here a pixel is an average of spins; zoom in")
+            raise IndexError("zoom in: here a pixel is an average of spins")
         return self.lattice.stage(self.levels[number].stage).around(row, column, height, width)
 
     def grey(self, number: int, row: int, column: int, height: int, width: int) -> np.ndarray:

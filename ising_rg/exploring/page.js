@@ -140,12 +140,10 @@ openViewer({
   wrapHorizontal: true,
   wrapVertical: true,
   minPixelRatio: COARSEST,
-  imageLoaderLimit: 6,
+  imageLoaderLimit: 6,  // at a time; what waits for them is chosen anew with every frame
   maxTilesPerFrame: 6,
   timeout: 120000,
 });
-// Tiles that wait for their turn in the browser are asked for again if they are still wanted, after what is wanted now.
-viewer.addHandler("viewport-change", () => viewer.imageLoader.clear());
 viewer.addHandler("tile-loaded", () => setTimeout(tell));
 viewer.addHandler("tile-load-failed", (event) => {
   if (shown === asked) complain(`A tile was not drawn (${event.message}). Is exploring.py still running?`);

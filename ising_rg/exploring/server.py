@@ -68,14 +68,15 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], atlases: Atlases, first: tuple[int, float | str], told: dict):
         self.atlases, self.first, self.told = atlases, first, told
+        if not (address[0] == "localhost" or is_address(address[0])):
+            raise UserError(f'LISTEN: found "{address[0]}", needed an IP address, 127.0.0.1 for this machine alone')
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.files = {path: (pages.text(name).encode(), kind) for path, (name, kind) in _FILES.items()}
         try:
             super().__init__(address, Handler)
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or "no address"
+        except OSError as error:
             raise UserError(
-                f"LISTEN, PORT: found {address[0]!r}, {address[1]}, where nobody can listen ({reason}); take 127.0.0.1 and 0"
+                f"LISTEN, PORT: found {address[0]}, {address[1]}, where it cannot listen ({error.strerror}); take 127.0.0.1 and 0"
             ) from None
         self.port = self.server_address[1]
         self.host = f"[{address[0]}]" if ":" in address[0] else address[0]
@@ -203,7 +204,7 @@ class Handler(BaseHTTPRequestHandler):
         atlas = self.server.atlases.atlas(*_key(numbers))
         level = atlas.levels[numbers["level"]]
         if level.block > 1:
-            raise Refusal(400, "Here a pixel is an average of spins; zoom in.")
+            raise Refusal(400, "zoom in: here a pixel is an average of spins.")
         about = {
             "beta": atlas.lattice.stage(level.stage).beta,
             "seed": numbers["seed"],

@@ -61,9 +61,9 @@ def test_windows_go_across_the_seam(deep):
     assert np.array_equal(spins, np.block([corner[:2], corner[2:]]))
 
 
-@pytest.mark.parametrize("xi, mean", [(300.0, 0.0), (-300.0, None)])
+@pytest.mark.parametrize("xi, mean", [(150.0, 0.0), (-150.0, None)])
 def test_off_criticality_levels_before_the_start_lattice_are_averages(monkeypatch, xi, mean):
-    """64 -> 15552 with xi = 300: stages from xi = 11 on are drawn, growth begins at 576 = 64 x 9 with xi = 3.7."""
+    """64 -> 15552 with xi = 150: stages from xi = 17 on are drawn, growth begins at 576 = 64 x 9 with xi = 5.6."""
     whole = Atlas(3, xi, 5, 64, KERNEL, MANY)
     assert [level[1:3] for level in whole.levels] == [(0, 9), (0, 3), (0, 1), (1, 1), (2, 1), (3, 1)]
     start = Lattice(3, 5, 64, xi).stage(0)[:, :]

@@ -60,7 +60,9 @@ def test_it_opens_with_the_whole_lattice(page):
 
 @pytest.mark.parametrize("x, y", [(700_000_000, 5), (0, 0), (L - 1, 123_456_789)])
 def test_an_address_leads_to_single_spins_as_exact_squares(page, x, y):
-    """Pixels of the screen are the Lattice's spins, but for those at the edges of squares; two of the places lie at seams."""
+    """Pixels of the screen are the Lattice's spins, but for those at the edges of squares; the places lie at seams.
+
+    The viewer stretches tiles by one pixel, those before a seam by 1.75, so that no gap shows."""
     zoom = 16
     go(page, f"seed=3&x={x}&y={y}&zoom={zoom}")
     assert page.evaluate("element('stage').textContent") == f"stage 15 of 15, L = {L:,}"
@@ -69,7 +71,7 @@ def test_an_address_leads_to_single_spins_as_exact_squares(page, x, y):
     def sites(centre, n_pixels):
         place = centre + 0.5 + (np.arange(n_pixels) + 0.5 - n_pixels / 2) / zoom
         within = place % 1 * zoom
-        return np.floor(place).astype(int), (within > 1) & (within < zoom - 1)
+        return np.floor(place).astype(int), (within > 2) & (within < zoom - 2)
 
     (rows, in_row), (columns, in_column) = sites(y, picture.shape[0]), sites(x, picture.shape[1])
     lattice = Lattice(3, STAGES, START)
@@ -84,10 +86,10 @@ def test_an_address_leads_to_single_spins_as_exact_squares(page, x, y):
 def test_zooming_passes_through_the_stages(page):
     go(page, "seed=3&x=700000001&y=699999999&zoom=1e-3")
     stages = []
-    for _ in range(7):
+    for number in range(7):
+        page.wait(f"{READY} && Math.abs(pixelsPerSite() / {1e-3 * 3**number} - 1) < 1e-6")
         stages.append(int(page.evaluate("element('stage').textContent").split()[1]))
-        page.evaluate("viewer.viewport.zoomBy(3).applyConstraints()")
-        page.wait(READY)
+        page.evaluate("void viewer.viewport.zoomBy(3).applyConstraints()")
     assert stages == [9, 10, 11, 12, 13, 14, 15]
     assert page.evaluate("element('site').textContent") == "centre: x = 700000001, y = 699999999"
 
@@ -140,8 +142,8 @@ def test_other_lattices_and_back(page):
 
 def test_off_criticality_the_whole_lattice_is_grey(page):
     go(page, f"seed=3&xi=300000&x=0&y=0&zoom={500 / L}")
-    assert page.evaluate("facts.levels[0].block") > 1 and page.evaluate("facts.spread") is None
-    assert abs(shown(page).astype(float).mean() - 127.5) < 10
+    assert page.evaluate("facts.levels[0].block") > 1 and 0 < page.evaluate("facts.spread") < 1
+    assert set(np.unique(shown(page))) == {128}
 
 
 def test_a_refusal_is_told_and_the_lattice_stays(page):
