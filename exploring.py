@@ -34,7 +34,7 @@ PORT = 0                             # where the page is served; 0: any free por
 LISTEN = "127.0.0.1"                 # this machine alone; another address shows the page to others
 OPEN_BROWSER = True                  # open the page
 FILM = ""                            # a file to write instead of serving: .webp, .gif, or .mp4 where ffmpeg is there
-FILM_PLACE = "auto"                  # x,y of the site that the film flies to; "auto": the middle
+FILM_PLACE = "auto"                  # x,y of the site that the film flies to; "auto": where up and down meet
 FILM_LENGTH = 9                      # seconds
 FILM_SIZE = 320                      # pixels per side
 # ---------------------------------------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def main(s):
     L = atlas.levels[-1].side
     if s.FILM:
         folders.claim(os.path.dirname(s.FILM) or ".", os.path.basename(s.FILM))
-        place = (L // 2, L // 2) if s.FILM_PLACE == "auto" else s.FILM_PLACE
+        place = film.balanced(atlas) if s.FILM_PLACE == "auto" else s.FILM_PLACE
         decisive = SimpleNamespace(**{name: getattr(s, name) for name in _DECISIVE})
         about = settings.provenance(decisive, kernel_sha256=storage.sha256(s.KERNEL_FILE))
         n_frames = film.write(s.FILM, atlas, place, s.FILM_LENGTH, s.FILM_SIZE, about)

@@ -16,14 +16,16 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ising_rg import storage
+from ising_rg import png, storage
 from ising_rg.errors import UserError
 from ising_rg.exploring.atlas import Atlas
+from ising_rg.sampler.sampling import SCALE
 
 _CLOSEST = 16  # pixels a site at the end
+_BLOCK = 32  # sites per side, of each stage, where a place is looked for
 _HOLD = 1.0  # s that the last frame stays
 _RATES = {".webp": 15, ".gif": 12.5, ".mp4": 30}  # frames a second; a GIF counts hundredths of a second
-_QUALITY = 42  # of WebP: 320 x 320 pixels of critical spins in some 25 kB
+_QUALITY = 36  # of WebP: 320 x 320 pixels of critical spins in some 25 kB
 _GREYS = 16  # of a GIF, whose size goes with them
 
 
@@ -72,6 +74,22 @@ def write(path: str, atlas: Atlas, place: tuple[int, int], seconds: float, size:
     return n
 
 
+def balanced(atlas: Atlas) -> tuple[int, int]:
+    """Return a site, (x, y), around which up and down meet at every depth: of nine blocks near by always the one with least |m|."""
+    x = y = atlas.levels[0].side // 2
+    for number, level in enumerate(atlas.levels):
+        block = min(_BLOCK, level.side // 3)
+        near = atlas.grey(
+            number, (y - 3 * block // 2) % level.side, (x - 3 * block // 2) % level.side, 3 * block, 3 * block
+        )
+        greys = near.reshape(3, block, 3, block).mean((1, 3))
+        down, right = np.unravel_index(np.argmin(np.abs(greys - png.WHITE / 2)), greys.shape)
+        x, y = (int(place + (step - 1) * block) % level.side for place, step in ((x, right), (y, down)))
+        if number + 1 < len(atlas.levels):
+            x, y = (SCALE * place + SCALE // 2 for place in (x, y))
+    return x, y
+
+
 def frames(atlas: Atlas, place: tuple[int, int], n: int, size: int) -> Iterator[Image.Image]:
     """Yield n frames, grey pictures of size x size pixels."""
     L = atlas.levels[-1].side
@@ -87,9 +105,9 @@ def picture(atlas: Atlas, centre: tuple[float, float], scale: float, size: int) 
     finest = len(atlas.levels) - 1
     depth = finest + math.log(scale, 3)  # of the level, maybe between two, whose pixels are the frame's
     finer = min(finest, max(0, math.ceil(depth - 1e-9)))
-    weight = 1.0 if finer in (0, finest) and depth >= finer else 1 - (finer - depth)
+    weight = 1.0 if finer == 0 else min(1.0, 1 - (finer - depth))
     shown = weight * _level(atlas, finer, centre, scale, size)
-    if weight < 1 and finer:
+    if weight < 1:
         shown += (1 - weight) * _level(atlas, finer - 1, centre, scale, size)
     return shown
 

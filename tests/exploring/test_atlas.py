@@ -166,3 +166,15 @@ def test_a_frame_at_whole_powers_of_three_is_a_stage(deep, scale, expected):
         # half a fine site aside: an average of neighbouring pixels
         assert np.corrcoef(shown.ravel(), grey[1:-1, 1:-1].ravel())[0, 1] > 0.8
     assert shown.shape == (size, size) and 0 <= shown.min() <= shown.max() <= 255 and L > 0
+
+
+def test_the_first_frame_is_the_whole_lattice_and_a_place_is_balanced(deep):
+    size = 64
+    shown = film.picture(deep, (0.5, 0.5), size / (64 * 3**15), size)
+    start = Lattice(5, 15, 64).stage(0)[:, :]
+    expected = np.roll(np.where(start > 0, 0.0, 255.0), (32, 32), (0, 1))
+    assert (np.abs(shown - expected) > 1).mean() < 0.02
+    x, y = film.balanced(deep)
+    assert 0 <= x < 64 * 3**15 and 0 <= y < 64 * 3**15
+    near = [deep.grey(n, y // 3 ** (15 - n) - 32, x // 3 ** (15 - n) - 32, 64, 64).mean() for n in (5, 10, 15)]
+    assert all(20 < grey < 235 for grey in near)
