@@ -50,7 +50,7 @@ _CHECK = "checking.py --input={to}/grown --output_dir={to}"
 _TRAIN = "kernel_training_pixel_shuffle.py --param_file={to}/kernel.pt --picture_dir={to}"
 PICTURES = {
     "check_L13824.png": Picture((_GROW, _CHECK), "check.png", 15),
-    "check_L41472.png": Picture((f"{_GROW} --stages=4 --check=false --pictures=false", _CHECK), "check.png", 50),
+    "check_L41472.png": Picture((f"{_GROW} --stages=4 --check=false --pictures=false", _CHECK), "check.png", 70),
     "deep_zoom.png": Picture(
         (
             _GROW,
