@@ -16,11 +16,8 @@ from __future__ import annotations
 
 import contextlib
 import html
-import json
 import os
-import re
 import shutil
-import struct
 import time
 import zlib
 from collections.abc import Callable
@@ -30,15 +27,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ising_rg import environment, storage
+from ising_rg import environment, pages, png, storage
 from ising_rg.errors import UserError
 
 _BAND_BYTES = 2**20  # of bits read at a time
 _WORST_BYTES_PER_SITE = 0.36  # all levels at compression 2: random spins take 0.34, critical ones 0.26
 _THREADS = 12  # of libvips beside one a core; without them it may crash
 _BLOCK = 4096  # bytes by which a file system rounds up a file
-_HERE = os.path.dirname(os.path.abspath(__file__))
-_VIEWER = os.path.join(_HERE, "vendor", "openseadragon")
 
 
 def disk_bytes(L: int, tile_size: int) -> int:
@@ -134,22 +129,17 @@ def page(L: int, name: str, tile_size: int, description: dict, provenance: objec
         description: dict of the JSON beside the configuration; L, beta, seed (or SEED among its settings), stage are shown.
         provenance: JSON-ready; kept in the page.
     """
-    with open(os.path.join(_HERE, "deep_zoom.html"), encoding="utf-8") as file:
-        template = file.read()
-    with open(os.path.join(_VIEWER, "openseadragon.min.js"), encoding="utf-8") as file:
-        viewer = file.read()
-    with open(os.path.join(_VIEWER, "LICENSE.txt"), encoding="utf-8") as file:
-        licence = file.read()
     parts = {
         "title": html.escape(_title(L, description)),
         "name": html.escape(name),
-        # A page's own scripts end at the first "</script", and within strings too.
-        "settings": _script_json({"L": L, "tileSize": tile_size, "url": quote(name) + "_files/"}),
-        "provenance": _script_json(provenance),
-        "licence": licence.replace("*/", ""),
-        "viewer": viewer,
+        "settings": pages.script_json({"L": L, "tileSize": tile_size, "url": quote(name) + "_files/"}),
+        "provenance": pages.script_json(provenance),
+        "style": pages.text("viewer.css"),
+        "shared": pages.text("viewer.js"),
+        "licence": pages.text(pages.LICENCE).replace("*/", ""),
+        "viewer": pages.text(pages.VIEWER),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+    return pages.filled("deep_zoom.html", parts)
 
 
 def import_pyvips() -> ModuleType:
@@ -194,21 +184,16 @@ class _PngStream:
 
     @staticmethod
     def _encode(L, rows, progress):
-        yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", L, L, 1, 0, 0, 0, 0))
+        yield png.start(L, L, 1)
         stored = zlib.compressobj(0)
         row_bytes = (L + 7) // 8
         n_rows = max(1, _BAND_BYTES // row_bytes)
         for first in range(0, L, n_rows):
             n = min(n_rows, L - first)
-            lines = np.zeros((n, 1 + row_bytes), np.uint8)  # the first byte of a line: no filter
-            np.invert(rows(first, n), out=lines[:, 1:])  # 1 is white, and an up spin is black
+            lines = png.unfiltered(np.invert(rows(first, n)))  # 1 is white, and an up spin is black
             progress(n)
-            yield _chunk(b"IDAT", stored.compress(lines.data))
-        yield _chunk(b"IDAT", stored.flush()) + _chunk(b"IEND", b"")
-
-
-def _chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            yield png.chunk(b"IDAT", stored.compress(lines.data))
+        yield png.chunk(b"IDAT", stored.flush()) + png.chunk(b"IEND", b"")
 
 
 def _save(pyvips, stream, path, tile_size, compression):
@@ -253,10 +238,6 @@ def _title(L, description):
     parts += [f"seed {seed}"] if seed is not None else []
     parts += [f"stage {description['stage']}"] if description.get("stage") is not None else []
     return ", ".join(parts)
-
-
-def _script_json(content):
-    return json.dumps(content).replace("<", "\\u003c")
 
 
 def _remove_folder(path):

@@ -84,6 +84,11 @@ def single_stage(path: str, rows: list[dict], where: str = "on the torus") -> No
         where: of which lattice the exact values are.
     """
     figure = _figure(12.5, 2.9 * len(rows))
+    ratios = [ratio for row in rows for ratio in row["ratio"]]
+    limits = (
+        min(0.9, min(ratios) - 0.03),
+        max(1.1, max(ratios) + 0.03),
+    )  # of all rows: they are compared, and the seed with each
     for row, (whole, closeup, curve) in zip(
         rows, figure.subplots(len(rows), 3, squeeze=False, width_ratios=(1, 1, 1.6)), strict=True
     ):
@@ -98,8 +103,7 @@ def single_stage(path: str, rows: list[dict], where: str = "on the torus") -> No
             curve.plot(stretched, rows[0]["ratio"], color=ORANGE, linewidth=4, alpha=0.5, label="the seed, at 3r")
         curve.plot(row["r"], row["ratio"], "o-", color=BLUE, markersize=4, label="this configuration")
         curve.set_xscale("log")
-        low, high = min(row["ratio"]), max(row["ratio"])
-        curve.set_ylim(min(0.9, low - 0.03), max(1.1, high + 0.03))
+        curve.set_ylim(*limits)
         curve.set_xlabel("r (lattice spacings, along the axes)", fontsize=9)
         curve.set_ylabel("C(r) / exact", fontsize=9)
         curve.set_title(row["note"], fontsize=9)

@@ -100,7 +100,7 @@ def collect(script: dict, arguments: list[str]) -> tuple[dict, list[str]]:
             f", such as --{name}={scripts.shown(values[key])}" if values[key] != "" else " ",
         )
         overridden.append(key)
-    if values.get("XI", "") != "":
+    if "BETA" in values and values["XI"] != "":
         _take_length(values, overridden)
     return values, overridden
 
@@ -191,10 +191,11 @@ def check_memory(n_bytes: float, what: str, remedy: str = "choose a smaller latt
         raise UserError(f"{what} needs {in_units(n_bytes)} of memory, found {in_units(free)} free; {remedy}")
 
 
-def memory_budget(text: str, n_processes: int = 1) -> int:
-    """Return the bytes that MAX_MEMORY means: "512MiB", "2GiB", a number of bytes, or "auto", half of what is free.
+def memory_budget(text: str, n_processes: int = 1, name: str = "MAX_MEMORY") -> int:
+    """Return the bytes that a setting means: "512MiB", "2GiB", a number of bytes, or "auto", half of what is free.
 
     Args:
+        name: of the setting.
         n_processes: how many on this machine share what is free.
 
     Raises:
@@ -205,12 +206,11 @@ def memory_budget(text: str, n_processes: int = 1) -> int:
         return free // 2 // n_processes
     match = kinds.MEMORY.fullmatch(text)
     if not match:
-        raise UserError(f'MAX_MEMORY: found "{text}", needed {kinds.Memory.needed}')
+        raise UserError(f'{name}: found "{text}", needed {kinds.Memory.needed}')
     n_bytes = int(float(match[1]) * 1024 ** "BKMGT".index((match[2] or "B")[0].upper()))
     if n_bytes * n_processes > free:
         raise UserError(
-            f"MAX_MEMORY: found {text} for each of {n_processes} processes, needed at most {in_units(free)} in all, "
-            "which is free"
+            f"{name}: found {text} for each of {n_processes} processes, needed at most {in_units(free)} in all, which is free"
         )
     return n_bytes
 

@@ -32,7 +32,7 @@ _SECONDS = 30  # for any one answer, on a busy machine
 
 @contextlib.contextmanager
 def opened(url, width=800, height=600):
-    """Yield the `Page` of a file:// address, its inner size width x height pixels; the browser ends with the block."""
+    """Yield the `Page` of an address, its inner size width x height pixels; the browser ends with the block."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         (read_3, write_3), (read_4, write_4) = _pipe(), _pipe()
         command = [sys.executable, "-c", _LAUNCH, str(read_3), str(write_4), PROGRAM, *_FLAGS]
@@ -49,6 +49,8 @@ def opened(url, width=800, height=600):
             page.call(
                 "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
             )
+            for domain in ("Runtime", "Log"):
+                page.call(f"{domain}.enable")
             page.call("Page.navigate", url=url)
             yield page
         finally:
@@ -63,6 +65,7 @@ class Page:
 
     def __init__(self, to_browser, from_browser):
         self._to, self._from, self._answers, self._session = to_browser, from_browser, b"", None
+        self.errors = []  # what the console has shown as such, and exceptions
         self._numbers = itertools.count(1)
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -76,6 +79,7 @@ class Page:
         os.write(self._to, json.dumps(message).encode() + b"\0")
         while True:
             answer = self._receive()
+            self._note(answer)
             if answer.get("id") == number:
                 assert "error" not in answer, answer
                 return answer["result"]
@@ -100,6 +104,16 @@ class Page:
 
     def mouse(self, kind, x, y, **more):
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+
+    def _note(self, event):
+        told = event.get("params", {})
+        method, level = event.get("method"), told.get("entry", {}).get("level") or told.get("type")
+        if (
+            method == "Runtime.exceptionThrown"
+            or level == "error"
+            and method in ("Runtime.consoleAPICalled", "Log.entryAdded")
+        ):
+            self.errors.append(told)
 
     def _receive(self):
         end = time.monotonic() + _SECONDS

@@ -29,6 +29,7 @@ SCRIPTS = [
     "viewing",
     "renormalizing",
     "cluster_geometry",
+    "exploring",
 ]
 
 

@@ -11,14 +11,14 @@ from tests.children import ROOT
 LAYERS = (
     ("errors", "environment"),
     ("compiling", "kinds", "memory", "foreign", "launching", "random_numbers", "theory", "threads"),
-    ("storage", "processes", "scripts"),
+    ("storage", "processes", "scripts", "pages", "png"),
     ("folders", "spins"),
     ("settings", "pictures", "updates", "deep_zoom"),
     ("checks", "sampler", "geometry"),
     ("kernels",),
     ("reports", "devices", "renormalization"),
     ("growth",),
-    ("training",),
+    ("training", "exploring"),
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

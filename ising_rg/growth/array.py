@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 
 import numpy as np
 
+from ising_rg import kinds
 from ising_rg.growth.plan import plan
 from ising_rg.growth.run import Run
 from ising_rg.growth.windows import CACHE_BYTES, Windows
 from ising_rg.settings import check_memory
 from ising_rg.spins import bitmaps
+from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import temperature
 
 _TOGETHER = 2**26  # sites drawn at a time, in bands of rows
@@ -31,6 +34,8 @@ class Lattice:
         kernel_file, refine_sweeps: as KERNEL_FILE and REFINE_SWEEPS of the script.
         device: "cpu" or "cuda".
         cache_bytes: of windows of earlier stages, kept so that neighbouring slices cost little more than themselves.
+        whole_start: off criticality, sites of the largest start lattice that is made as a whole, by cluster sweeps, which takes 7
+            bytes a site; of larger ones windows are equilibrated by themselves, with other spins than the script's.
 
     Raises:
         UserError: as the script ends with.
@@ -48,9 +53,11 @@ class Lattice:
         refine_sweeps: str | int | tuple[int, ...] = "auto",
         device: str = "cpu",
         cache_bytes: int = CACHE_BYTES,
+        whole_start: int = kinds.MAX_SITES,
     ):
         made = plan(kernel_file, start_size, stages, temperature.beta_of_xi(xi), refine_sweeps)
-        self.run = Run(made.kernels, device, made.start_size, made.sweeps, 1, made.betas, seed)
+        run = Run(made.kernels, device, made.start_size, made.sweeps, 1, made.betas, seed)
+        self.run = dataclasses.replace(run, whole_start=whole_start)
         self._windows, self._stage = Windows(self.run, config, cache_bytes), self.run.last
 
     @property
@@ -95,6 +102,10 @@ class Lattice:
         for first, bitmap in self._bands(rows, columns):
             packed[first : first + bitmap.height] = bitmaps.to_bytes(bitmap)
         return packed
+
+    def around(self, row: int, column: int, height: int, width: int) -> Bitmap:
+        """Return rows row ... row + height - 1 and columns column ... column + width - 1, modulo the size: across a seam, too."""
+        return self._windows.bitmap(self._stage, row, column, height, width)
 
     def _bands(self, rows, columns):
         """Yield (first row, Bitmap) of bands of some rows and columns."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ising_rg import kinds
 from ising_rg.growth import upsampling
 from ising_rg.growth.region import Region
 from ising_rg.sampler.sampling import SCALE
@@ -32,6 +33,9 @@ class Run:
     checked: bool = False  # whether every final lattice is compared with exact theory
     describe: Callable[..., dict] = dict  # called with measured values by name; returns the content of a sidecar
     window: Region | None = None  # of the last lattices, which is all that is made; else they are made whole
+    whole_start: int = (
+        kinds.MAX_SITES
+    )  # sites of the largest seed that cluster sweeps make; windows of larger ones by themselves
 
     @property
     def last(self) -> int:

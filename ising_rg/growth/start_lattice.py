@@ -34,8 +34,8 @@ def n_sweeps(beta: float) -> int:
 
 
 def fits(run: Run) -> bool:
-    """Tell whether cluster sweeps can hold the start lattice."""
-    return run.start_size**2 <= kinds.MAX_SITES
+    """Tell whether cluster sweeps make the start lattice, as a whole; of a critical one nothing else can."""
+    return run.start_size**2 <= (kinds.MAX_SITES if exact.is_critical(run.betas[0]) else run.whole_start)
 
 
 def whole(run: Run, first: int, n: int) -> PackedLattice:

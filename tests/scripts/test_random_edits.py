@@ -82,7 +82,7 @@ OWN = ["MY_LIST", "N", "STEPS", "INPUT", "CHECK", "SEED", "A1"]
 def base(script):
     """Return {setting: value} of a small run of a script."""
     module = vars(importlib.import_module(script))
-    named = [f"--{argument}" for argument in BASE[script]]
+    named = [f"--{argument}" for argument in BASE.get(script, [])]
     return settings.collect(module, named)[0]
 
 
@@ -162,10 +162,10 @@ def places(tmp_path_factory):
 
 
 def faults(places, folder, n, seed):
-    """Run n edits, as many of each script; return what is wrong with those that end neither well nor with one line."""
+    """Run n edits, as many of each script that ends; return what is wrong with those that end neither well nor with one line."""
     found = []
-    for script in children.SCRIPTS:
-        for number, edit in enumerate(edits(script, -(-n // len(children.SCRIPTS)), seed)):
+    for script in BASE:
+        for number, edit in enumerate(edits(script, -(-n // len(BASE)), seed)):
             here = folder / f"{script}_{number}"
             here.mkdir()
             os.symlink(os.path.join(children.ROOT, "models"), here / "models")
