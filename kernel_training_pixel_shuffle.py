@@ -80,8 +80,8 @@ _KERNEL_SIZES = {"conditional": 5, "independent": 9, "none": 0}
 # What does not change the weights.
 _OUTPUT_SETTINGS = {"PARAM_FILE", "DEVICE", "PICTURES", "PICTURE_DIR", "CHECKPOINT_DIR", "CHECKPOINT_SECONDS"}
 _MASSIVE_SHARE = 8  # of CALIBRATION_SEEDS so many fewer at each temperature off criticality
-_MASSIVE = ("K(1,0)", "K(1,1)", "K(2,0)", "K(2,1)", "plaquette", "star")  # shown while its slopes are
-_COUPLINGS = ("K(1,0)", "K(1,1)", "K(2,0)", "K(2,1)", "plaquette", "star")  # shown while the rule is fitted
+_MASSIVE = ("K(1,0)", "K(1,1)", "K(2,0)", "K(2,1)", "plaquette", "tee")  # shown while its slopes are
+_COUPLINGS = ("K(1,0)", "K(1,1)", "K(2,0)", "K(2,1)", "plaquette", "tee")  # shown while the rule is fitted
 
 
 def main(s):
@@ -169,7 +169,7 @@ def fitted_rule(s, checkpoint, batches):
 def fitted_measuring_rule(s, checkpoint, batches):
     """Return (the measuring rule at the critical point, {phase: rows of its history})."""
     demands, start = rule_fit.MEASURING, models.load_rule(s.BLOCK_RULE_FILE)
-    shown = (*_COUPLINGS, "K(3,0)", "zigzag", "cross", "ell")
+    shown = (*_COUPLINGS, "K(3,0)", "zigzag", "diamond", "ell")
     print(
         "\nmeasuring rule: couplings of the coarse lattice beside those of the nearest-neighbour model, errors of the gain and C(r)"
     )

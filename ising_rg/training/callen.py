@@ -21,28 +21,19 @@ import numpy as np
 import torch
 
 from ising_rg.kernels.symmetry import SYMMETRIES
+from ising_rg.renormalization import operators
 from ising_rg.theory import exact
 
-# One set of sites for each kind of term: pairs by distance, and the smallest sets of four.
+# Pairs by distance and the smallest sets of four, in the order in which derivatives are summed.
 TERMS = {
-    "K(1,0)": ((0, 0), (0, 1)),
-    "K(1,1)": ((0, 0), (1, 1)),
-    "K(2,0)": ((0, 0), (0, 2)),
-    "K(2,1)": ((0, 0), (1, 2)),
-    "K(2,2)": ((0, 0), (2, 2)),
-    "K(3,0)": ((0, 0), (0, 3)),
-    "K(3,1)": ((0, 0), (1, 3)),
-    "plaquette": ((0, 0), (0, 1), (1, 0), (1, 1)),
-    "star": ((1, 1), (1, 0), (0, 1), (1, 2)),
-    "zigzag": ((0, 0), (0, 1), (1, 1), (1, 2)),
-    "cross": ((1, 0), (0, 1), (1, 2), (2, 1)),
+    f"K{name}" if name[0] == "(" else name: operators.EVEN[name]
+    for name in "(1,0) (1,1) (2,0) (2,1) (2,2) (3,0) (3,1) plaquette tee zigzag diamond".split()
 }
 # The next ones, and the block of 2 x 3: what they have hides in the others if it is not measured.
 ALL_TERMS = TERMS | {
-    "K(3,2)": ((0, 0), (2, 3)),
-    "K(4,0)": ((0, 0), (0, 4)),
-    "ell": ((0, 0), (0, 1), (0, 2), (1, 2)),
-    "six": ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)),
+    "K(3,2)": operators.EVEN["(3,2)"],
+    "K(4,0)": operators.EVEN["(4,0)"],
+    **{name: operators.EVEN[name] for name in ("ell", "six")},
 }
 _NEIGHBOURS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 _SUBSETS = [frozenset(n for i, n in enumerate(_NEIGHBOURS) if mask >> i & 1) for mask in range(16)]

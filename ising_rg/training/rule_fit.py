@@ -76,7 +76,7 @@ INVERTIBLE = Demands(
         "K(2,1)": 8e-4,
         "K(3,0)": 1e-3,
         "plaquette": 7e-4,
-        "star": 1.2e-3,
+        "tee": 1.2e-3,
         "zigzag": 1.3e-3,
     },
     other=2e-3,
@@ -86,7 +86,7 @@ INVERTIBLE = Demands(
 )
 MEASURING = Demands(
     callen.ALL_TERMS,
-    {name: 7e-4 for name in ("K(2,1)", "K(3,0)", "plaquette", "star", "zigzag", "cross", "ell")},
+    {name: 7e-4 for name in ("K(2,1)", "K(3,0)", "plaquette", "tee", "zigzag", "diamond", "ell")},
     other=1e-3,
     kl_scale=math.inf,
     n_first=10**6,
