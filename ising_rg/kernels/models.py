@@ -75,9 +75,7 @@ def load(path: str) -> ConditionalKernel | IndependentKernel:
         state = weight_files.without_prefixes(state)
         rule = _rule(path, "rule.", state)
         kernel = _conditional(path, content, size, radius, rule, _degree(path, "slopes.0", state))
-        if "two_pass" not in content:  # a file of windows
-            state = _flat(path, kernel, state)
-        kernel = weight_files.fill(path, kernel, _completed(state, kernel), digest)
+        kernel = weight_files.fill(path, kernel, state, digest)
     elif "proj.weight" in content:
         size = weight_files.kernel_size(path, "proj.weight", content, SCALE**2)
         kernel = weight_files.fill(path, IndependentKernel(size), content, digest)
@@ -106,7 +104,7 @@ def load_rule(path: str) -> BlockSpinRule:
         raise weight_files.refusal(path, weight_files.keys(content), "a block-spin rule")
     state = weight_files.without_prefixes(state)
     rule = _rule(path, "", state)
-    return weight_files.fill(path, rule, _completed(state, rule), digest)
+    return weight_files.fill(path, rule, state, digest)
 
 
 def _rule(path, prefix, state):
@@ -120,7 +118,7 @@ def _rule(path, prefix, state):
 
 
 def _degree(path, name, state):
-    """Return the degree in the mass of the weights of a file, 0 in files from before there were slopes."""
+    """Return the degree in the mass of the weights of a file."""
     degree = tuple(getattr(state.get(name), "shape", (0,)))[0] if name in state else 0
     if degree > _LARGEST_DEGREE:
         raise weight_files.refusal(path, f"{name} of degree {degree}", f"at most {_LARGEST_DEGREE}")
@@ -129,11 +127,9 @@ def _degree(path, name, state):
 
 def _conditional(path, content, size, radius, rule, degree):
     """Return the untrained ConditionalKernel of the form that a file tells."""
-    form = {name: content.get(name, default) for name, default in (("two_pass", ()), ("clamped", False))}
     try:
-        if "form" in content:
-            taps, products = ([places.numpy() for places in lists] for lists in content["form"])
-            form["form"] = taps, products
+        taps, products = ([places.numpy() for places in lists] for lists in content["form"])
+        form = {"two_pass": content["two_pass"], "clamped": content["clamped"], "form": (taps, products)}
         kernel = ConditionalKernel(size, radius, **form, rule=rule, degree=degree)
         for places in (*kernel.taps, *kernel.products):
             if places.dtype != np.int64 or places.shape[-1] != 3:
@@ -141,26 +137,6 @@ def _conditional(path, content, size, radius, rule, degree):
             if places.size and np.abs(places[..., 1:]).max() > kernel.reach:
                 raise ValueError(f"a place {np.abs(places[..., 1:]).max()} blocks away")
         kernel.program()  # that each step sees what was drawn before it
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise weight_files.refusal(path, f"a form that does not fit ({error})", "that of a trained kernel") from None
     return kernel
-
-
-def _completed(state, module):
-    """Return a state_dict with what files from before there was such a thing lack: terms of third order, slopes, masses; all 0."""
-    late = ("triple", "triple_slopes", "weight_slopes", "masses")
-    own = module.state_dict()
-    missing = {name for name in own if name.split(".")[-1] in late or name.startswith("slopes.")} - state.keys()
-    return {**state, **{name: torch.zeros_like(own[name]) for name in missing}}
-
-
-def _flat(path, kernel, state):
-    """Return the state_dict of a file that holds windows of weights, (1, 1 + p, k, k), as the taps' own numbers."""
-    flat = dict(state)
-    for p, taps in enumerate(kernel.taps):
-        window = state.get(f"weights.{p}")
-        if tuple(getattr(window, "shape", ())) != (1, 1 + p, kernel.kernel_size, kernel.kernel_size):
-            raise weight_files.refusal(path, f"no weights.{p} of a window of {kernel.kernel_size}", "a trained kernel")
-        plane, dy, dx = taps.T
-        flat[f"weights.{p}"] = window[0, plane, dy + kernel.reach, dx + kernel.reach]
-    return flat

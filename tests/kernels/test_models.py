@@ -240,22 +240,6 @@ def test_independent_sampler_has_the_means_of_the_kernel():
     assert abs((z**2).sum() - z.size) < 4.5 * np.sqrt(2 * z.size)
 
 
-def test_a_file_of_windows_loads_as_lists_of_taps(tmp_path):
-    """Files of the former form hold a window of weights for each sub-lattice: the same weights, tap by tap."""
-    kernel = random_conditional(5, two_pass=(), clamped=False)
-    content = {"kernel": "conditional", "kernel_size": 5, "radius": kernel.radius, "state_dict": {}}
-    content["drawing_order"] = list(DRAWING_ORDER)
-    content["state_dict"]["rule.weight"] = kernel.rule.weight.detach()
-    for p, (taps, weight) in enumerate(zip(kernel.taps, kernel.weights, strict=True)):
-        window = torch.zeros(1, 1 + p, 5, 5)
-        window[(0, *(taps + [0, 2, 2]).T)] = weight.detach()
-        content["state_dict"][f"weights.{p}"] = window
-    torch.save(content, tmp_path / "old.pt")
-    old = models.load(str(tmp_path / "old.pt"))
-    assert old.steps == kernel.steps and not old.rule.triple.any()
-    assert all(torch.equal(a, b) for a, b in zip(old.weights, kernel.weights, strict=True))
-
-
 @pytest.mark.parametrize("make", [lambda: random_conditional(5), models.IndependentKernel])
 def test_save_and_load(tmp_path, make):
     kernel = make()
