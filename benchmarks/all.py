@@ -2,7 +2,7 @@
 
     python -m benchmarks.all
 
-Runs the benchmarks one after the other and whole scripts, compiled, and writes what each found into OUTPUT, as JSON, with the machine
+Runs the benchmarks one after the other, then whole scripts, and writes what each found into OUTPUT, as JSON, with the machine
 and the date, after each of them. Nothing else should run meanwhile. Takes some twenty minutes on two cores.
 """
 
