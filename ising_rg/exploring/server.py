@@ -120,6 +120,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "ising_rg", ""
     timeout = _IDLE
+    disable_nagle_algorithm, wbufsize = True, -1  # else an answer waits 40 ms between its header and the rest
 
     def do_GET(self) -> None:
         try:
