@@ -22,6 +22,8 @@ _GRID = (
     16  # sites, where ancestors begin and end: 64 costs a first window half as much again and saves neighbours nothing
 )
 
+_START_GRID = 1024  # sites, where windows of a start lattice begin and end: most of their time goes to their margins
+
 
 class Windows:
     """Windows of the stages of one configuration of a Run.
@@ -61,9 +63,12 @@ class Windows:
             if key[0] == stage and key[1].holds(region, self.run.size(stage)):
                 self._kept.move_to_end(key)
                 return packed
-        if stage == 0:
+        if stage == 0 and start_lattice.fits(self.run):
             packed = self.start.window(region)
-            there = Region(0, 0, packed.height, packed.width) if start_lattice.fits(self.run) else region
+            there = Region(0, 0, packed.height, packed.width)
+        elif stage == 0:
+            there = _widened(region, self.run.start_size)
+            packed = self.start.window(there)
         else:
             coarse, how = regions.before(region, self.run, stage, _GRID), self.run.stage(stage)
             there = regions.made_of(coarse, self.run, stage)
@@ -74,3 +79,15 @@ class Windows:
         while len(self._kept) > 1 and sum(kept.words.nbytes for kept in self._kept.values()) > self.cache_bytes:
             self._kept.popitem(last=False)
         return packed
+
+
+def _widened(region, L):
+    """Return the Region of a start lattice that is equilibrated for one, and for those beside it."""
+
+    def along(first: int, n: int) -> tuple[int, int]:
+        n += first % _START_GRID
+        n += -n % _START_GRID
+        return (first - first % _START_GRID, n) if n < L else (0, L)
+
+    (row, height), (column, width) = along(region.row, region.height), along(region.column, region.width)
+    return Region(row, column, height, width)

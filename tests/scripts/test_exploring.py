@@ -16,7 +16,7 @@ from tests import children
 
 pytestmark = pytest.mark.long
 SMALL = ("--start_size=32", "--stages=6", "--open_browser=false")
-FILM = ("--start_size=32", "--stages=6", "--film_length=0.5", "--film_size=64")
+FILM = ("--start_size=32", "--stages=6", "--film_length=0.5", "--film_size=128")
 
 
 def open_into_a_file():
@@ -56,16 +56,16 @@ def test_a_film(tmp_path, ending, n_frames):
     assert done.returncode == 0 and done.stderr == "" and f"{n_frames} frames" in done.stdout, done
     assert sorted(os.listdir(tmp_path)) == [path.name]
     with Image.open(path) as film:
-        assert film.size == (64, 64) and film.n_frames == n_frames
+        assert film.size == (128, 128) and film.n_frames == n_frames
         about = film.getexif().get(0x010E) if ending == "webp" else film.info["comment"].decode()
         assert json.loads(about)["settings"]["FILM_PLACE"] == [100, 23327]
         film.seek(n_frames - 1)
         last = np.asarray(film.convert("L"), int)
     lattice = Lattice(2, 6, 32)
-    # 16 pixels a site, the middle of the site in the middle of the frame: squares are 24 ... 40 and their neighbours
+    # 16 pixels a site, the middle of the site in the middle of the frame: squares are 56 ... 72 and their neighbours
     for dy, dx in ((-1, -1), (-1, 0), (-1, 1), (0, 0), (0, 1)):
         up = lattice[(23327 + dy) % 23328, 100 + dx] > 0
-        block = last[32 + 16 * dy - 4 : 32 + 16 * dy + 4, 32 + 16 * dx - 4 : 32 + 16 * dx + 4]
+        block = last[64 + 16 * dy - 4 : 64 + 16 * dy + 4, 64 + 16 * dx - 4 : 64 + 16 * dx + 4]
         assert block.mean() < 60 if up else block.mean() > 195, (dy, dx, block.mean())
 
 
@@ -77,7 +77,7 @@ def test_a_film_by_ffmpeg(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     done = children.call("exploring", *FILM, f"--film={tmp_path}/out/zoom.mp4")
     assert done.returncode == 0, done
-    assert int((tmp_path / "out" / "zoom.mp4").read_text()) == (15 + 30) * 64 * 64
+    assert int((tmp_path / "out" / "zoom.mp4").read_text()) == (15 + 30) * 128 * 128
     program.write_text("#!/bin/sh\ncat > /dev/null\necho no such codec >&2\nexit 1\n")
     done = children.call("exploring", *FILM, f"--film={tmp_path}/out/zoom.mp4")
     assert done.returncode == 2 and "no such codec" in done.stderr and done.stderr.count("\n") == 1
