@@ -34,7 +34,6 @@ def main(s):
     path = max(paths, key=lambda path: spin_files.open_file(path).L)
     L, rows = configurations.open_packed_rows(path)
     description = storage.description(path)
-    deep_zoom.import_pyvips()  # said before the folder is made
     name = deep_zoom.readable(os.path.splitext(os.path.basename(path))[0])
     storage.keep_inputs([path], [os.path.join(s.OUTPUT_DIR, name + end) for end in (".html", ".dzi")])
     folders.claim(s.OUTPUT_DIR, name)

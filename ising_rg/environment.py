@@ -80,7 +80,7 @@ def _limit_threads():
     if n_threads < wanted:
         notes.append(f"{n_threads} threads can be started here (ulimit -u, or a container's limit); fewer are used")
         n_ours = min(n_threads - 1, n_cores(), int(os.environ.get("NUMBA_NUM_THREADS", wanted)))  # one is tqdm's
-        others = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VIPS_CONCURRENCY")
+        others = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         os.environ |= {"NUMBA_NUM_THREADS": str(max(1, n_ours)), **dict.fromkeys(others, "1")}
         warnings.filterwarnings("ignore", "tqdm:disabling monitor")
 

@@ -29,23 +29,14 @@ def grey(means: np.ndarray) -> np.ndarray:
     return np.rint((1 - np.asarray(means)) * (WHITE / 2)).astype(np.uint8)
 
 
-def start(width: int, height: int, depth: int) -> bytes:
-    """Return what comes before the rows: signature and header, of `depth` bits a pixel."""
-    return _SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0))
-
-
-def unfiltered(rows: np.ndarray) -> np.ndarray:
-    """Return rows of bytes, uint8 (n, m), with the byte before each that says: no filter."""
-    lines = np.zeros((len(rows), 1 + rows.shape[1]), np.uint8)
+def _of_rows(rows, width, depth, compression):
+    lines = np.zeros((len(rows), 1 + rows.shape[1]), np.uint8)  # before each row a byte that says: no filter
     lines[:, 1:] = rows
-    return lines
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, 0, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(lines.data, compression)), (b"IEND", b"")
+    return _SIGNATURE + b"".join(_chunk(*one) for one in chunks)
 
 
-def chunk(kind: bytes, data: bytes) -> bytes:
+def _chunk(kind, data):
     """Return a chunk: its length, kind, data and checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _of_rows(rows, width, depth, compression):
-    data = zlib.compress(unfiltered(rows).data, compression)
-    return start(width, len(rows), depth) + chunk(b"IDAT", data) + chunk(b"IEND", b"")

@@ -45,8 +45,8 @@ def level(folder, number, side, tile_size):
     starts = range(0, side, tile_size)
     for (column, x), (row, y) in itertools.product(enumerate(starts), enumerate(starts)):
         with Image.open(folder / str(number) / f"{column}_{row}.png") as image:
-            assert image.mode == "L" and image.size == (min(tile_size, side - x), min(tile_size, side - y))
-            whole[y : y + tile_size, x : x + tile_size] = image
+            assert image.mode in ("1", "L") and image.size == (min(tile_size, side - x), min(tile_size, side - y))
+            whole[y : y + tile_size, x : x + tile_size] = image.convert("L")
     assert len(os.listdir(folder / str(number))) == len(starts) ** 2
     return whole
 
@@ -90,11 +90,10 @@ def halve(image):
     return image.reshape(len(image) // 2, 2, -1, 2).mean((1, 3))
 
 
-def test_fortran_order_and_many_bands(tmp_path, monkeypatch):
+def test_fortran_order(tmp_path):
     spins = some_spins(200)
     np.save(tmp_path / "c.npy", spins)
     np.save(tmp_path / "f.npy", np.asfortranarray(spins))
-    monkeypatch.setattr(deep_zoom, "_BAND_BYTES", 75)  # bands of three rows
     for name in ("c", "f"):
         (tmp_path / name).mkdir()
         write(tmp_path / name, tmp_path / f"{name}.npy", 256)
@@ -178,7 +177,8 @@ def viewing(before, *arguments, shell_limit=""):
 def test_a_folder_whose_name_is_no_text(tmp_path):
     path, _ = save_both(tmp_path, some_spins(100))
     folder = os.fsdecode(bytes(tmp_path) + b"/\xff\xfe")
-    fail("viewing.py", f"--input={path}", f"--output_dir={folder}", says="not UTF-8")
+    succeed("viewing.py", f"--input={path}", f"--output_dir={folder}")
+    assert os.path.exists(os.path.join(folder, "int8.html"))
 
 
 @pytest.mark.parametrize(
@@ -189,11 +189,10 @@ def test_a_folder_whose_name_is_no_text(tmp_path):
             "",
             " of disk, found 1.0 MiB free",
         ),
-        ("sys.modules['pyvips'] = None", "", 'pip install "pyvips[binary]"'),
-        ("", "ulimit -f 8;", "cannot be written"),  # files of more than 8 KiB fail, as on a full disk
+        ("", "ulimit -f 4;", "cannot be written"),  # files of more than 4 KiB fail, as on a full disk
     ],
 )
-def test_no_room_and_no_libvips(tmp_path, before, limit, says):
+def test_no_room(tmp_path, before, limit, says):
     path, _ = save_both(tmp_path, some_spins(600))
     process = viewing(before, f"--input={path}", f"--output_dir={tmp_path}/out", shell_limit=limit)
     _, stderr = process.communicate()
@@ -209,7 +208,6 @@ def test_a_stopped_run_leaves_nothing_that_looks_finished(tmp_path, how, status)
 import time
 from ising_rg import deep_zoom
 from ising_rg.spins import configurations
-deep_zoom._BAND_BYTES = 20_000
 opened = configurations.open_packed_rows
 def slowly(path):
     L, rows = opened(path)
