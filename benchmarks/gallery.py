@@ -124,7 +124,7 @@ def stamp(source, target, content):
         return
     with open(source, "rb") as file:
         data = file.read()
-    end = len(png.start(1, 1, 8))  # of the signature and the header
+    end = 33  # of the signature and the header
     note = png.chunk(b"tEXt", KEY.encode("latin-1") + b"\0" + text.encode("ascii"))
     with storage.written_whole(target) as file:
         file.write(data[:end] + note + data[end:])

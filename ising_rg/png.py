@@ -34,9 +34,9 @@ def _of_rows(rows, width, depth, compression):
     lines[:, 1:] = rows
     header = struct.pack(">IIBBBBB", width, len(rows), depth, 0, 0, 0, 0)
     chunks = (b"IHDR", header), (b"IDAT", zlib.compress(lines.data, compression)), (b"IEND", b"")
-    return _SIGNATURE + b"".join(_chunk(*one) for one in chunks)
+    return _SIGNATURE + b"".join(chunk(*one) for one in chunks)
 
 
-def _chunk(kind, data):
+def chunk(kind: bytes, data: bytes) -> bytes:
     """Return a chunk: its length, kind, data and checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
