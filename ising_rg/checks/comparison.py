@@ -189,7 +189,7 @@ def _massive_rows(values, L, beta):
 
 def _smallest_mode(lattice):
     """Return S(k) at k = 2 pi / L, the mean of both directions, from block averages of at least L / 64 sites."""
-    power = spectra.structure_factor(lattice.block_averages, block_size(lattice.L))
+    power = spectra.structure_factor(lattice.block_averages.astype(np.float64), block_size(lattice.L))
     return float(power[1, 0] + power[0, 1]) / 2
 
 

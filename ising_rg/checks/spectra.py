@@ -17,15 +17,15 @@ def structure_factor(field: np.ndarray, block: int = 1) -> np.ndarray:
     keep to the inner ones.
 
     Args:
-        field: spins (block = 1) or averages over block x block sites, (n, n).
+        field: spins (block = 1) or averages over block x block sites, floats (n, n), in whose precision transforms are made.
         block: sites per side of a block.
     """
     n = len(field)
-    transformed, power = np.empty((n, n // 2 + 1), np.complex128), np.empty((n, n // 2 + 1))
+    transformed, power = np.empty((n, n // 2 + 1), np.result_type(field, np.complex64)), np.empty((n, n // 2 + 1))
     y, x = (_form_factor(2 * np.pi * modes / block, block) for modes in (np.fft.fftfreq(n), np.fft.rfftfreq(n)))
 
     def along_rows(first: int, last: int) -> None:
-        transformed[first:last] = np.fft.rfft(field[first:last].astype(np.float64))
+        transformed[first:last] = np.fft.rfft(field[first:last])
 
     def along_columns(first: int, last: int) -> None:
         columns = np.fft.fft(transformed[:, first:last], axis=0)
@@ -70,10 +70,11 @@ def exact_low_modes(L: int, n_modes: int = 16) -> tuple[np.ndarray, np.ndarray]:
     size = min(L, _REFERENCE_SIZE)
     n = np.arange(1, min(n_modes, size // 4) + 1)
     x = np.arange(size)
-    grid = np.ones((size, size))
-    flat = np.arange(size * size)[1:]
-    grid.reshape(-1)[1:] = exact.torus_correlation(flat % size, flat // size, size)
-    along_x = grid.sum(0)  # k_y = 0
+    half = size // 2 + 1
+    quarter, flat = np.ones((half, half)), np.arange(half * half)[1:]
+    quarter.reshape(-1)[1:] = exact.torus_correlation(flat % half, flat // half, size)
+    folded = np.minimum(x, size - x)  # C(x, y) = C(size - x, y)
+    along_x = quarter[folded].sum(0)[folded]  # k_y = 0
     values = np.array([(along_x * np.cos(2 * np.pi * mode * x / size)).sum() for mode in n])
     return 2 * np.pi * n / L, values * (L / size) ** 1.75
 

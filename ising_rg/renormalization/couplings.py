@@ -30,8 +30,8 @@ from ising_rg.theory import exact
 BASIS = ("(1,0)", "(1,1)", "(2,0)", "(2,1)", "(2,2)", "(3,0)", "plaquette", "tee", "zigzag")
 LEFT_OUT = ("(3,1)", "(3,2)", "(4,0)", "ell", "diamond", "six")  # looked at, to see what the basis misses
 _STRIPS = 16  # of one lattice, blocks of the jackknife
-_FIRST_SITES = (2**20, 2**25)  # that Newton's first steps look at, so that all sites are looked at once or twice
-_SITES = 2**28  # of all lattices together that are looked at, some rows of each strip: errors of K(1,0) are 0.0003 then
+_FIRST_SITES = (2**20, 2**25, 2**29)  # that Newton's first steps look at, so that all sites are looked at once or twice
+_SITES = 2**32  # of all lattices together at most, the first rows of each strip: errors of K(1,0) are 0.00006 then
 _CURVATURE_SITES = 2**23  # at least, where every second, fourth, ... row is left out: the last step is small
 _EVERY = (1, 2, 4, 8, 16, 32)  # rows; of a tile of `moments`
 _LARGEST_STEP = 0.2

@@ -71,7 +71,7 @@ def test_files_of_every_kind_are_read_alike(tmp_path, order):
 def test_structure_factor_of_blocks_is_that_of_spins():
     """Low modes (k block < 0.3) of block averages, form factor divided out: aliasing is below 1 % on a critical lattice."""
     spins = swendsen_wang.sample(192, exact.BETA_CRITICAL, 1, 3)[0]
-    power, (_, multiplicity) = spectra.structure_factor(spins), spectra.wave_numbers(192)
+    power, (_, multiplicity) = spectra.structure_factor(spins.astype(float)), spectra.wave_numbers(192)
     assert (power * multiplicity).sum() == pytest.approx(spins.size)  # Parseval: the mean of s^2 is 1
     direct = np.abs(np.fft.fft2(spins)) ** 2 / spins.size
     assert power == pytest.approx(direct[:, :97], abs=1e-9)
