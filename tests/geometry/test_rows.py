@@ -16,9 +16,9 @@ BETA = exact.BETA_CRITICAL
 
 
 def counted(L, n, beta=BETA, seed=3):
-    """Return (Counted of spins, of FK) of n independent lattices."""
-    tasks = [Task("spin"), Task("fk", beta, seed)]
-    return [survey.survey(bitmaps.from_spins(spins), tasks) for spins in swendsen_wang.sample(L, beta, n, seed)]
+    """Return (Counted of spins, of FK) of n independent lattices, each with a seed of its own: some have the same spins."""
+    lattices = map(bitmaps.from_spins, swendsen_wang.sample(L, beta, n, seed))
+    return [survey.survey(one, [Task("spin"), Task("fk", beta, number)]) for number, one in enumerate(lattices)]
 
 
 @pytest.mark.parametrize("beta", [0.3, BETA, 0.6])
