@@ -17,8 +17,8 @@ from ising_rg.theory import deviates, exact, geometry
 
 THRESHOLD = 4.5  # standard deviations, as in `checks.comparison`
 SMALLEST_ENSEMBLE = 10  # lattices of one size from which their means are judged too
-SMALLEST, SMALLEST_SLOPES = 64, 1024  # sites a side from which the critical rows are made, and those of sizes and areas
-POWERS = {"cluster": (7, 13), "loop": (6, 12)}  # of 2: sizes, and areas of loops, between which exponents are fitted
+SMALLEST, SMALLEST_SLOPES = 64, 2048  # sites a side from which the critical rows are made, and those of sizes and areas
+POWERS = {"cluster": (8, 13), "loop": (6, 12)}  # of 2: sizes, and areas of loops, between which exponents are fitted
 AREAS = (64, 256, 1024)  # sites; of loops that are larger
 _HULL_UNITS = 4  # of a hull's area, in the lattice of twice the size, to a site
 _SCATTER = {
