@@ -109,17 +109,25 @@ def measure(s, lattice, spins, budget):
     by_kind = dict(zip(kinds(s), found, strict=True))
     spin, fk = (by_kind.get(kind) for kind in survey.KINDS)
     values = rows.observables(spin, fk, n_sites)
-    compared = [] if lattice.window else rows.compare([values], lattice.L, s.BETA)
-    result = {"file": lattice.name, "L": lattice.L, "rows": compared, "reasons": rows.reasons(compared)}
+    compared, told = ([], []) if lattice.window else rows.compare([values], lattice.L, s.BETA)
+    result = {"file": lattice.name, "L": lattice.L, "rows": compared, "told": told, "reasons": rows.reasons(compared)}
     result |= {"shape": [spins.height, spins.width], "window": list(lattice.window) if lattice.window else None}
     result |= {kind: rows.summary(one, n_sites, _LARGEST) for kind, one in by_kind.items()}
     what = f"a window, {lattice.window}" if lattice.window else f"{lattice.L} x {lattice.L}"
     print(f"\n{lattice.name}: {what}, beta = {s.BETA:.10g}")
     for kind, one in by_kind.items():
         print_counted(kind, result[kind], one, n_sites, bool(lattice.window))
+    print_rows(compared, told)
+    return result, (spin, fk)
+
+
+def print_rows(compared, told):
+    """Print what is judged, and what is told beside exact values without."""
     if compared:
         reports.print_rows(compared)
-    return result, (spin, fk)
+    for row in told:
+        difference = row["measured"] - row["exact"]
+        print(f"{row['name']:>24} {row['measured']:12.6f} {row['exact']:12.6f} {difference:+12.6f}   told, not judged")
 
 
 def print_counted(kind, told, counted, n_sites, window):
@@ -161,12 +169,12 @@ def ensemble(s, L, results, counted):
     if len(group) < rows.SMALLEST_ENSEMBLE:
         return None
     values = [rows.observables(*found, L * L) for found in group]
-    compared = rows.compare(values, L, s.BETA)
+    compared, told = rows.compare(values, L, s.BETA)
     if exact.is_critical(s.BETA) and s.KIND != "spin":
         compared += rows.winding_rows([fk for _, fk in group])
     print(f"\nmeans of {len(group)} configurations of {L} x {L}, taken as independent")
-    reports.print_rows(compared)
-    return {"n": len(group), "L": L, "rows": compared, "reasons": rows.reasons(compared)}
+    print_rows(compared, told)
+    return {"n": len(group), "L": L, "rows": compared, "told": told, "reasons": rows.reasons(compared)}
 
 
 if __name__ == "__main__":

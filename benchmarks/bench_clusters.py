@@ -52,7 +52,7 @@ def main(s):
         labels.of_memory(small, task)
         results[name], _ = best(s, lambda task=task: labels.of_memory(lattice, task))
     values = rows.observables(None, found["FK clusters and hulls"][0], L * L)
-    (row, *_) = rows.compare([values], L, beta)
+    (row, *_), _ = rows.compare([values], L, beta)
     if row["far"]:
         raise SystemExit(f"{row['name']} = {row['measured']:.6f}, exact {row['exact']:.6f}")
     if s.SCIPY:

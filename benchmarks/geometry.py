@@ -125,9 +125,13 @@ def large_rows(s, kernel):
         areas.append(
             [rows.larger_areas(one, constant, L * L, units) for one, constant, units in rows.loops_of(*counted)]
         )
-    compared = rows.compare(values, L, exact.BETA_CRITICAL)
+    compared, told = rows.compare(values, L, exact.BETA_CRITICAL)
     print(f"\n{s.NUM_LARGE} grown of {L} x {L}, sweeps {sweeps}")
     reports.print_rows(compared)
+    for row in told:
+        values_of = np.array([one[row["name"]] for one in values])
+        error = values_of.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+        print(f"{row['name']:>24} {row['measured']:12.6f} {row['exact']:12.6f} +- {error:.6f} of the sample")
     for name, one in zip(("walls", "hulls"), np.array(areas).mean(0), strict=True):
         print(f"A N(>A) / C, {name}, A = 1, 2, 4, ...: {np.array2string(one[:22], precision=4, max_line_width=120)}")
     return compared

@@ -46,9 +46,6 @@ def main(s):
             values = values[np.isfinite(values)]
             mean, deviation = values.mean(), values.std(ddof=1)
             scaled = deviation / mean if "s^2" in name else deviation * L
-            if name == "FK clusters a site":
-                energy = np.array([one["FK bonds"] for one in found])
-                scaled = L * np.std(values - np.polyval(np.polyfit(energy, values, 1), energy))
             results[L][name] = [mean, deviation / n**0.5, value, scaled]
             told = f"{value:10.6f} {mean - value:+10.6f} {scaled:12.5f}"
             print(f"{name:>45} {len(values):5d} {mean:11.6f} {deviation / n**0.5:10.6f} {told}")

@@ -28,7 +28,7 @@ class Open(NamedTuple):
     top: np.ndarray  # int64 (L, 3): of each run of the lattice's first row the node, and its KX and KY
     bottom: np.ndarray  # int64 (L, 3): of the last row so far
     below: np.ndarray  # int64 (L, 3): of the row that is joined to it
-    starts: np.ndarray  # uint64 (2, W): where runs of the first and the last row begin
+    starts: np.ndarray  # uint64 (3, W): where runs of the first row, the last, and the row below begin
     down: np.ndarray  # uint64 (W,): bonds down from the last row
     counts: np.ndarray  # int64 (4,): nodes, runs in the first row, in the last row, nodes ever
 
@@ -39,35 +39,57 @@ def opened(one: Strip) -> Open:
     n = len(one.nodes) + 2 * width
     nodes = (np.zeros((n, records.COLUMNS), np.int64) for _ in range(2))
     lists = (np.zeros((width, 3), np.int64) for _ in range(3))
-    words = np.zeros((2, n_words), np.uint64), np.zeros(n_words, np.uint64)
+    words = np.zeros((3, n_words), np.uint64), np.zeros(n_words, np.uint64)
     return Open(*nodes, np.zeros(n, np.int64), *lists, *words, np.zeros(4, np.int64))
 
 
-@njit(nogil=True, cache=True)
-def absorb(so_far, one, n, shape, closed, links):
+def absorb(so_far: Open, one: Strip, n: int, shape: tuple[int, int], closed: np.ndarray, links: np.ndarray) -> int:
     """Join a strip of n rows to the rows above it; return how many clusters are complete by that, as records in `closed`.
 
     links: int64, where a node is not to be forgotten (labels): links[its ID] becomes the ID of the node that it was joined to, so
         far; empty else.
     """
-    nodes, counts, runs = so_far.nodes, so_far.counts, one.runs
-    before, first = counts[0], counts[3] == 0
+    before = take(so_far, one)
+    join_rows(so_far, one.around[: one.counts[N_AROUND]] + before, 0, shape)  # compiled once: hence steps from Python
+    step_down(so_far, one, n, before)
+    return sort_out(so_far, closed, links, True)
+
+
+def finish(so_far: Open, torus: int, shape: tuple[int, int], closed: np.ndarray, links: np.ndarray) -> int:
+    """Join the last row to the first, on a torus, or note that they are edges; return how many clusters `closed` gets: all left."""
+    if torus:
+        n = so_far.counts[1]
+        so_far.below[:n], so_far.starts[2] = so_far.top[:n], so_far.starts[0]
+        join_rows(so_far, np.empty((0, 2), np.int64), 1, shape)
+    else:
+        mark_edges(so_far)
+    return sort_out(so_far, closed, links, False)
+
+
+@njit(cache=True)
+def take(so_far, one):
+    """Add the nodes of a strip after those that are there, and its first row as the row below; return how many these are."""
+    nodes, counts, before = so_far.nodes, so_far.counts, so_far.counts[0]
     for i in range(one.counts[N_NODES]):
         nodes[before + i] = one.nodes[i]
         nodes[before + i, PARENT] += before
-        nodes[before + i, ID] = counts[3]
-        counts[3] += 1
+        nodes[before + i, ID] = counts[3] + i
     counts[0] += one.counts[N_NODES]
-    for i in range(one.counts[N_AROUND]):
-        records.join(nodes, before + one.around[i, 0], before + one.around[i, 1], (1, 0), shape)
-    n_top = _list_runs(so_far.top if first else so_far.below, one.top, runs, 0, before)
-    if first:
-        counts[1], so_far.starts[0] = n_top, runs.starts[0]
-    else:
-        _join_rows(so_far, runs.starts[0], so_far.below, 0, shape)
+    _list_runs(so_far.below, one.top, one.runs, 0, before)
+    so_far.starts[2] = one.runs.starts[0]
+    return before
+
+
+@njit(cache=True)
+def step_down(so_far, one, n, before):
+    """Make the strip's last row the last; of the first strip, its first row the first."""
+    counts, runs = so_far.counts, one.runs
+    if counts[3] == 0:
+        counts[1] = _list_runs(so_far.top, one.top, runs, 0, before)
+        so_far.starts[0] = runs.starts[0]
+    counts[3] += one.counts[N_NODES]
     counts[2] = _list_runs(so_far.bottom, one.bottom, runs, n - 1, before)
     so_far.starts[1], so_far.down[:] = runs.starts[n - 1], runs.bonds[n - 1, DOWN]
-    return _sort_out(so_far, closed, links, True)
 
 
 @njit(cache=True)
@@ -80,40 +102,39 @@ def _list_runs(entries, nodes, runs, y, before):
 
 
 @njit(cache=True)
-def _join_rows(so_far, starts, entries, around, shape):
-    """Join the last row's runs to those of another, by the bonds down; around: 1 if that is the torus' first row."""
+def join_rows(so_far, pairs, around, shape):
+    """Join pairs of nodes, int64 (n, 2), around rows, and the last row's runs to those of `below` by the bonds down.
+
+    around: 1 if that is the torus' first row. Before the first strip there are no bonds down.
+    """
+    for i in range(len(pairs)):
+        records.join(so_far.nodes, pairs[i, 0], pairs[i, 1], (1, 0), shape)
     run_below, run_above = 0, 0
     for w in range(so_far.down.size):
+        above_starts, below_starts = so_far.starts[1, w], so_far.starts[2, w]
         joins = so_far.down[w]
         while joins != _ZERO:
-            above = so_far.bottom[run_at(so_far.starts[1, w], joins, run_above - 1)]
-            below = entries[run_at(starts[w], joins, run_below - 1)]
-            step = above[1] - below[1], above[2] - below[2] + around
-            records.join(so_far.nodes, above[0], below[0], step, shape)
+            above = so_far.bottom[run_at(above_starts, joins, run_above - 1)]
+            below = so_far.below[run_at(below_starts, joins, run_below - 1)]
+            records.join(so_far.nodes, above[0], below[0], (above[1] - below[1], above[2] - below[2] + around), shape)
             # The next that joins another pair of runs: from the next start of a run above or below on.
             lowest = joins & (~joins + ONE)
-            later = (so_far.starts[1, w] | starts[w]) & ~(lowest | (lowest - ONE))
+            later = (above_starts | below_starts) & ~(lowest | (lowest - ONE))
             joins &= ~((later & (~later + ONE)) - ONE)
-        run_above += popcount(so_far.starts[1, w])
-        run_below += popcount(starts[w])
-
-
-@njit(nogil=True, cache=True)
-def finish(so_far, torus, shape, closed, links):
-    """Join the last row to the first, on a torus, or note that they are edges; return how many clusters `closed` gets: all left."""
-    nodes = so_far.nodes
-    if torus:
-        _join_rows(so_far, so_far.starts[0], so_far.top, 1, shape)
-    else:
-        for i in range(so_far.counts[1]):
-            nodes[records.find(nodes, so_far.top[i, 0])[0], FLAGS] |= EDGE
-        for i in range(so_far.counts[2]):
-            nodes[records.find(nodes, so_far.bottom[i, 0])[0], FLAGS] |= EDGE
-    return _sort_out(so_far, closed, links, False)
+        run_above += popcount(above_starts)
+        run_below += popcount(below_starts)
 
 
 @njit(cache=True)
-def _sort_out(so_far, closed, links, keep_open):
+def mark_edges(so_far):
+    """Mark the clusters of the first and the last row as at the edges of a window."""
+    for row, n in ((so_far.top, so_far.counts[1]), (so_far.bottom, so_far.counts[2])):
+        for i in range(n):
+            so_far.nodes[records.find(so_far.nodes, row[i, 0])[0], FLAGS] |= EDGE
+
+
+@njit(cache=True)
+def sort_out(so_far, closed, links, keep_open):
     """Keep the nodes that runs of the first or the last row have for roots; put other roots into `closed`; return how many."""
     nodes, counts, place = so_far.nodes, so_far.counts, so_far.place
     place[: counts[0]] = -1

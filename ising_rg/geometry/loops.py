@@ -19,7 +19,7 @@ import numpy as np
 
 from ising_rg.compiling import njit
 from ising_rg.geometry.records import POWERS, power_of_two
-from ising_rg.spins.bitmaps import _spread as spread
+from ising_rg.spins.bitmaps import spread
 from ising_rg.spins.lattice import ALL, ONE, SHIFT63
 from ising_rg.spins.popcounts import popcount
 from ising_rg.updates.bonds import DOWN, RIGHT
@@ -146,7 +146,7 @@ def end_at_edge(one, a):
 
 
 @njit(cache=True)
-def begin(one, torus):
+def begin(one):
     """Take the row of changes[0] for the first: each strand is a piece of its own."""
     counts = one.counts
     counts[:] = 0
@@ -228,37 +228,28 @@ def cross(one, y, width, torus, below_up):
     return n_below
 
 
-@njit(cache=True)
-def add_row(one, y, width, torus, up):
-    """Add the row of changes[2], row y of the lattice; up: whether its spin at x = 0 is up."""
-    n = cross(one, y, width, torus, up)
-    one.bottom[:n] = one.below[:n]
-    one.counts[N_BOTTOM] = n
-    one.changes[1] = one.changes[2]
-    one.first_up[1] = up
+@njit(nogil=True, cache=True)
+def trace(one, rows, first_row, width, torus):
+    """Follow the walls of a strip by themselves: `rows`, uint64 (n, W), of which the first is the lattice's row first_row."""
+    changes_of(rows[0], width, torus, one.changes[0])
+    one.first_up[0] = np.int64(rows[0, 0] & ONE)
+    begin(one)
+    for y in range(1, len(rows)):
+        changes_of(rows[y], width, torus, one.changes[2])
+        up = np.int64(rows[y, 0] & ONE)
+        n = cross(one, first_row + y, width, torus, up)
+        one.bottom[:n] = one.below[:n]
+        one.counts[N_BOTTOM] = n
+        one.changes[1], one.first_up[1] = one.changes[2], up
 
 
 @njit(nogil=True, cache=True)
-def trace(one, words, n, first_row, width, torus):
-    """Follow the walls of a strip of n rows of spins, `words` (., W), by themselves."""
-    changes_of(words[0], width, torus, one.changes[0])
-    one.first_up[0] = np.int64(words[0, 0] & ONE)
-    begin(one, torus)
-    for y in range(1, n):
-        changes_of(words[y], width, torus, one.changes[2])
-        add_row(one, first_row + y, width, torus, np.int64(words[y, 0] & ONE))
-
-
-@njit(nogil=True, cache=True)
-def trace_hulls(one, drawn, n, first_row, width, torus):
-    """Follow the hulls of a strip of bonds, uint64 (., 2, W): n rows of the lattice of twice the size, from row first_row on.
-
-    width: that lattice's, as of all that is in `one`. A window's ends with sites: it has an odd height and width.
-    """
-    n_words = one.changes.shape[1]
-    row = np.empty(n_words, np.uint64)
+def double(drawn, width, rows):
+    """Fill `rows`, uint64 (m, .), with the lattice whose walls are hulls, of bonds (., 2, W); width: that lattice's."""
+    n_words = (width + 63) >> 6
     full, mask = np.uint64(0x5555555555555555), ALL >> np.uint64(-width % 64)
-    for y in range(n):
+    for y in range(len(rows)):
+        row = rows[y]
         for w in range(n_words):
             half = np.uint64(32 * (w & 1))
             if y & 1:
@@ -266,9 +257,3 @@ def trace_hulls(one, drawn, n, first_row, width, torus):
             else:
                 row[w] = full | (spread(drawn[y >> 1, RIGHT, w >> 1] >> half) << ONE)
         row[n_words - 1] &= mask
-        changes_of(row, width, torus, one.changes[2 if y else 0])
-        if y == 0:
-            one.first_up[0] = 1
-            begin(one, torus)
-        else:
-            add_row(one, first_row + y, width, torus, np.int64(row[0] & ONE))

@@ -1,8 +1,8 @@
 """Rows of what clusters and walls of a lattice are, beside exact values; the verdict.
 
-A row's error is that of one lattice (`_SCATTER`, measured in Swendsen-Wang ensembles: benchmarks/measure_geometry.py), together
-with how far the mean of such ensembles is from a value that is exact for infinite sizes only (`_LATTICE`): clusters of hundreds
-of sites are not quite scale invariant yet. So a row says "not as it should be" beyond both.
+A row's error is that of one lattice, exact for FK bonds and else measured in Swendsen-Wang ensembles (`_SCATTER`:
+benchmarks/measure_geometry.py), together with how far the mean of such ensembles is from a value that is exact for infinite sizes
+only: clusters of hundreds of sites are not quite scale invariant yet.
 """
 
 from __future__ import annotations
@@ -17,40 +17,14 @@ from ising_rg.theory import deviates, exact, geometry
 
 THRESHOLD = 4.5  # standard deviations, as in `checks.comparison`
 SMALLEST_ENSEMBLE = 10  # lattices of one size from which their means are judged too
-SMALLEST, SMALLEST_SLOPES = 64, 1024  # sites a side from which the critical rows are made, and those of sizes and areas
-POWERS = {"cluster": (7, 13), "loop": (6, 12)}  # of 2: sizes, and areas of loops, between which exponents are fitted
+SMALLEST, SMALLEST_SLOPES = 64, 2048  # sites a side from which the critical rows are made, and those of sizes and areas
+POWERS = {"cluster": (8, 13), "loop": (6, 12)}  # of 2: sizes, and areas of loops, between which exponents are fitted
 AREAS = (64, 256, 1024)  # sites; of loops that are larger
 _HULL_UNITS = 4  # of a hull's area, in the lattice of twice the size, to a site
-_SCATTER = {
-    "FK clusters a site": 1.0,
-    "FK sum s^2 / N^2": 1.0,
-    "spin dimension": 1.0,
-    "FK dimension": 1.0,
-    "wall dimension": 1.0,
-    "hull dimension": 1.0,
-    "spin exponent": 1.0,
-    "FK exponent": 1.0,
-    "walls, A N(>A) / C, 64": 1.0,
-    "walls, A N(>A) / C, 256": 1.0,
-    "walls, A N(>A) / C, 1024": 1.0,
-    "hulls, A N(>A) / C, 64": 1.0,
-    "hulls, A N(>A) / C, 256": 1.0,
-    "hulls, A N(>A) / C, 1024": 1.0,
-}
-_LATTICE = {
-    "spin dimension": 0.0,
-    "FK dimension": 0.0,
-    "wall dimension": 0.0,
-    "hull dimension": 0.0,
-    "spin exponent": 0.0,
-    "FK exponent": 0.0,
-    "walls, A N(>A) / C, 64": 0.0,
-    "walls, A N(>A) / C, 256": 0.0,
-    "walls, A N(>A) / C, 1024": 0.0,
-    "hulls, A N(>A) / C, 64": 0.0,
-    "hulls, A N(>A) / C, 256": 0.0,
-    "hulls, A N(>A) / C, 1024": 0.0,
-}
+_MEASURED = 2048  # sites a side of the lattices that _SCATTER is of
+# Name: (standard deviation of one lattice times L; of sum s^2, over its mean), (how far the mean of Swendsen-Wang lattices is from
+# what is exact of infinite sizes). A row that is not here is told, and not judged.
+_SCATTER: dict[str, tuple[float, float]] = {}
 
 
 def mean_square(counted: Counted, n_sites: int) -> float:
@@ -129,11 +103,14 @@ def expected(L: int, beta: float) -> dict[str, tuple[float, float, float]]:
     }
     if not exact.is_critical(beta) or L < SMALLEST:
         return known
-    clusters = geometry.fk_clusters_per_site(L)
-    energy = (1 - math.sqrt(0.5)) * exact.c10_noise(L)
-    known["FK clusters a site"] = (clusters, math.hypot(energy, _SCATTER["FK clusters a site"] / L), 2 / L**2)
+    scatter, holds = _errors("FK clusters a site", L)
+    # Measured at _MEASURED; the energy's part grows with ln L.
+    growth = max(0.0, exact.c10_noise(L) ** 2 - (exact.c10_noise(_MEASURED) * _MEASURED / L) ** 2)
+    scatter = math.hypot(scatter, (1 - math.sqrt(0.5)) * math.sqrt(growth))
+    known["FK clusters a site"] = (geometry.fk_clusters_per_site(L), scatter, holds + 2 / L**2)
     m2 = geometry.fk_mean_square(L)
-    known["FK sum s^2 / N^2"] = (m2, _SCATTER["FK sum s^2 / N^2"] * m2, 0.0)
+    scatter, holds = _errors("FK sum s^2 / N^2", 1)
+    known["FK sum s^2 / N^2"] = (m2, scatter * m2, holds)
     if L < SMALLEST_SLOPES:
         return known
     values = {
@@ -144,21 +121,29 @@ def expected(L: int, beta: float) -> dict[str, tuple[float, float, float]]:
         "spin exponent": geometry.SPIN_SIZE_EXPONENT,
         "FK exponent": geometry.FK_SIZE_EXPONENT,
     } | {f"{loop}s, A N(>A) / C, {area}": 1.0 for loop in ("wall", "hull") for area in AREAS}
-    return known | {name: (value, _SCATTER[name] / L, _LATTICE[name]) for name, value in values.items()}
+    return known | {name: (value, *_errors(name, L)) for name, value in values.items()}
 
 
-def compare(values: list[dict[str, float]], L: int, beta: float) -> list[dict]:
-    """Return rows (`deviates.row`, and `far`) of the means of what `observables` tells of lattices of one size."""
-    rows = []
+def _errors(name, L):
+    scatter, holds = _SCATTER.get(name, (math.inf, 0.0))
+    return scatter / L, holds
+
+
+def compare(values: list[dict[str, float]], L: int, beta: float) -> tuple[list[dict], list[dict]]:
+    """Return (rows, told) of the means of what `observables` tells of lattices of one size.
+
+    rows: `deviates.row`, and `far`. told: name, measured, exact of what is not judged: its scatter has not been measured.
+    """
+    rows, told = [], []
     for name, (value, scatter, holds) in expected(L, beta).items():
-        if name not in values[0]:
-            continue
-        measured = float(np.mean([one[name] for one in values]))
+        measured = float(np.mean([one.get(name, math.nan) for one in values]))
         error = math.hypot(scatter / math.sqrt(len(values)), holds)
-        if math.isfinite(measured):
-            rows.append(deviates.row(name, measured, value, error))
-            rows[-1]["far"] = abs(rows[-1]["z"]) > THRESHOLD
-    return rows
+        if math.isfinite(measured) and math.isfinite(error):
+            row = deviates.row(name, measured, value, error)
+            rows.append({**row, "far": abs(row["z"]) > THRESHOLD})
+        elif math.isfinite(measured):
+            told.append({"name": name, "measured": measured, "exact": value})
+    return rows, told
 
 
 def summary(counted: Counted, n_sites: int, n_largest: int) -> dict:

@@ -82,6 +82,8 @@ class Pass:
         n_slots = 3 * twice * width + 8
         n_pieces = n_strips if task.walls else 0
         self._pieces = [loops.pieces(self._width, twice * n_rows, n_slots) for _ in range(n_pieces)]
+        doubled = (2 * n_rows, (self._width + 63) // 64)
+        self._doubled = [np.empty(doubled, np.uint64) for _ in range(n_pieces if self._is_fk else 0)]
         self._walls = loops.pieces(self._width, self._height, 2 * n_slots) if task.walls else None
         self._keeps, self.links, self.complete = links, np.empty(0, np.int64), []
 
@@ -91,11 +93,12 @@ class Pass:
         edges = (1 - torus, (1 - torus) * (first_row + n == self.shape[0]))
         clusters.draw_bonds(one, words, first_row, self._key, self._digits, edges)
         if self.task.walls and walls:
-            first, n_rows = self._twice * first_row, min(self._twice * n, self._height - self._twice * first_row)
+            first = self._twice * first_row
+            rows = words[:n]
             if self._is_fk:
-                loops.trace_hulls(self._pieces[k], one.runs.bonds, n_rows, first, width, torus)
-            else:
-                loops.trace(self._pieces[k], words, n_rows, first, width, torus)
+                rows = self._doubled[k][: min(2 * n, self._height - first)]
+                loops.double(one.runs.bonds, width, rows)
+            loops.trace(self._pieces[k], rows, first, width, torus)
         clusters.label(one, n, first_row, torus, self.least_kept)
 
     def absorb(self, k: int, n: int, first_row: int) -> None:

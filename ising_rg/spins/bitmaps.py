@@ -274,7 +274,7 @@ def _unpack_rows(first, last, words, spins):
 
 
 @njit(forceinline=True)
-def _spread(word):
+def spread(word):
     """Return the low 32 bits of a word at its even places."""
     word &= np.uint64(0xFFFFFFFF)
     word = (word | (word << np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
@@ -314,7 +314,7 @@ def _interleave_rows(first, last, sublattices, first_row, words):
         even, odd = sublattices[y & 1, y + 1], sublattices[1 - (y & 1), y + 1]
         for w in range(words.shape[1]):
             half = np.uint64(32 * (w & 1))
-            words[i, w] = _spread(even[w >> 1] >> half) | (_spread(odd[w >> 1] >> half) << _ONE)
+            words[i, w] = spread(even[w >> 1] >> half) | (spread(odd[w >> 1] >> half) << _ONE)
 
 
 @njit(nogil=True, cache=True)

@@ -97,21 +97,29 @@ def first_difference(strip, so_far, pieces, walls, closed, digits, links):
         np.zeros(16, np.int64),
         np.zeros(64, np.bool_),
     )
+    no_pairs = np.empty((0, 2), np.int64)
     for state in range(65536):
         for y in range(5):
             words[y, 0] = np.uint64(state >> 4 * (y % 4) & 15)
         so_far.counts[:] = 0
         clusters.draw_bonds(strip, words, 0, NO_KEY, digits, (0, 0))
         clusters.label(strip, 4, 0, 1, 1)
-        n = cluster_seams.absorb(so_far, strip, 4, (4, 4), closed, links)
-        n += cluster_seams.finish(so_far, 1, (4, 4), closed[n:], links)
+        so_far.down[:] = 0
+        before = cluster_seams.take(so_far, strip)
+        cluster_seams.join_rows(so_far, strip.around[: strip.counts[clusters.N_AROUND]].astype(np.int64), 0, (4, 4))
+        cluster_seams.step_down(so_far, strip, 4, before)
+        so_far.below[:], so_far.starts[2] = so_far.top, so_far.starts[0]
+        cluster_seams.join_rows(so_far, no_pairs, 1, (4, 4))
+        n = cluster_seams.sort_out(so_far, closed, links, False)
         if sums_of_records(closed[:n]) != flood(state, seen, queue):
             return state
         walls.counts[:] = 0
         walls.tally[:] = 0
-        loops.trace(pieces, words, 4, 0, 4, 1)
-        loop_seams.absorb(walls, pieces, 0, 4, 1)
-        loop_seams.finish(walls, (4, 4), 1)
+        loops.trace(pieces, words[:4], 0, 4, 1)
+        loop_seams.glue(walls, pieces, loop_seams.take(walls, pieces), 0)
+        loop_seams.free_others(walls)
+        walls.changes[2] = walls.changes[0]
+        loop_seams.close(walls, loops.cross(walls, 4, 4, 1, walls.first_up[0]), (4, 4))
         number, squares, plain, areas, around_x, around_y = walk(state, passed)
         winding = walls.winding[: walls.counts[loops.N_WINDING]]
         found = walls.tally.sum(0)

@@ -103,7 +103,7 @@ def compare(spins, torus=True, rows=(None, 2, 3)):
 def test_small_lattices():
     """Random spins of every density, clustered ones, and ragged sizes around a word of 64."""
     rng = np.random.default_rng(5)
-    for number in range(60):
+    for number in range(40):
         height, width = rng.integers(2, 9, 2) * 2
         spins = np.where(rng.random((height, width)) < rng.random(), 1, -1).astype(np.int8)
         if number % 3 == 0:

@@ -41,9 +41,8 @@ def test_an_ensemble(folder, tmp_path):
     assert (tmp_path / "geometry.png").read_bytes()[:4] == b"\x89PNG"
     content = report(tmp_path)
     (means,) = content["ensembles"]
-    assert {"FK bonds", "FK clusters a site", "FK sum s^2 / N^2", "FK winding: cross"} <= {
-        row["name"] for row in means["rows"]
-    }
+    names = {row["name"] for row in means["rows"] + means["told"]}
+    assert {"FK bonds", "FK clusters a site", "FK sum s^2 / N^2", "FK winding: cross"} <= names
     one = content["configurations"][3]
     assert sum(row[0] for row in one["spin"]["clusters_sites_radii_by_size"]) <= one["spin"]["clusters"]
     assert one["fk"]["clusters"] > one["spin"]["clusters"] > 0
