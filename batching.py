@@ -14,8 +14,9 @@ import ising_rg  # noqa: F401, first: it leaves out variables that the libraries
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import folders, settings, storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
+from ising_rg.run import folders, settings
 from ising_rg.spins import bitmaps, origins
 from ising_rg.theory import exact
 

@@ -25,10 +25,12 @@ import ising_rg  # noqa: F401, first: it leaves out variables that the libraries
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import folders, pictures, reports, settings, storage
-from ising_rg.checks import comparison, window, window_counts
+from ising_rg.base.errors import UserError
+from ising_rg.checks import comparison, reports, window, window_counts
 from ising_rg.checks.curves import CheckCurves
-from ising_rg.errors import UserError
+from ising_rg.figures import pictures
+from ising_rg.files import storage
+from ising_rg.run import folders, settings
 from ising_rg.spins import configurations, origins
 from ising_rg.spins.window_files import Window
 from ising_rg.theory import deviates, exact, temperature

@@ -21,9 +21,12 @@ import time
 import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 from tqdm import tqdm
 
-from ising_rg import folders, pictures, reports, settings, storage
-from ising_rg.geometry import drawing, labels, rows, survey
+from ising_rg.checks import reports
+from ising_rg.figures import pictures
+from ising_rg.files import storage
+from ising_rg.geometry import labels, rows, survey
 from ising_rg.geometry.survey import Task
+from ising_rg.run import folders, settings
 from ising_rg.spins import configurations, origins
 from ising_rg.theory import exact
 
@@ -64,7 +67,7 @@ def main(s):
         if s.PICTURES and number == 0:
             with pictures.attempt():
                 title = f"{os.path.basename(lattice.name)}, beta = {s.BETA:.6f}"
-                drawing.draw(picture, spins, found, task(s, "fk", lattice), title)
+                picture.draw(picture, spins, found, task(s, "fk", lattice), title)
                 print(f"written: {picture}")
     ensembles = [ensemble(s, L, results, counted) for L in sorted({result["L"] for result in results})]
     ensembles = [one for one in ensembles if one]

@@ -15,9 +15,13 @@ import os
 import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 from tqdm import tqdm
 
-from ising_rg import devices, folders, processes, random_numbers, reports, scripts, settings, storage
-from ising_rg.errors import UserError
-from ising_rg.random_numbers import Purpose
+from ising_rg.base import random_numbers
+from ising_rg.base.errors import UserError
+from ising_rg.base.random_numbers import Purpose
+from ising_rg.checks import reports
+from ising_rg.files import storage
+from ising_rg.run import folders, processes, scripts, settings
+from ising_rg.sampler import devices
 from ising_rg.spins import configurations, lattice, origins
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.theory import exact

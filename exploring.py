@@ -15,12 +15,13 @@ import webbrowser
 from types import SimpleNamespace
 
 import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
-from ising_rg import folders, settings, storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.exploring import film
 from ising_rg.exploring.atlases import Atlases
 from ising_rg.exploring.server import Server, loopback, serve, told
+from ising_rg.files import storage
 from ising_rg.growth import ahead
+from ising_rg.run import folders, settings
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------

@@ -17,10 +17,10 @@ import functools
 import glob
 import os
 
-from ising_rg import devices, folders, processes, reports, scripts, settings, storage
-from ising_rg.checks import window_counts
-from ising_rg.errors import UserError
-from ising_rg.growth import ahead, bands, refinement, start_lattice, temperatures
+from ising_rg.base.errors import UserError
+from ising_rg.checks import reports, window_counts
+from ising_rg.files import storage
+from ising_rg.growth import ahead, bands, refinement, stage_temperatures, start_lattice
 from ising_rg.growth.growing import InMemory
 from ising_rg.growth.growing_streamed import Streamed
 from ising_rg.growth.manifest import Manifest
@@ -28,6 +28,8 @@ from ising_rg.growth.plan import plan
 from ising_rg.growth.region import Region
 from ising_rg.growth.run import Run
 from ising_rg.growth.stage_pictures import StagePictures
+from ising_rg.run import folders, processes, scripts, settings
+from ising_rg.sampler import devices
 from ising_rg.theory import exact
 
 # fmt: off
@@ -91,7 +93,7 @@ def main(s):
             f"of which {run.window.height} rows from {run.window.row} on, {run.window.width} columns from {run.window.column} on"
         )
     if not exact.is_critical(s.BETA):
-        print(temperatures.told(made.start_size, made.betas, s.STAGES))
+        print(stage_temperatures.told(made.start_size, made.betas, s.STAGES))
     print(f"sweeps of each stage: {', '.join(map(str, made.sweeps)) or 'none is drawn'}; {words}")
     # Pictures show whole lattices.
     pictures = StagePictures(s.OUTPUT_DIR, made.start_size, s.PREVIEW_SIZE) if s.PICTURES and not s.WINDOW else None

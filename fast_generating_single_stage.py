@@ -16,10 +16,15 @@ import ising_rg  # noqa: F401, first: it leaves out variables that the libraries
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import devices, folders, pictures, random_numbers, reports, settings, storage
-from ising_rg.errors import UserError
-from ising_rg.growth import refinement, temperatures, upsampling
+from ising_rg.base import random_numbers
+from ising_rg.base.errors import UserError
+from ising_rg.checks import reports
+from ising_rg.figures import pictures
+from ising_rg.files import storage
+from ising_rg.growth import refinement, stage_temperatures, upsampling
 from ising_rg.kernels import drawer
+from ising_rg.run import folders, settings
+from ising_rg.sampler import devices
 from ising_rg.spins import bitmaps, configurations, lattice, observables
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.theory import correlations, exact
@@ -50,16 +55,16 @@ _GAIN_DISTANCE = 8  # coarse sites at which C(3r) of the fine lattice is compare
 def main(s):
     check(s)
     device = devices.choose(s.DEVICE, "growth")
-    kernel = drawer.load(s.KERNEL_FILE).at_mass(temperatures.mass(s.BETA))
+    kernel = drawer.load(s.KERNEL_FILE).at_mass(stage_temperatures.mass(s.BETA))
     if s.REFINE_SWEEPS == "auto":
         (s.REFINE_SWEEPS,) = refinement.sweeps("auto", refinement.load(s.KERNEL_FILE, kernel.digest), s.LOW_RES_SIZE, 1)
     folders.claim(s.OUTPUT_DIR)
     start = time.perf_counter()
-    seed_beta, _ = temperatures.stage_betas(s.BETA, 1)
+    seed_beta, _ = stage_temperatures.stage_betas(s.BETA, 1)
     configurations = generate(s, kernel, device, seed_beta)
     seed = next(iter(configurations.values()))
     if not exact.is_critical(s.BETA):
-        print(temperatures.told(len(seed), [seed_beta, s.BETA], 1))
+        print(stage_temperatures.told(len(seed), [seed_beta, s.BETA], 1))
 
     rows, notes, files = [], {}, []
     for name, spins in configurations.items():
@@ -91,7 +96,7 @@ def main(s):
 def check(s):
     if isinstance(s.REFINE_SWEEPS, tuple):
         raise UserError(f"REFINE_SWEEPS: found {s.REFINE_SWEEPS}, needed one number: there is one stage")
-    temperatures.check_drawn(s.BETA, 3 * s.LOW_RES_SIZE)
+    stage_temperatures.check_drawn(s.BETA, 3 * s.LOW_RES_SIZE)
     if not s.SEED_FILE:
         settings.check_seed_size("LOW_RES_SIZE", s.LOW_RES_SIZE)
         settings.check_memory(

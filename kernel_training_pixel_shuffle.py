@@ -23,10 +23,14 @@ import zlib
 import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 from tqdm import tqdm
 
-from ising_rg import devices, folders, pictures, processes, random_numbers, scripts, settings, storage
-from ising_rg.errors import UserError
+from ising_rg.base import random_numbers
+from ising_rg.base.errors import UserError
+from ising_rg.base.random_numbers import Purpose
+from ising_rg.figures import pictures
+from ising_rg.files import storage
 from ising_rg.kernels import block_spin, form, models, symmetry
-from ising_rg.random_numbers import Purpose
+from ising_rg.run import folders, processes, scripts, settings
+from ising_rg.sampler import devices
 from ising_rg.theory import exact, temperature
 from ising_rg.training import (
     added,

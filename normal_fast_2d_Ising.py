@@ -17,10 +17,14 @@ import ising_rg  # noqa: F401, first: it leaves out variables that the libraries
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import devices, folders, pictures, random_numbers, reports, settings, storage
-from ising_rg.checks import comparison
-from ising_rg.errors import UserError
-from ising_rg.spins import bitmaps, configurations, counting, lattice, observables
+from ising_rg.base import random_numbers
+from ising_rg.base.errors import UserError
+from ising_rg.checks import comparison, reports
+from ising_rg.figures import pictures
+from ising_rg.files import storage
+from ising_rg.run import folders, settings
+from ising_rg.sampler import devices
+from ising_rg.spins import bitmaps, bond_counts, configurations, lattice, observables
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.theory import deviates, exact
 from ising_rg.updates import metropolis, swendsen_wang
@@ -122,7 +126,7 @@ def metropolis_steps(s, seed, spins, device):
     packed = to_device(lattice.pack(spins), device)
 
     def observe():
-        m, c10, _ = counting.packed_observables(packed)
+        m, c10, _ = bond_counts.packed_observables(packed)
         return float(m[0]), float(c10[0])
 
     return (

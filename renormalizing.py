@@ -22,11 +22,15 @@ import ising_rg  # noqa: F401, first: it leaves out variables that the libraries
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import folders, pictures, random_numbers, reports, settings, storage
-from ising_rg.errors import UserError
+from ising_rg.base import random_numbers
+from ising_rg.base.errors import UserError
+from ising_rg.checks import reports
+from ising_rg.figures import pictures
+from ising_rg.files import storage
 from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels import drawer
 from ising_rg.renormalization import blocking, exponents, flow
+from ising_rg.run import folders, settings
 from ising_rg.spins import bitmaps, configurations, origins
 from ising_rg.theory import exact, fluctuations, temperature
 

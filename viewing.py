@@ -16,7 +16,9 @@ import time
 import ising_rg  # noqa: F401, first: it leaves out variables that the libraries could not use  # isort: skip
 from tqdm import tqdm
 
-from ising_rg import deep_zoom, folders, settings, storage
+from ising_rg.figures import deep_zoom
+from ising_rg.files import storage
+from ising_rg.run import folders, settings
 from ising_rg.spins import configurations, spin_files
 
 # fmt: off

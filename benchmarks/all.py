@@ -16,8 +16,10 @@ import sys
 import tempfile
 import time
 
-from ising_rg import environment, settings, storage
-from ising_rg.errors import UserError
+from ising_rg.base import environment
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
+from ising_rg.run import settings
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import settings
-from ising_rg.growth import refinement, temperatures, upsampling
+from ising_rg.growth import refinement, stage_temperatures, upsampling
 from ising_rg.kernels import models
+from ising_rg.run import settings
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps, lattice, pairs, statistics
 from ising_rg.theory import correlations, exact, temperature
@@ -49,16 +49,16 @@ def main(s):
 
 def measure(s, kernel, beta):
     """Grow the ensemble at one temperature; print and return its rows."""
-    n_stages, L = temperatures.drawn_stages(beta, s.STAGES), s.START_SIZE * SCALE**s.STAGES
-    temperatures.check_drawn(beta, L)
+    n_stages, L = stage_temperatures.drawn_stages(beta, s.STAGES), s.START_SIZE * SCALE**s.STAGES
+    stage_temperatures.check_drawn(beta, L)
     xi = temperature.correlation_length(beta)
     places = [(1, 0), (1, 1), (2, 0)]
     if L >= _LONG * xi:
         places += [(r, 0) for r in distances(3 * xi)]
     reach = max(4, round(min(xi, L) / SCALE))
     values, sums, together = {"raw": [], "refined": []}, [], max(1, _TOGETHER // L**2)
-    earlier = upsampling.Stage(kernel, temperatures.stage_betas(beta, 1)[0], s.REFINE_SWEEPS, s.SEED)
-    seed, drawn = upsampling.stage_seed(s.SEED, n_stages), kernel.at_mass(temperatures.mass(beta))
+    earlier = upsampling.Stage(kernel, stage_temperatures.stage_betas(beta, 1)[0], s.REFINE_SWEEPS, s.SEED)
+    seed, drawn = upsampling.stage_seed(s.SEED, n_stages), kernel.at_mass(stage_temperatures.mass(beta))
     batches = upsampling.ensemble(L // SCALE**n_stages, n_stages - 1, earlier, s.NUM_CONFIGS, together)
     bar = tqdm(batches, desc=f"xi = {xi:g}", total=-(-s.NUM_CONFIGS // together), leave=False, disable=None)
     for index, coarse in enumerate(bar):

@@ -13,10 +13,10 @@ import time
 import numba
 import numpy as np
 
-from ising_rg import settings
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.geometry import labels, rows, survey
 from ising_rg.geometry.survey import Task
+from ising_rg.run import settings
 from ising_rg.spins import bitmaps, configurations
 from ising_rg.theory import exact
 

@@ -13,8 +13,8 @@ import time
 import numba
 import numpy as np
 
-from ising_rg import settings
 from ising_rg.renormalization import couplings, moments, operators
+from ising_rg.run import settings
 from ising_rg.spins import bitmaps
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang

@@ -21,10 +21,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.bench_metropolis import TorchLoop
-from ising_rg import settings, storage
+from ising_rg.files import storage
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models
-from ising_rg.spins import counting, lattice
+from ising_rg.run import settings
+from ising_rg.spins import bond_counts, lattice
 from ising_rg.spins.device_memory import to_device, to_host, wait
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis, swendsen_wang
@@ -118,7 +119,7 @@ def time_stage(s, kernel, coarse):
         clock = time.perf_counter()
         metropolis.sweep_packed(fine, exact.BETA_CRITICAL, s.REFINE_SWEEPS, s.SEED)
         best["refine"] = min(best["refine"], since(clock, s.DEVICE))
-    c10 = counting.packed_observables(fine)[1].mean()
+    c10 = bond_counts.packed_observables(fine)[1].mean()
     expected, error = exact.torus_c10(L), exact.c10_noise(L) / math.sqrt(n)
     if abs(c10 - expected) > 0.003 * expected + 5 * error:
         raise SystemExit(

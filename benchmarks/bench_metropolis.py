@@ -15,8 +15,9 @@ import numba
 import numpy as np
 import torch
 
-from ising_rg import devices, settings
-from ising_rg.spins import counting, device_memory, lattice
+from ising_rg.run import settings
+from ising_rg.sampler import devices
+from ising_rg.spins import bond_counts, device_memory, lattice
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis
 
@@ -65,7 +66,7 @@ class ThisProjectOnCuda:
         self.done += n
 
     def c10(self):
-        return float(counting.packed_observables(self.packed)[1][0])
+        return float(bond_counts.packed_observables(self.packed)[1][0])
 
 
 class Mcising:

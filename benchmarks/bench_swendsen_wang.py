@@ -15,7 +15,7 @@ import time
 import numba
 import numpy as np
 
-from ising_rg import settings
+from ising_rg.run import settings
 from ising_rg.spins import observables
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang

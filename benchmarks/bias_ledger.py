@@ -17,10 +17,11 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import settings, storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
 from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels import models
+from ising_rg.run import settings
 from ising_rg.theory import exact
 from ising_rg.training import added
 from ising_rg.updates import swendsen_wang

@@ -12,10 +12,10 @@ import json
 import numpy as np
 
 from benchmarks import figures
-from ising_rg import settings
 from ising_rg.checks import counts
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models, quality
+from ising_rg.run import settings
 from ising_rg.theory import exact, fluctuations
 from ising_rg.updates import metropolis, swendsen_wang
 

@@ -11,8 +11,9 @@ import os
 import numpy as np
 from PIL import Image
 
-from ising_rg import settings, storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
+from ising_rg.run import settings
 from tests import browser
 
 # fmt: off

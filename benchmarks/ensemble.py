@@ -16,9 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import figures
-from ising_rg import settings, storage
+from ising_rg.files import storage
 from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels import models
+from ising_rg.run import settings
 from ising_rg.spins import bitmaps, lattice, observables, pairs
 from ising_rg.theory import exact, fluctuations
 from ising_rg.updates import metropolis, swendsen_wang

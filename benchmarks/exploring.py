@@ -17,10 +17,10 @@ import time
 import numpy as np
 import psutil
 
-from ising_rg import settings
 from ising_rg.exploring.atlas import TILE
 from ising_rg.exploring.atlases import Atlases
 from ising_rg.exploring.server import Server
+from ising_rg.run import settings
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------

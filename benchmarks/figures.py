@@ -1,10 +1,10 @@
-"""Figures of the benchmarks, drawn as those of the scripts (`ising_rg.pictures`)."""
+"""Figures of the benchmarks, drawn as those of the scripts (`ising_rg.figures.pictures`)."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ising_rg.pictures import _COLOURS, BLUE, GREEN, GREY, ORANGE, VERMILION, _figure, _save, _show
+from ising_rg.figures.pictures import COLOURS, BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure, save, show_spins
 
 
 def ensemble(path: str, axis: tuple, curves: dict, magnetizations: dict, small: int) -> None:
@@ -16,7 +16,7 @@ def ensemble(path: str, axis: tuple, curves: dict, magnetizations: dict, small: 
         magnetizations: {label: |m|}: grown lattices of `small` sites per side, and others.
     """
     L, r, error = axis
-    figure = _figure(12.5, 4.8)
+    figure = new_figure(12.5, 4.8)
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
     (mean_label, mean), (one_label, one), (cold_label, cold) = curves.items()
     left.axhline(1, color=GREY, linewidth=1, linestyle="--", label="exact on the torus")
@@ -40,7 +40,7 @@ def ensemble(path: str, axis: tuple, curves: dict, magnetizations: dict, small: 
     right.set_ylabel("probability density")
     right.set_title(f"Magnetization, L = {small}", fontsize=11)
     right.legend(fontsize=9, loc="upper left")
-    _save(figure, path)
+    save(figure, path)
 
 
 def lengths(path: str, lattices: list[dict], title: str) -> None:
@@ -51,13 +51,13 @@ def lengths(path: str, lattices: list[dict], title: str) -> None:
             of one lattice about the exact value).
     """
     n = len(lattices)
-    figure = _figure(2.9 * n, 7.4)
+    figure = new_figure(2.9 * n, 7.4)
     grid = figure.add_gridspec(2, n, height_ratios=(1, 1.35))
     curves = figure.add_subplot(grid[1, :])
     markers = "osD^vP*"
     for index, one in enumerate(lattices):
-        axis, colour = figure.add_subplot(grid[0, index]), _COLOURS[index]
-        _show(axis, one["preview"])
+        axis, colour = figure.add_subplot(grid[0, index]), COLOURS[index]
+        show_spins(axis, one["preview"])
         axis.set_title(one["title"], fontsize=11, color=colour)
         curves.fill_between(one["r"], one["low"], one["high"], color=colour, alpha=0.2, linewidth=0)
         curves.plot(one["r"], one["exact"], color=colour, linewidth=1.2)
@@ -72,7 +72,7 @@ def lengths(path: str, lattices: list[dict], title: str) -> None:
     curves.set_ylabel("C(r)")
     curves.legend(fontsize=9, loc="lower left", title="one lattice each; line: exact, band: one standard deviation")
     figure.suptitle(title, fontsize=12)
-    _save(figure, path)
+    save(figure, path)
 
 
 def kernel_comparison(path: str, results: dict[str, dict[int, tuple]], L: int) -> None:
@@ -82,7 +82,7 @@ def kernel_comparison(path: str, results: dict[str, dict[int, tuple]], L: int) -
         results: dict method -> dict n_sweeps -> (r, deviation, error), relative deviations of C(r) from exact.
         L: size of the grown lattices.
     """
-    figure = _figure(4.3 * (len(results) + 1), 4.4)
+    figure = new_figure(4.3 * (len(results) + 1), 4.4)
     axes = figure.subplots(1, len(results) + 1)
     shades = ("#000000", VERMILION, ORANGE, GREEN, BLUE, "#56B4E9", "#CC79A7")
     for axis, (method, by_sweeps) in zip(axes, results.items(), strict=False):
@@ -110,4 +110,4 @@ def kernel_comparison(path: str, results: dict[str, dict[int, tuple]], L: int) -
     worst.set_xlabel("Metropolis sweeps")
     worst.set_ylabel("worst scale: |C(r) / exact - 1| (%)")
     worst.legend(fontsize=8)
-    _save(figure, path)
+    save(figure, path)

@@ -22,8 +22,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from ising_rg import png, settings, storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.figures import png
+from ising_rg.files import storage
+from ising_rg.run import settings
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import ensemble
-from ising_rg import reports, settings
+from ising_rg.checks import reports
 from ising_rg.geometry import loops, rows, survey
 from ising_rg.geometry.survey import Task
 from ising_rg.growth import refinement, upsampling
 from ising_rg.kernels import models
+from ising_rg.run import settings
 from ising_rg.spins import bitmaps
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang

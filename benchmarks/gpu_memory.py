@@ -11,7 +11,8 @@ import threading
 import numba
 import torch
 
-from ising_rg import memory, settings
+from ising_rg.base import memory
+from ising_rg.run import settings
 from ising_rg.sampler.sampling_cpu import N_PLANES
 from ising_rg.spins import lattice
 from ising_rg.spins.device_memory import simulated, wait

@@ -28,10 +28,12 @@ import torch
 
 from benchmarks.gpu_memory import USABLE, drawing_bytes, largest, machine, packed_bytes, print_machine
 from benchmarks.gpu_timings import ragged, several, stages, sweeps, whole_run
-from ising_rg import devices, folders, settings, storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
 from ising_rg.kernels import models
 from ising_rg.kernels.conditional import ConditionalKernel
+from ising_rg.run import folders, settings
+from ising_rg.sampler import devices
 from ising_rg.spins.device_memory import simulated
 
 # fmt: off

@@ -12,14 +12,17 @@ import numpy as np
 
 from benchmarks.bench_metropolis import best_seconds
 from benchmarks.gpu_memory import InUse, drawing_bytes, packed_bytes, too_large
-from ising_rg import processes, random_numbers, reports, settings, storage
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
+from ising_rg.checks import reports
+from ising_rg.files import storage
 from ising_rg.growth import upsampling
 from ising_rg.growth.growing import InMemory
 from ising_rg.growth.manifest import Manifest
 from ising_rg.growth.run import Run
-from ising_rg.random_numbers import Purpose
+from ising_rg.run import processes, settings
 from ising_rg.sampler import sampling
-from ising_rg.spins import bitmaps, counting, lattice, observables
+from ising_rg.spins import bitmaps, bond_counts, lattice, observables
 from ising_rg.spins.device_memory import simulated, to_device, to_host, wait
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis, swendsen_wang
@@ -126,7 +129,7 @@ def time_stage(s, kernel, coarse, proof):
         sweep(fine_there, s.SEED, s.REFINE_SWEEPS)
     fine = kernel.sample_packed(coarse, s.SEED)
     sweep(fine, s.SEED, s.REFINE_SWEEPS)
-    c10 = counting.packed_observables(fine)[1].mean()
+    c10 = bond_counts.packed_observables(fine)[1].mean()
     row |= {"same": same(fine_there, fine), "bytes_in_use": use.most, "c10": float(c10)}
     row["c10_z"] = float(observables.c10_z_score(c10, L) * np.sqrt(n))
     result = lattice.PackedLattice(fine.words.copy(), L, L)  # timing sweeps on

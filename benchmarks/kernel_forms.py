@@ -17,8 +17,10 @@ import time
 import numpy as np
 import torch
 
-from ising_rg import random_numbers, settings, storage
+from ising_rg.base import random_numbers
+from ising_rg.files import storage
 from ising_rg.kernels import models, quality
+from ising_rg.run import settings
 from ising_rg.spins import lattice
 from ising_rg.theory import exact
 from ising_rg.training import objectives, regression

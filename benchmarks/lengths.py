@@ -12,9 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import figures
-from ising_rg import pictures, settings
-from ising_rg.growth import refinement, temperatures, upsampling
+from ising_rg.figures import pictures
+from ising_rg.growth import refinement, stage_temperatures, upsampling
 from ising_rg.kernels import drawer
+from ising_rg.run import settings
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps, pairs
 from ising_rg.theory import correlations, exact, fluctuations, massive_fluctuations, temperature
@@ -49,7 +50,7 @@ def main(s):
 
 def grown(s, kernel, beta):
     """Return the grown lattice, a Bitmap."""
-    n_stages = temperatures.drawn_stages(beta, s.STAGES)
+    n_stages = stage_temperatures.drawn_stages(beta, s.STAGES)
     stage = upsampling.Stage(kernel, beta, refinement.FEWEST, s.SEED)
     (spins,) = upsampling.ensemble(s.START_SIZE * SCALE ** (s.STAGES - n_stages), n_stages, stage, 1, 1)
     return bitmaps.from_spins(spins[0])

@@ -12,12 +12,12 @@ import math
 
 import numpy as np
 
-from ising_rg import settings
 from ising_rg.checks import (
     counts,
     neighbourhoods,
     walls,
 )
+from ising_rg.run import settings
 from ising_rg.spins import bitmaps, pairs
 from ising_rg.theory import exact, fluctuations
 from ising_rg.updates import swendsen_wang

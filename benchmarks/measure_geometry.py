@@ -10,9 +10,9 @@ import json
 
 import numpy as np
 
-from ising_rg import settings
 from ising_rg.geometry import rows, survey
 from ising_rg.geometry.survey import Task
+from ising_rg.run import settings
 from ising_rg.spins import bitmaps
 from ising_rg.theory import exact, geometry
 from ising_rg.updates import swendsen_wang

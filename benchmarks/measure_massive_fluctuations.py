@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from ising_rg import settings
+from ising_rg.run import settings
 from ising_rg.spins import observables
 from ising_rg.theory import (
     correlations,

@@ -14,9 +14,9 @@ import math
 
 import numpy as np
 
-from ising_rg import settings
 from ising_rg.checks import counts, window_counts
 from ising_rg.growth.array import Lattice
+from ising_rg.run import settings
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import exact, window_fluctuations

@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 
-from ising_rg import settings
 from ising_rg.growth import upsampling
 from ising_rg.kernels import models
+from ising_rg.run import settings
 from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang

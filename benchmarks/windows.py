@@ -16,7 +16,8 @@ import numpy as np
 import psutil
 from tqdm import tqdm
 
-from ising_rg import Lattice, settings
+from ising_rg import Lattice
+from ising_rg.run import settings
 from ising_rg.theory import exact
 
 # fmt: off

@@ -6,14 +6,14 @@ Conventions, the same in every module:
 * `spins`: int8 arrays of +1 and -1, shape (L, L) or (batch, L, L), C order, axis -2 is y (row), axis -1 is x;
 * one sweep is one attempted flip of every site, black sublattice ((x + y) even) first, then white;
 * c10, c11, c20, ... are two-point functions C(x, y) = <s(0) s(x, y)>, averaged over the two axes where x != y;
-* every random number is a pure function of (seed, purpose, stage or sweep, site): see `ising_rg.random_numbers`.
+* every random number is a pure function of (seed, purpose, stage or sweep, site): see `ising_rg.base.random_numbers`.
 
 Importing this package imports nothing heavy. `Lattice` (`growth.array`) is found when it is asked for.
 """
 
 import os
 
-from ising_rg import environment
+from ising_rg.base import environment
 
 # torch and numba may each bring an OpenMP runtime; on some platforms the second one aborts the process without this.
 os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")

@@ -62,7 +62,7 @@ def start(script, arguments, output, errors=None, patch=None, cwd=ROOT, environm
 
 
 def _run(script, arguments, output, errors, patch, cwd, environment):
-    from ising_rg import settings
+    from ising_rg.run import settings
 
     for number, name in ((1, output), (2, errors)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
@@ -90,7 +90,7 @@ def run(script, *arguments, **options):
 
 def call(script, *arguments):
     """Run a script to its end in this process; return a CompletedProcess. What is no exit, such as a ValueError, is raised."""
-    from ising_rg import settings
+    from ising_rg.run import settings
 
     module, before = importlib.import_module(script), sys.argv
     sys.argv = [script, *arguments]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ising_rg import foreign
+from ising_rg.files import foreign
 
 NAMES = [
     "spins.npy",

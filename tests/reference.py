@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from ising_rg import random_numbers
-from ising_rg.random_numbers import Purpose
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
 from ising_rg.spins import lattice
 from ising_rg.updates import update_rule
 

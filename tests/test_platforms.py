@@ -8,11 +8,12 @@ import threading
 import numpy as np
 import pytest
 
-from ising_rg import environment, folders, memory
-from ising_rg.errors import UserError
+from ising_rg.base import environment, memory
+from ising_rg.base.errors import UserError
 from ising_rg.growth import ahead
 from ising_rg.kernels import drawer
-from ising_rg.processes import Processes
+from ising_rg.run import folders
+from ising_rg.run.processes import Processes
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import RowFile
 from ising_rg.training.checkpoints import Checkpoint

@@ -7,8 +7,8 @@ import numba
 import numpy as np
 import pytest
 
-from ising_rg import threads
-from ising_rg.threads import share
+from ising_rg.base import threads
+from ising_rg.base.threads import share
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])

@@ -7,7 +7,7 @@ once in four rows only.
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
 
 # (shift, mask) of the steps that turn the bits of a word, as a square of 8 x 8, over its diagonal.
 _TURN = tuple(

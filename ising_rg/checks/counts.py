@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ising_rg import storage
 from ising_rg.checks import neighbourhoods, spectra, walls
+from ising_rg.files import storage
 from ising_rg.spins import bitmaps, pairs
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap

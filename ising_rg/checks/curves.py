@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ising_rg.checks import counts, spectra
-from ising_rg.pictures import preview
+from ising_rg.figures.pictures import preview
 from ising_rg.spins import bitmaps, pairs
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ising_rg.base.compiling import njit
+from ising_rg.base.threads import share
 from ising_rg.checks.column_counters import add_in_fours, add_waiting, copy, empty_counters
 from ising_rg.checks.walls import BLOCK, StraightWalls
-from ising_rg.compiling import njit
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.spins.popcounts import popcount
-from ising_rg.threads import share
 
 _PARTS = 16  # of a band, at least: the work of threads
 _WIDEST = 256  # words a row of a part, at most: its counters stay in the processor's second cache

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ising_rg.base.threads import ROWS, share
 from ising_rg.theory import exact
-from ising_rg.threads import ROWS, share
 
 _REFERENCE_SIZE = 512  # lattice on which the low modes' exact S(k), a scaling function, is computed
 

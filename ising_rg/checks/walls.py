@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
+from ising_rg.base.threads import share
 from ising_rg.theory import deviates
-from ising_rg.threads import share
 
 BLOCK = 32  # bonds in the shortest run that is counted
 # ln P(at least k broken of n bonds side by side) = log_p - slope (k - k_0) for k >= k_0: tails of 10^6 to 10^7 runs in

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from ising_rg.base.compiling import njit
+from ising_rg.base.threads import ROWS, share
 from ising_rg.checks import counts, neighbourhoods, walls
 from ising_rg.checks.counts import Counts
-from ising_rg.compiling import njit
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap, Held
 from ising_rg.spins.lattice import copy_bits
 from ising_rg.spins.popcounts import popcount
 from ising_rg.theory import exact
-from ising_rg.threads import ROWS, share
 
 EDGE = 1  # sites at each side of a window that are neighbours only
 SMALLEST = 16  # sites of the smaller side from which on a window is judged: the scatter of smaller ones is not known

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ising_rg import png
+from ising_rg.figures import png
 from ising_rg.growth import start_lattice
 from ising_rg.growth.array import Lattice
 from ising_rg.sampler.sampling import SCALE

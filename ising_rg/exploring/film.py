@@ -16,9 +16,10 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ising_rg import png, storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.exploring.atlas import Atlas
+from ising_rg.figures import png
+from ising_rg.files import storage
 from ising_rg.sampler.sampling import SCALE
 
 _CLOSEST = 16  # pixels a site at the end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qsl
 
-from ising_rg.kinds import KINDS
+from ising_rg.run.kinds import KINDS
 
 LARGEST = 8192  # sites per side of a window that is handed out
 _WHOLE = re.compile(r"[0-9]{1,20}")

@@ -21,12 +21,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from ising_rg import pages, settings
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.exploring import curve, requests
 from ising_rg.exploring.atlases import Atlases
 from ising_rg.exploring.requests import Refusal
 from ising_rg.exploring.turns import Busy, Gone
+from ising_rg.figures import pages
+from ising_rg.run import settings
 from ising_rg.spins import bitmaps
 
 _BAND_SITES = 2**22  # of a window that is handed out, drawn at a time: tiles of the page come between
@@ -36,8 +37,8 @@ _FILES = {
     "/page.css": ("exploring/page.css", "text/css"),
     "/page.js": ("exploring/page.js", "text/javascript"),
     "/panels.js": ("exploring/panels.js", "text/javascript"),
-    "/viewer.css": ("viewer.css", "text/css"),
-    "/viewer.js": ("viewer.js", "text/javascript"),
+    "/viewer.css": ("figures/viewer.css", "text/css"),
+    "/viewer.js": ("figures/viewer.js", "text/javascript"),
     "/openseadragon.js": (pages.VIEWER, "text/javascript"),
 }
 _HEADERS = {

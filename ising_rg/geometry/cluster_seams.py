@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
 from ising_rg.geometry import records
 from ising_rg.geometry.clusters import N_AROUND, N_NODES, Strip
 from ising_rg.geometry.records import EDGE, FLAGS, ID, PARENT

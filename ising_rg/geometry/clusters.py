@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
 from ising_rg.geometry import records
 from ising_rg.geometry.records import BOTTOM, EDGE, FIRST, FLAGS, PARENT, SIZE, SQ, SX, SY, TOP
 from ising_rg.spins.lattice import ONE

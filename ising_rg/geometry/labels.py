@@ -12,12 +12,12 @@ from collections.abc import Iterator
 import numba
 import numpy as np
 
-from ising_rg import storage
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
+from ising_rg.base.threads import share
+from ising_rg.files import storage
 from ising_rg.geometry import clusters, records, survey
 from ising_rg.geometry.survey import Pass, Task
 from ising_rg.spins.lattice import ONE
-from ising_rg.threads import share
 
 BYTES_PER_CLUSTER = 150  # of the table, while it is put together
 _INSIDE, _ELSEWHERE = -1, -2

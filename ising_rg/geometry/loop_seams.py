@@ -3,7 +3,7 @@
 What is open is copied to the front after every strip: slots of the first row's strands, then of the last row's, in their order.
 """
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
 from ising_rg.geometry.loops import (
     AREA,
     AT_EDGE,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
 from ising_rg.geometry.records import POWERS, power_of_two
 from ising_rg.spins.bitmaps import spread
 from ising_rg.spins.lattice import ALL, ONE, SHIFT63

@@ -10,7 +10,7 @@ Sums of squares are kept modulo 2^64; centred, when the cluster is complete, the
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
 from ising_rg.spins.popcounts import popcount
 
 # Columns of a record. SX, SY, SQ: sums of x, y, x^2 + y^2; FIRST: the first site in raster order, y width + x; WX, WY: winding.

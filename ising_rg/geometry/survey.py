@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from ising_rg import random_numbers
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
+from ising_rg.base.threads import share
 from ising_rg.geometry import cluster_seams, clusters, loop_seams, loops, records
-from ising_rg.random_numbers import Purpose
 from ising_rg.spins import bitmaps
-from ising_rg.threads import share
 from ising_rg.updates import bonds
 
 KINDS = ("spin", "fk")

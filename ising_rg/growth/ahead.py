@@ -14,7 +14,7 @@ import sys
 
 import numba
 
-from ising_rg import environment
+from ising_rg.base import environment
 
 JOBS = ("raw", "neighbourhoods", "pairs")
 UNCHECKED = ("raw",)
@@ -65,7 +65,7 @@ def compile_all(jobs: tuple[str, ...]) -> None:
 
 
 def _raw():
-    from ising_rg import devices
+    from ising_rg.sampler import devices
 
     devices.drawn(_lattice(64))
 

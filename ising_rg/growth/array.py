@@ -7,11 +7,11 @@ import operator
 
 import numpy as np
 
-from ising_rg import kinds
 from ising_rg.growth.plan import plan
 from ising_rg.growth.run import Run
 from ising_rg.growth.windows import CACHE_BYTES, Windows
-from ising_rg.settings import check_memory
+from ising_rg.run import kinds
+from ising_rg.run.settings import check_memory
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import temperature

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.checks.reports import Timings
 from ising_rg.growth import regions, start_lattice, upsampling
 from ising_rg.growth.region import Region, around
 from ising_rg.growth.run import Run
-from ising_rg.reports import Timings
 from ising_rg.sampler.sampling import SCALE
-from ising_rg.spins import counting, lattice
+from ising_rg.spins import bond_counts, lattice
 from ising_rg.spins.device_memory import to_host
 from ising_rg.spins.lattice import PackedLattice
 
@@ -38,7 +38,7 @@ class Made(NamedTuple):
     packed: PackedLattice
     first: int  # the row of the stage that is the band's first
     n: int  # the band's rows of this stage
-    counts: np.ndarray  # `counting.packed_counts` of these rows
+    counts: np.ndarray  # `bond_counts.packed_counts` of these rows
     seconds: float  # that making all of them took
 
     @property
@@ -69,7 +69,7 @@ def grow(
         packed = start(parts[0])
     seconds, (row, n) = timings.last, share(0)
     with timings.of("observables"):
-        counts = counting.packed_counts(packed, (row - packed.place.row) % run.start_size, n)
+        counts = bond_counts.packed_counts(packed, (row - packed.place.row) % run.start_size, n)
     yield Made(0, "seed", packed, row, n, counts, seconds)
     for stage in range(1, run.last + 1):
         (row, n), L = share(stage), run.size(stage)

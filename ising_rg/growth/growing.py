@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import reports
-from ising_rg.checks import comparison, counts, window, window_counts
+from ising_rg.checks import comparison, counts, reports, window, window_counts
 from ising_rg.checks.counts import Counts
 from ising_rg.growth import ahead, bands, start_lattice
 from ising_rg.growth.manifest import Manifest
 from ising_rg.growth.run import Run
 from ising_rg.growth.stage_pictures import StagePictures
-from ising_rg.processes import Processes
+from ising_rg.run.processes import Processes
 from ising_rg.spins import bitmaps, configurations
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap

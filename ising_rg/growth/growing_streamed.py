@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from ising_rg import storage
+from ising_rg.base.errors import UserError
 from ising_rg.checks import counts, window, window_counts
-from ising_rg.errors import UserError
+from ising_rg.files import storage
 from ising_rg.growth import bands, start_lattice
 from ising_rg.growth.growing import KINDS, Growth
 from ising_rg.growth.region import Region

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ising_rg.errors import UserError
-from ising_rg.growth import refinement, temperatures
+from ising_rg.base.errors import UserError
+from ising_rg.growth import refinement, stage_temperatures
 from ising_rg.kernels import drawer
 from ising_rg.sampler.sampling import SCALE
 
@@ -42,8 +42,8 @@ def plan(
             "2^32 rows of blocks"
         )
     ledger = refinement.load(kernel_file, kernel.digest)
-    n_drawn = temperatures.drawn_stages(beta, n_stages)
+    n_drawn = stage_temperatures.drawn_stages(beta, n_stages)
     sweeps = refinement.sweeps(refine_sweeps, ledger, start_size, n_stages)[n_stages - n_drawn :]
-    betas = temperatures.stage_betas(beta, n_drawn)
+    betas = stage_temperatures.stage_betas(beta, n_drawn)
     start_size *= SCALE ** (n_stages - n_drawn)
-    return Plan(temperatures.kernels(kernel, betas), start_size, sweeps, betas, ledger, kernel.digest)
+    return Plan(stage_temperatures.kernels(kernel, betas), start_size, sweeps, betas, ledger, kernel.digest)

@@ -16,8 +16,8 @@ import math
 import os
 from dataclasses import dataclass
 
-from ising_rg import storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
 from ising_rg.kernels import weight_files
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.theory import exact

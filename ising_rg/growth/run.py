@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ising_rg import kinds
 from ising_rg.growth import upsampling
 from ising_rg.growth.region import Region
+from ising_rg.run import kinds
 from ising_rg.sampler.sampling import SCALE
 
 BATCH_SITES = 2**28  # of final lattices grown side by side: small ones go faster together
@@ -20,7 +20,7 @@ _BYTES_BESIDE = 2**28  # tiles of the sampler, the check, a part of a file
 class Run:
     """Configurations start_size -> 3 start_size -> 9 start_size -> ... sites per side; J = k_B = 1."""
 
-    kernels: list  # from `temperatures.kernels`: None for the seed, then that of each stage
+    kernels: list  # from `stage_temperatures.kernels`: None for the seed, then that of each stage
     device: str  # "cpu" or "cuda", where kernel and sweeps run
     start_size: int  # sites per side of the seed
     sweeps: tuple[int, ...]  # Metropolis sweeps after each stage; as many stages

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from ising_rg import pictures
+from ising_rg.figures import pictures
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitmaps import Bitmap

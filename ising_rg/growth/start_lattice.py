@@ -12,10 +12,10 @@ import math
 
 from tqdm import tqdm
 
-from ising_rg import kinds
 from ising_rg.growth import upsampling
 from ising_rg.growth.region import Region
 from ising_rg.growth.run import Run
+from ising_rg.run import kinds
 from ising_rg.spins import bitmaps, lattice
 from ising_rg.spins.bitfile import RowFile
 from ising_rg.spins.bitmaps import Bitmap

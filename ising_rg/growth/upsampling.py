@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ising_rg import random_numbers, reports
-from ising_rg.growth import ahead, temperatures
-from ising_rg.random_numbers import Purpose
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
+from ising_rg.checks import reports
+from ising_rg.growth import ahead, stage_temperatures
 from ising_rg.sampler.sampling import SCALE
-from ising_rg.spins import counting, lattice
+from ising_rg.spins import bond_counts, lattice
 from ising_rg.spins.device_memory import to_device, wait
 from ising_rg.spins.lattice import PackedLattice
 from ising_rg.updates import metropolis, swendsen_wang
@@ -32,7 +33,7 @@ class Made(NamedTuple):
 
     kind: str  # "raw" or "refined"
     packed: PackedLattice
-    counts: np.ndarray  # `counting.packed_counts` of the rows that count
+    counts: np.ndarray  # `bond_counts.packed_counts` of the rows that count
     seconds: float  # that making all of them took
 
 
@@ -56,7 +57,7 @@ def grow(
     def made(kind: str) -> Made:
         seconds = timings.last
         with timings.of("observables"):
-            counts = counting.packed_counts(fine, *rows)
+            counts = bond_counts.packed_counts(fine, *rows)
         return Made(kind, fine, counts, seconds)
 
     with timings.of("raw"):
@@ -98,8 +99,8 @@ def ensemble(start_size: int, n_stages: int, stage: Stage, n: int, together: int
     Args:
         stage: of all stages, beta and kernel of the last; its seed names the run.
     """
-    betas = temperatures.stage_betas(stage.beta, n_stages)
-    kernels = temperatures.kernels(stage.kernel, betas)
+    betas = stage_temperatures.stage_betas(stage.beta, n_stages)
+    kernels = stage_temperatures.kernels(stage.kernel, betas)
     for first in range(0, n, together):
         count = min(together, n - first)
         sweeps = swendsen_wang.sweeps_at(start_size, betas[0])

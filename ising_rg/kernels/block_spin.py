@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.kernels import symmetry, weight_files
 from ising_rg.kernels.form import MASS_UNIT
 from ising_rg.kernels.symmetry import symmetrized

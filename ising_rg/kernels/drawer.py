@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ising_rg.kernels import kept, weight_files
+from ising_rg.kernels import kept_programs, weight_files
 from ising_rg.sampler import sampling
 from ising_rg.sampler.drawing import Drawing
 
@@ -32,4 +32,4 @@ def _drawer(path, digest, mu):
 
         return models.load(path).at_mass(mu).program()
 
-    return Drawer(kept.program(digest, mu, make, sampling.to_arrays, sampling.from_arrays), digest, path)
+    return Drawer(kept_programs.program(digest, mu, make, sampling.to_arrays, sampling.from_arrays), digest, path)

@@ -7,13 +7,13 @@ import math
 import numpy as np
 from torch import nn
 
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.base.threads import share
 from ising_rg.kernels import weight_files
 from ising_rg.sampler import sampling
 from ising_rg.sampler.drawing import Drawing
 from ising_rg.sampler.likelihood_cpu import log_likelihoods
 from ising_rg.spins.lattice import check_lattices
-from ising_rg.threads import share
 
 
 class Kernel(nn.Module, Drawing):

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import torch
 
-from ising_rg import storage
+from ising_rg.files import storage
 from ising_rg.kernels import weight_files
 from ising_rg.kernels.block_spin import TRIPLES, BlockSpinRule
 from ising_rg.kernels.conditional import ConditionalKernel

@@ -21,10 +21,10 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from ising_rg import random_numbers
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
 from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.kernels.kernel import Kernel
-from ising_rg.random_numbers import Purpose
 from ising_rg.spins import observables, statistics
 from ising_rg.theory import deviates, exact, temperature
 from ising_rg.updates import swendsen_wang

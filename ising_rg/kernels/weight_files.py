@@ -6,8 +6,9 @@ import contextlib
 import os
 import re
 
-from ising_rg import environment, storage
-from ising_rg.errors import UserError
+from ising_rg.base import environment
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
 
 LARGEST_SIZE = 31  # of a kernel that is loaded, blocks
 _LARGEST_WEIGHT = 1000.0  # a field of 10 already makes a spin certain

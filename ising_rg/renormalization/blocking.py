@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ising_rg import random_numbers
-from ising_rg.compiling import njit
-from ising_rg.errors import UserError
-from ising_rg.kernels import kept, weight_files
-from ising_rg.random_numbers import Purpose
+from ising_rg.base import random_numbers
+from ising_rg.base.compiling import njit
+from ising_rg.base.errors import UserError
+from ising_rg.base.random_numbers import Purpose
+from ising_rg.base.threads import share
+from ising_rg.kernels import kept_programs, weight_files
 from ising_rg.sampler import sampling, sampling_rows
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.sampler.terms import arrange
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
-from ising_rg.threads import share
 
 if TYPE_CHECKING:  # which imports torch; whoever finds a rule's program kept does without
     from ising_rg.kernels.block_spin import BlockSpinRule
@@ -127,7 +127,7 @@ def program_at(name: str, mu: float = 0.0) -> tuple[Program, bool]:
         return {**made[0]._asdict(), "whole": [made[0].margin, made[1]]}
 
     digest = MAJORITY if name == MAJORITY else weight_files.digest(weight_files.find(name))
-    return kept.program(digest, mu, make, to_arrays, from_arrays)
+    return kept_programs.program(digest, mu, make, to_arrays, from_arrays)
 
 
 def check_size(L: int, levels: int, smallest: int, what: str) -> None:

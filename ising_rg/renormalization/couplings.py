@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.renormalization import moments, operators
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap

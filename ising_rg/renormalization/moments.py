@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
+from ising_rg.base.threads import share
 from ising_rg.renormalization.operators import Terms
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
-from ising_rg.threads import share
 
 _ROWS, _COLUMNS = 32, 256  # of a tile: spins, products and one operator's sums take 30 kB; columns are whole words
 _LARGEST = np.float32(5)  # of K u / 2, beyond which tanh K u is 1 to 10^-8

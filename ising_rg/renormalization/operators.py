@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
+from ising_rg.base.threads import share
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.spins.lattice import copy_bits
 from ising_rg.spins.popcounts import popcount
-from ising_rg.threads import share
 
 EVEN = {
     "(1,0)": ((0, 0), (0, 1)),

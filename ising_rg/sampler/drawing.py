@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ising_rg import random_numbers
-from ising_rg.random_numbers import Purpose
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
 from ising_rg.sampler import sampling
 from ising_rg.spins.lattice import PackedLattice, check_lattices
 

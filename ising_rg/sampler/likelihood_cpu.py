@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
 from ising_rg.sampler.sampling_cpu import CLAMP, CLAMPED, DRAW, DRAW_ODD, HALF, N_PLANES
 from ising_rg.sampler.sampling_rows import LANES, clamp, weighted_sums
 

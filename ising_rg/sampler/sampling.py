@@ -25,11 +25,11 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from ising_rg.base.threads import share
 from ising_rg.sampler import sampling_cpu, terms
 from ising_rg.sampler.terms import Terms
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice, Place
-from ising_rg.threads import share
 
 SCALE = 3
 HALF, CLAMPED, N_PLANES = sampling_cpu.HALF, sampling_cpu.CLAMPED, sampling_cpu.N_PLANES

@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
 from ising_rg.sampler.sampling_rows import (
     HALF_CHUNK,
     LANES,

@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from ising_rg import random_numbers
-from ising_rg.compiling import CACHE
-from ising_rg.random_numbers import ROUNDS
+from ising_rg.base import random_numbers
+from ising_rg.base.compiling import CACHE
+from ising_rg.base.random_numbers import ROUNDS
 from ising_rg.sampler.sampling_cpu import CLAMP, DRAW, DRAW_ODD, HALF, N_PLANES, plane
 from ising_rg.sampler.terms import multiplied
 from ising_rg.spins import lattice_cuda

@@ -5,9 +5,9 @@ Where whole rows go by columns of one parity, `half_row_of_uniforms` gives every
 
 import numpy as np
 
-from ising_rg import random_numbers
-from ising_rg.compiling import njit
-from ising_rg.random_numbers import ROUNDS
+from ising_rg.base import random_numbers
+from ising_rg.base.compiling import njit
+from ising_rg.base.random_numbers import ROUNDS
 from ising_rg.sampler.vectors import (
     compare_32,
     divide_and_clamp_32,

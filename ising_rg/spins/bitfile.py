@@ -15,8 +15,8 @@ import zlib
 
 import numpy as np
 
-from ising_rg import foreign
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.files import foreign
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitmaps import Bitmap
 

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ising_rg.compiling import njit
-from ising_rg.threads import ROWS, share
+from ising_rg.base.compiling import njit
+from ising_rg.base.threads import ROWS, share
 
 WORD_SITES = 128  # of a row, of both colours, whose spins stand in one word of either
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)

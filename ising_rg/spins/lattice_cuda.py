@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import config, cuda
 
-from ising_rg.compiling import CACHE
+from ising_rg.base.compiling import CACHE
 from ising_rg.spins import lattice
 from ising_rg.spins.device_memory import kernel_view
 from ising_rg.spins.lattice import ALL, ONE, SHIFT63, PackedLattice
@@ -104,7 +104,7 @@ def _count_kernel(words, half_width, first_row, last_row, counts):
 
 
 def packed_counts(packed: PackedLattice, first_row: int, last_row: int) -> np.ndarray:
-    """Return `counting.packed_counts` of rows first_row <= y < last_row of a PackedLattice on the device, counted there."""
+    """Return `bond_counts.packed_counts` of rows first_row <= y < last_row of a PackedLattice on the device, counted there."""
     words, stream = kernel_view(packed.words)
     counts = cuda.to_device(np.zeros((words.shape[0], 3), np.int64), stream=stream)
     blocks = -(-(last_row - first_row) // THREADS), words.shape[0]

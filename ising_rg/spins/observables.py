@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
+from ising_rg.base.threads import ROWS, share
 from ising_rg.theory import exact
-from ising_rg.threads import ROWS, share
 
 
 def magnetization(spins: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ising_rg import storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
 from ising_rg.spins import bitmaps, configurations, spin_files, window_files
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
+from ising_rg.base.threads import share
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap, Held, bands
 from ising_rg.spins.popcounts import count_unlike_bits
-from ising_rg.threads import share
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _BAND = 64  # rows that one thread takes at a time

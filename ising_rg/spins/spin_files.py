@@ -13,8 +13,8 @@ import threading
 
 import numpy as np
 
-from ising_rg import foreign
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.files import foreign
 from ising_rg.spins import window_files
 from ising_rg.spins.bitfile import Rows, is_packed
 from ising_rg.theory import exact

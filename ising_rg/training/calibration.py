@@ -20,12 +20,12 @@ import copy
 import numpy as np
 import torch
 
-from ising_rg import random_numbers
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
 from ising_rg.growth import refinement
 from ising_rg.kernels.conditional import ConditionalKernel, on_grid
 from ising_rg.kernels.form import DRAWING_ORDER
 from ising_rg.kernels.kernel import Kernel
-from ising_rg.random_numbers import Purpose
 from ising_rg.sampler.sampling import CLAMPED, SCALE
 from ising_rg.training import added, objectives
 

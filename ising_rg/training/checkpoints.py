@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from ising_rg import settings, storage
-from ising_rg.errors import UserError
-from ising_rg.processes import Processes
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
+from ising_rg.run import settings
+from ising_rg.run.processes import Processes
 
 
 class Checkpoint:

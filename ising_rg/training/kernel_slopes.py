@@ -14,7 +14,7 @@ import torch
 from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.form import MASS_UNIT
-from ising_rg.processes import Processes
+from ising_rg.run.processes import Processes
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.training.objectives import ShardSum, draw_coarse, random_windows
 from ising_rg.training.off_critical import DEGREE, LARGEST_STEP

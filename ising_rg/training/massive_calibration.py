@@ -16,10 +16,10 @@ import copy
 import numpy as np
 import torch
 
-from ising_rg import random_numbers
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
 from ising_rg.kernels.conditional import ConditionalKernel, on_grid
 from ising_rg.kernels.form import MASS_UNIT
-from ising_rg.random_numbers import Purpose
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import lattice
 from ising_rg.theory import correlations, exact, temperature

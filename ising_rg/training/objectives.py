@@ -18,13 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from ising_rg import random_numbers
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
 from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.kernels.conditional import ConditionalKernel
 from ising_rg.kernels.independent import IndependentKernel
 from ising_rg.kernels.kernel import Kernel
-from ising_rg.processes import Processes
-from ising_rg.random_numbers import Purpose
+from ising_rg.run.processes import Processes
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import observables, statistics
 from ising_rg.theory import exact

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ising_rg import random_numbers
-from ising_rg.random_numbers import Purpose
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
 from ising_rg.theory import temperature
 from ising_rg.updates import swendsen_wang
 

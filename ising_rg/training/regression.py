@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from ising_rg.kernels.conditional import CLAMP_UNIT, ConditionalKernel
-from ising_rg.processes import Processes
+from ising_rg.run.processes import Processes
 from ising_rg.sampler import sampling
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.training.objectives import ShardSum, draw_coarse, look, random_windows

@@ -25,14 +25,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ising_rg import random_numbers
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
 from ising_rg.kernels.conditional import ConditionalKernel
-from ising_rg.processes import Processes
-from ising_rg.random_numbers import Purpose
 from ising_rg.renormalization import blocking
+from ising_rg.run.processes import Processes
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.theory import exact
-from ising_rg.training import blocked, bound, callen, long_range
+from ising_rg.training import bound, callen, long_range, rule_parameters
 from ising_rg.training.objectives import ShardSum, draw_coarse, random_windows
 from ising_rg.updates import swendsen_wang
 
@@ -137,8 +137,8 @@ class RuleFit:
         )
         self.inverse = torch.linalg.inv(self.residuals.hessian(seeds))
         self.tolerances = demands.of_terms()
-        self.orbits = blocked.orbits(self.rule.weight.shape[-1])
-        self.start = self.parameters = blocked.parameters(self.rule, self.orbits)
+        self.orbits = rule_parameters.orbits(self.rule.weight.shape[-1])
+        self.start = self.parameters = rule_parameters.parameters(self.rule, self.orbits)
         self.step, self.history, self.damping, self.best, self.gradient = 0, [], _DAMPING, None, None
 
     def advance(self, stop: bool = False) -> bool:
@@ -244,14 +244,14 @@ class RuleFit:
 
     def _shard(self, shard, parameters):
         """Return metric, r, sums over modes, and for the first shards their derivatives, of one lattice, float32, flat."""
-        features, fine = blocked.features(self.rule, self.orbits, self.samples[shard])
+        features, fine = rule_parameters.features(self.rule, self.orbits, self.samples[shard])
         pairs = torch.from_numpy(self.correlations.of_fine(self.samples[shard]))
 
         def sums(t):
             return torch.cat([long_range.mode_sums(fine, t), self.correlations.of_means(t) - pairs])
 
         with_jacobian = shard < self.demands.jacobian_shards
-        values = blocked.measured(self.residuals, sums, features, parameters, with_jacobian)
+        values = rule_parameters.measured(self.residuals, sums, features, parameters, with_jacobian)
         return torch.cat([part.float().flatten() for part in values]).numpy()
 
     def _kl_shard(self, shard):
@@ -263,7 +263,7 @@ class RuleFit:
         edge = 2 * self.kernel.reach
         with torch.no_grad():
             slope = bound.field_gradient(self.kernel, coarse, fine, self.kernel.rule.field(window)[0, 0])
-            features = blocked.terms(self.rule, self.orbits, window)
+            features = rule_parameters.terms(self.rule, self.orbits, window)
             return (features[:, edge:-edge, edge:-edge] * slope).mean((1, 2)).numpy()
 
     def _set(self, parameters):

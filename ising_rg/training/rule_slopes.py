@@ -12,14 +12,14 @@ import copy
 import numpy as np
 import torch
 
-from ising_rg import random_numbers
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
 from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.kernels.form import MASS_UNIT
-from ising_rg.processes import Processes
-from ising_rg.random_numbers import Purpose
+from ising_rg.run.processes import Processes
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.theory import temperature
-from ising_rg.training import blocked, callen, rule_fit
+from ising_rg.training import callen, rule_fit, rule_parameters
 from ising_rg.training.objectives import ShardSum
 from ising_rg.training.off_critical import DEGREE, LARGEST_STEP, MASSES
 from ising_rg.updates import swendsen_wang
@@ -54,8 +54,8 @@ class RuleSlopes:
     ):
         self.rule = copy.deepcopy(rule).cpu()
         self.samples, self.sum = {0.0: critical, **massive}, ShardSum(processes)
-        self.orbits = blocked.orbits(rule.weight.shape[-1])
-        self.critical = blocked.parameters(self.rule, self.orbits)
+        self.orbits = rule_parameters.orbits(rule.weight.shape[-1])
+        self.critical = rule_parameters.parameters(self.rule, self.orbits)
         self.slopes = np.zeros((DEGREE, len(self.critical)))
         self.tolerances = _DEMANDS.of_terms()
         self.step, self.history, self.at_critical = 0, [], None
@@ -107,9 +107,9 @@ class RuleSlopes:
         return found | {"normal": jacobian.T @ jacobian + prior, "slope": jacobian.T @ residuals}, stop
 
     def _shard(self, mu, shard, parameters):
-        features, fine = blocked.features(self.rule, self.orbits, self.samples[mu][shard])
+        features, fine = rule_parameters.features(self.rule, self.orbits, self.samples[mu][shard])
         reach = _reach(mu)
-        values = blocked.measured(
+        values = rule_parameters.measured(
             self.residuals[mu],
             lambda t: _line_sums(fine, t, reach),
             features,

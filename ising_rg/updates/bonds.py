@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
 from ising_rg.spins.lattice import ALL, ONE, SHIFT63
 from ising_rg.updates import update_rule
 from ising_rg.updates.lazy_digits import compare_two, two_words

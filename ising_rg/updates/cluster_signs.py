@@ -13,7 +13,7 @@ Counter layout (docs/random_numbers.md): words 0 and 1 the number of 128 runs (6
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
 from ising_rg.spins.lattice import ALL, ONE, SHIFT63
 from ising_rg.updates.lazy_digits import two_words
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
 from ising_rg.spins.lattice import ALL, ONE, SHIFT63
 from ising_rg.spins.popcounts import popcount
 from ising_rg.updates.bonds import DOWN, RIGHT

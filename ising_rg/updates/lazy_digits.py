@@ -4,9 +4,9 @@ A uniform number of 64 binary digits for each of 64 sites is 64 random words, on
 threshold are decided by the first few; the rule and the order of the digits are those of `update_rule`.
 """
 
-from ising_rg import random_numbers
-from ising_rg.compiling import njit
-from ising_rg.random_numbers import MASK32, ROUNDS, SHIFT32
+from ising_rg.base import random_numbers
+from ising_rg.base.compiling import njit
+from ising_rg.base.random_numbers import MASK32, ROUNDS, SHIFT32
 from ising_rg.updates import update_rule
 
 # LLVM inlines them. Numba's inline="always" would copy their code into each caller and infer its types there anew: seconds.

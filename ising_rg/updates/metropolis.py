@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from ising_rg import random_numbers
-from ising_rg.errors import UserError
-from ising_rg.random_numbers import Purpose
+from ising_rg.base import random_numbers
+from ising_rg.base.errors import UserError
+from ising_rg.base.random_numbers import Purpose
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice
 from ising_rg.updates import metropolis_cpu

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
+from ising_rg.base.threads import share
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import ALL, PackedLattice, refresh_ghosts, refresh_halo_rows, refresh_top_bit
-from ising_rg.threads import share
 from ising_rg.updates import places, update_rule
 from ising_rg.updates.lazy_digits import compare_two, two_words
 from ising_rg.updates.update_rule import MAX_CALLS

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda
 
-from ising_rg import random_numbers
-from ising_rg.compiling import CACHE
-from ising_rg.random_numbers import MASK32, ROUNDS, SHIFT32
+from ising_rg.base import random_numbers
+from ising_rg.base.compiling import CACHE
+from ising_rg.base.random_numbers import MASK32, ROUNDS, SHIFT32
 from ising_rg.spins import lattice
 from ising_rg.spins.device_memory import kernel_view, simulated
 from ising_rg.spins.lattice import ALL, ONE, SHIFT63, PackedLattice

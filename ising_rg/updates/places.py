@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import ALL, WORD_SITES, Place
 

@@ -18,13 +18,14 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
-from ising_rg import kinds, random_numbers
-from ising_rg.compiling import njit
-from ising_rg.random_numbers import ROUNDS, Purpose
+from ising_rg.base import random_numbers
+from ising_rg.base.compiling import njit
+from ising_rg.base.random_numbers import ROUNDS, Purpose
+from ising_rg.base.threads import share
+from ising_rg.run import kinds
 from ising_rg.spins import bitmaps
 from ising_rg.spins.lattice import check_spins
 from ising_rg.theory import temperature
-from ising_rg.threads import share
 from ising_rg.updates import bonds, cluster_signs, clusters_of_runs
 from ising_rg.updates.lazy_digits import philox
 

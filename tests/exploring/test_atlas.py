@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ising_rg import Lattice, png
+from ising_rg import Lattice
 from ising_rg.exploring import atlas, curve, film
 from ising_rg.exploring.atlas import Atlas
 from ising_rg.exploring.atlases import Atlases
 from ising_rg.exploring.turns import Busy, Gone, Turns
+from ising_rg.figures import png
 from ising_rg.spins import bitmaps
 from ising_rg.theory import exact
 

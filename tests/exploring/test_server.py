@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ising_rg import Lattice
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.exploring.atlases import Atlases
 from ising_rg.exploring.server import Server, loopback
 

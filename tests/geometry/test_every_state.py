@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
 from ising_rg.geometry import cluster_seams, clusters, loop_seams, loops, records
 
 L = 4

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg.geometry import drawing, loops, records, rows, survey
+from ising_rg.geometry import loops, picture, records, rows, survey
 from ising_rg.geometry.survey import Task
 from ising_rg.spins import bitmaps
 from ising_rg.theory import exact, geometry
@@ -83,7 +83,7 @@ def test_a_power_law_is_fitted():
 def test_lines_that_are_drawn_are_the_walls():
     rng = np.random.default_rng(2)
     up = rng.random((20, 30)) < 0.5
-    lines = drawing.wall_lines(up)
+    lines = picture.wall_lines(up)
     closed, cut = reference.walls(up, torus=False)
     assert sorted(len(line) - 1 for line in lines) == sorted([length for length, *_ in closed] + cut)
     assert all((np.abs(np.diff(line, axis=0)).sum(1) == 1).all() for line in lines)

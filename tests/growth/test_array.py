@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ising_rg import Lattice
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.growth import array
 from tests import children
 from tests.growth.test_windows import run_of, torus_part, whole_stages

@@ -5,8 +5,8 @@ import contextlib
 import numpy as np
 import pytest
 
-from ising_rg import reports
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.checks import reports
 from ising_rg.growth import bands, start_lattice, upsampling
 from ising_rg.growth.region import Region
 from ising_rg.growth.start_lattice import StartLattice

@@ -6,8 +6,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from ising_rg import settings
 from ising_rg.growth import bands
+from ising_rg.run import settings
 from ising_rg.spins import configurations
 from tests import children
 from tests.growth.test_kills import end

@@ -6,9 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from ising_rg import settings
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.growth import bands
+from ising_rg.run import settings
 from tests import children
 from tests.growth.test_kills import end
 from tests.growth.test_windows import run_of

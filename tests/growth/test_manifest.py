@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.growth.manifest import Manifest, read
-from ising_rg.processes import Processes
+from ising_rg.run.processes import Processes
 
 
 def write(path, *pieces):

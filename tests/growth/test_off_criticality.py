@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import any_temperature
-from ising_rg.growth import bands, temperatures
+from ising_rg.growth import bands, stage_temperatures
 from ising_rg.kernels import drawer, models, quality
 from ising_rg.theory import exact, temperature
 from ising_rg.updates import swendsen_wang
@@ -21,18 +21,18 @@ KERNEL = "models/conditional_k5_s3.pt"
 
 def test_stages_that_are_drawn():
     """Those whose correlation length is 10 sites or more; the temperatures are those of the exact flow."""
-    assert [temperatures.drawn_stages(temperature.beta_of_xi(xi), 3) for xi in (9.9, 10, 30, 90, 1e6)] == [
+    assert [stage_temperatures.drawn_stages(temperature.beta_of_xi(xi), 3) for xi in (9.9, 10, 30, 90, 1e6)] == [
         0,
         1,
         2,
         3,
         3,
     ]
-    assert [temperatures.drawn_stages(temperature.beta_of_xi(-xi), 3) for xi in (9.9, 10, 30, 90)] == [0, 1, 2, 3]
-    assert temperatures.drawn_stages(exact.BETA_CRITICAL, 5) == 5
-    betas = temperatures.stage_betas(temperature.beta_of_xi(90), 2)
+    assert [stage_temperatures.drawn_stages(temperature.beta_of_xi(-xi), 3) for xi in (9.9, 10, 30, 90)] == [0, 1, 2, 3]
+    assert stage_temperatures.drawn_stages(exact.BETA_CRITICAL, 5) == 5
+    betas = stage_temperatures.stage_betas(temperature.beta_of_xi(90), 2)
     assert [temperature.correlation_length(K) for K in betas] == pytest.approx([10, 30, 90])
-    assert temperatures.stage_betas(0.4406868, 2) == [0.4406868] * 3 and temperatures.mass(0.4406868) == 0
+    assert stage_temperatures.stage_betas(0.4406868, 2) == [0.4406868] * 3 and stage_temperatures.mass(0.4406868) == 0
 
 
 def test_the_drawer_takes_the_kernel_of_the_file():

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from ising_rg import folders, launching, processes
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.growth.manifest import Manifest
+from ising_rg.run import folders, launching, processes
 from tests import children
 
 pytestmark = pytest.mark.long

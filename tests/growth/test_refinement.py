@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.growth import refinement
 from ising_rg.growth.refinement import Ledger
 

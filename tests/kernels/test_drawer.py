@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from ising_rg.errors import UserError
-from ising_rg.kernels import drawer, kept, models
+from ising_rg.base.errors import UserError
+from ising_rg.kernels import drawer, kept_programs, models
 from ising_rg.renormalization import blocking
 from tests.children import ROOT
 from tests.programs import same
@@ -94,7 +94,7 @@ def test_measuring_and_viewing_do_without_torch(tmp_path):
 
 def test_programs_of_masses_are_kept_too_the_last_ones(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(kept, "_MOST", 2)
+    monkeypatch.setattr(kept_programs, "_MOST", 2)
     kernel = models.load(FILES[0])
     for mu in (0.03, 0.03, -0.02, 0.01):
         found = drawer.load(FILES[0]).at_mass(mu)

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ising_rg import storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
 from ising_rg.growth import upsampling
 from ising_rg.kernels import block_spin, models
 from ising_rg.kernels.conditional import CLAMP_LIMIT, CLAMP_SHIFT

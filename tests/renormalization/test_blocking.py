@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.kernels import models
 from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.renormalization import blocking

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numba import get_num_threads, njit, set_num_threads
 
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.renormalization import blocking, couplings, moments, operators
 from ising_rg.spins import bitmaps, configurations
 from ising_rg.spins.bitfile import RowFile

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ising_rg import random_numbers
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
 from ising_rg.kernels import models, quality
 from ising_rg.kernels.conditional import CLAMP_LIMIT
-from ising_rg.random_numbers import Purpose
 from ising_rg.sampler import sampling
 from ising_rg.spins import lattice
 from ising_rg.theory import exact

@@ -74,7 +74,7 @@ print("identical")
 
 
 TRIAL = """
-from ising_rg import devices
+from ising_rg.sampler import devices
 assert devices.growth_obstacle() is None, devices.growth_obstacle()
 print("identical")
 """

@@ -11,15 +11,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from ising_rg import environment, scripts, settings
-from ising_rg.errors import UserError
+from ising_rg.base import environment
+from ising_rg.base.errors import UserError
 from ising_rg.growth.manifest import Manifest
-from ising_rg.processes import Processes
+from ising_rg.run import scripts, settings
+from ising_rg.run.processes import Processes
 from tests import children
 
 SCRIPT = """'''Print settings.'''
 
-from ising_rg import settings
+from ising_rg.run import settings
 
 # ----------------------------------------
 LATTICE_SIZE = 8   # sites

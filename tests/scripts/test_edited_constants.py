@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ising_rg import kinds, settings
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.run import kinds, settings
 from tests import children
 
 TAKEN = [

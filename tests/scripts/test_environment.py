@@ -13,7 +13,10 @@ import numpy as np
 import psutil
 import pytest
 
-from ising_rg import environment, memory, pictures, settings, storage
+from ising_rg.base import environment, memory
+from ising_rg.figures import pictures
+from ising_rg.files import storage
+from ising_rg.run import settings
 from tests import children
 
 pytestmark = pytest.mark.long
@@ -23,7 +26,9 @@ SCRIPT = '''"""A script that compiles one function."""
 import ising_rg  # first
 import numpy as np
 from tqdm import tqdm
-from ising_rg import pictures, settings, threads
+from ising_rg.figures import pictures
+from ising_rg.run import settings
+from ising_rg.base import threads
 from ising_rg.spins import bitmaps
 
 OUTPUT_DIR = "out"  # a folder
@@ -35,9 +40,9 @@ def main(s):
         threads.share(lambda *_: None, 1000)
         bar.update()
     with pictures.attempt():
-        figure = pictures._figure(1, 1)
-        pictures._title(figure, "$")
-        pictures._save(figure, "picture.png")
+        figure = pictures.new_figure(1, 1)
+        pictures.write_title(figure, "$")
+        pictures.save(figure, "picture.png")
 
 
 if __name__ == "__main__":
@@ -396,7 +401,7 @@ def _no_pictures():
     def fail(*_):
         raise RuntimeError("no font")
 
-    pictures._figure = fail
+    pictures.new_figure = fail
 
 
 @pytest.mark.parametrize(
@@ -439,9 +444,9 @@ def test_a_title_is_no_formula_and_no_users_style_counts(tmp_path, capsys):
     with matplotlib.rc_context({"text.usetex": True, "font.family": "none"}):
         for name in (r"a$\nonsense$.npy", "\udcff\udcfe.npy", "\u4e2d\n\x01.npy"):
             with pictures.attempt():
-                figure = pictures._figure(1, 1)
-                pictures._title(figure, name)
-                pictures._save(figure, str(tmp_path / "picture.png"))
+                figure = pictures.new_figure(1, 1)
+                pictures.write_title(figure, name)
+                pictures.save(figure, str(tmp_path / "picture.png"))
             assert capsys.readouterr().out == "" and (tmp_path / "picture.png").exists()
             os.remove(tmp_path / "picture.png")
         assert matplotlib.rcParams["text.usetex"]
@@ -480,7 +485,7 @@ def test_a_containers_limit_counts(tmp_path):
 
 
 def test_provenance_and_help_from_another_folder(tmp_path):
-    from ising_rg import settings
+    from ising_rg.run import settings
 
     done = children.run("checking", "--help", cwd=str(tmp_path))
     assert done.returncode == 0 and "--input=" in done.stdout

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import torch
 
-from ising_rg import settings
+from ising_rg.run import settings
 from tests import children
 
 pytestmark = pytest.mark.long

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from benchmarks import gallery
-from ising_rg import png, settings, storage
+from ising_rg.figures import png
+from ising_rg.files import storage
+from ising_rg.run import settings
 from tests.children import ROOT
 
 SHOWN = {

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks import gpu_memory, gpu_proof
-from ising_rg import devices
+from ising_rg.sampler import devices
 from tests.children import ROOT
 
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 import fast_generating_single_stage
 import normal_fast_2d_Ising
 import renormalizing
+from ising_rg.base.errors import UserError
 from ising_rg.checks import comparison
-from ising_rg.errors import UserError
 from ising_rg.growth import upsampling
 from ising_rg.kernels import drawer
 from ising_rg.renormalization import blocking

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ising_rg import kinds, settings, storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
+from ising_rg.run import kinds, settings
 from ising_rg.spins import configurations
 from tests import children
 

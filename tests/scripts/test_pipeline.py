@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ising_rg import storage
+from ising_rg.files import storage
 from tests import children
 
 pytestmark = pytest.mark.long

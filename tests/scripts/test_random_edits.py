@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from ising_rg import settings
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.run import settings
 from tests import children
 from tests.scripts.test_fuzz import BASE, _protect
 

@@ -6,15 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ising_rg import settings, storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
+from ising_rg.run import settings
 from ising_rg.spins import bitmaps, configurations
 
 SCRIPT = '''"""A script.
 
     python script.py
 """
-from ising_rg import settings
+from ising_rg.run import settings
 
 SIZE = 10                 # an integer
 RATE = 0.5                # a number

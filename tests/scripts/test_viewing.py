@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ising_rg import deep_zoom, storage
+from ising_rg.figures import deep_zoom
+from ising_rg.files import storage
 from ising_rg.spins import configurations
 from tests import browser
 from tests.scripts.test_pipeline import ROOT, fail, succeed
@@ -206,7 +207,7 @@ def test_a_stopped_run_leaves_nothing_that_looks_finished(tmp_path, how, status)
     path, _ = save_both(tmp_path, some_spins(600))
     slow = """
 import time
-from ising_rg import deep_zoom
+from ising_rg.figures import deep_zoom
 from ising_rg.spins import configurations
 opened = configurations.open_packed_rows
 def slowly(path):

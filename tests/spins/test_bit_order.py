@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ising_rg import storage
+from ising_rg.files import storage
 from ising_rg.spins import bitmaps, configurations, spin_files
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
+from ising_rg.base.errors import UserError
 from ising_rg.checks import comparison
-from ising_rg.errors import UserError
 from ising_rg.spins import bitmaps, configurations, pairs
 from ising_rg.spins.bitfile import RowFile
 from ising_rg.theory import exact

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from ising_rg.base.errors import UserError
 from ising_rg.checks import spectra
-from ising_rg.errors import UserError
 from ising_rg.spins import bitmaps, configurations, pairs
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ising_rg import foreign, storage
+from ising_rg.base.errors import UserError
 from ising_rg.checks import comparison
-from ising_rg.errors import UserError
+from ising_rg.files import foreign, storage
 from ising_rg.kernels import models
 from ising_rg.spins import bitfile, bitmaps, configurations, pairs, spin_files
 from ising_rg.updates import swendsen_wang

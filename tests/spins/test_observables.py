@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg.spins import counting, lattice, observables, statistics
+from ising_rg.spins import bond_counts, lattice, observables, statistics
 from ising_rg.theory import exact
 
 
@@ -25,7 +25,7 @@ def test_correlation_is_the_mean_over_all_pairs_and_images(displacement):
 @pytest.mark.parametrize("shape", [(4, 4), (10, 62), (6, 124), (6, 126), (8, 128), (4, 130), (6, 300)])
 def test_packed_bits_count_the_same(shape):
     spins = random_spins((3, *shape))
-    m, c10, c11 = counting.packed_observables(lattice.pack(spins))
+    m, c10, c11 = bond_counts.packed_observables(lattice.pack(spins))
     bonds = (spins * np.roll(spins, 1, 1)).mean((1, 2)) / 2 + (spins * np.roll(spins, 1, 2)).mean((1, 2)) / 2
     assert m == pytest.approx(spins.mean((1, 2)), abs=1e-14)
     assert c10 == pytest.approx(bonds, abs=1e-14)

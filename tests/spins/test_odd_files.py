@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from ising_rg import foreign, storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.files import foreign, storage
 from ising_rg.spins import configurations
 from ising_rg.theory import exact
 from ising_rg.updates import swendsen_wang

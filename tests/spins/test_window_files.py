@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.spins import bitmaps, configurations, window_files
 from ising_rg.spins.window_files import Window
 

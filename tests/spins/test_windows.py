@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ising_rg.kernels import drawer
-from ising_rg.spins import bitmaps, counting, lattice
+from ising_rg.spins import bitmaps, bond_counts, lattice
 from ising_rg.updates import metropolis
 
 BETA, SWEEPS = 0.44, 3
@@ -93,5 +93,5 @@ def test_a_window_of_the_raw_lattice(row, column, width):
 
 def test_counts_of_bands_add_up():
     packed = lattice.pack(random_spins(30, 70))
-    bands = [counting.packed_counts(packed, first, n) for first, n in ((0, 7), (7, 12), (19, 11))]
-    assert np.array_equal(sum(bands), counting.packed_counts(packed))
+    bands = [bond_counts.packed_counts(packed, first, n) for first, n in ((0, 7), (7, 12), (19, 11))]
+    assert np.array_equal(sum(bands), bond_counts.packed_counts(packed))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.kernels import models, quality
 from ising_rg.theory import exact
 from ising_rg.training import bound

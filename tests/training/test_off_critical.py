@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ising_rg import storage
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
 from ising_rg.kernels import models
 from ising_rg.kernels.block_spin import BlockSpinRule
 from ising_rg.kernels.conditional import on_grid

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ising_rg import storage
+from ising_rg.files import storage
 from ising_rg.kernels import models
 from ising_rg.kernels.conditional import CLAMP_UNIT
 from ising_rg.sampler import sampling

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ising_rg import storage
+from ising_rg.files import storage
 from ising_rg.kernels import block_spin, models
 from ising_rg.renormalization import blocking
 from ising_rg.theory import exact

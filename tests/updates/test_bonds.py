@@ -5,8 +5,8 @@ from decimal import Decimal, getcontext
 import numpy as np
 import pytest
 
-from ising_rg import random_numbers
-from ising_rg.random_numbers import ROUNDS, Purpose
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import ROUNDS, Purpose
 from ising_rg.spins import bitmaps
 from ising_rg.theory.exact import BETA_CRITICAL
 from ising_rg.updates import bonds, swendsen_wang, update_rule

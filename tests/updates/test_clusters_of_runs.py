@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ising_rg import random_numbers
-from ising_rg.random_numbers import ROUNDS, Purpose
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import ROUNDS, Purpose
 from ising_rg.updates import bonds, cluster_signs, clusters_of_runs
 
 SHAPES = [(4, 4), (6, 4), (4, 6), (30, 30), (12, 64), (66, 66), (8, 126), (130, 130), (50, 200)]

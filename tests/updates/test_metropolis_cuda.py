@@ -14,8 +14,8 @@ pytestmark = pytest.mark.long
 PROGRAM = """
 import os
 import numpy as np
-from ising_rg import devices
-from ising_rg.spins import counting, lattice, lattice_cuda, observables
+from ising_rg.sampler import devices
+from ising_rg.spins import bond_counts, lattice, lattice_cuda, observables
 from ising_rg.spins.device_memory import to_device, to_host
 from ising_rg.updates import metropolis, metropolis_cuda
 launched = []
@@ -44,8 +44,8 @@ for small_words, expected in ((4096, "_small_kernel"), (0, "_half_sweep_kernel")
         for sweep in (2, 3):
             metropolis.sweep_packed(packed, beta, 1, 5, sweep, 7)
         assert packed.device == "cuda"
-        counted = counting.packed_observables(packed)
-        expected_counts = counting.packed_observables(lattice.pack(on_cpu))
+        counted = bond_counts.packed_observables(packed)
+        expected_counts = bond_counts.packed_observables(lattice.pack(on_cpu))
         assert np.array_equal(counted, expected_counts), (shape, counted, expected_counts)
         again = lattice.unpack(to_host(packed))
         assert np.array_equal(again.reshape(shape), on_cpu), (shape, beta, expected)
@@ -58,7 +58,7 @@ for small_words, expected in ((4096, "_small_kernel"), (0, "_half_sweep_kernel")
         for packed in (window, there):
             metropolis.sweep_packed(packed, beta, 1, 5, 2, 7)
         assert np.array_equal(lattice.unpack(to_host(there)), lattice.unpack(window)), shape
-        counts = [counting.packed_counts(packed, 1, 2) for packed in (window, there)]
+        counts = [bond_counts.packed_counts(packed, 1, 2) for packed in (window, there)]
         assert np.array_equal(*counts)
 print("identical")
 """
@@ -70,7 +70,7 @@ def test_sweeps_on_cuda_give_the_bits_of_the_cpu():
 
 def test_a_missing_gpu_is_said():
     """Without a GPU and without the simulator the reason is one line, and sweep() on "cuda" is not reached silently."""
-    from ising_rg import devices
+    from ising_rg.sampler import devices
     from ising_rg.spins import device_memory
 
     if device_memory.simulated():

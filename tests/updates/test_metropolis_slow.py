@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ising_rg.spins import counting, lattice
+from ising_rg.spins import bond_counts, lattice
 from ising_rg.theory import exact
 from ising_rg.updates import metropolis, swendsen_wang
 
@@ -25,7 +25,7 @@ def test_c10_over_ten_billion_flips(beta, L, n, n_sweeps):
     total, records = np.zeros(n), n_sweeps // 20
     for record in range(records):
         metropolis.sweep_packed(packed, beta, 20, 52, 20 * record)
-        total += counting.packed_observables(packed)[1]
+        total += bond_counts.packed_observables(packed)[1]
     blocks = total / records
     error = blocks.std(ddof=1) / math.sqrt(n)
     z = (blocks.mean() - exact.torus_c10(L, beta)) / error
@@ -50,7 +50,7 @@ def test_critical_relaxation_from_a_cold_start():
         packed, done = lattice.pack(np.ones((4096, 4096), np.int8)), 0
         for i, t in enumerate(times):
             metropolis.sweep_packed(packed, BETA, int(t) - done, run, done)
-            m[run, i], done = counting.packed_observables(packed)[0][0], int(t)
+            m[run, i], done = bond_counts.packed_observables(packed)[0][0], int(t)
     log_t, log_m = np.log(times), np.log(m.mean(0))
     design = np.column_stack([np.ones(len(times)), log_t, 1 / times])
     corrected = np.linalg.lstsq(design, log_m, rcond=None)[0][1]

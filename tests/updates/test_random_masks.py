@@ -7,8 +7,8 @@ lattice are formed as the sweep forms them and correlated in every direction in 
 import numpy as np
 import pytest
 
-from ising_rg import random_numbers
-from ising_rg.random_numbers import Purpose
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
 
 N_WORDS, N_HALF_SWEEPS, N_CALLS, N_CONFIGURATIONS = 512, 16, 4, 2
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ising_rg import random_numbers
-from ising_rg.random_numbers import Purpose
+from ising_rg.base import random_numbers
+from ising_rg.base.random_numbers import Purpose
 
 # Random123 (Salmon et al., SC'11), known-answer file: rounds, counter, key, output.
 _ONES = 0xFFFFFFFF

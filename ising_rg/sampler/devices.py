@@ -7,9 +7,9 @@ import importlib.util
 import numba
 import numpy as np
 
-from ising_rg import random_numbers
-from ising_rg.errors import UserError
-from ising_rg.random_numbers import Purpose
+from ising_rg.base import random_numbers
+from ising_rg.base.errors import UserError
+from ising_rg.base.random_numbers import Purpose
 from ising_rg.spins import device_memory, lattice
 
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ising_rg import launching
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
+from ising_rg.run import launching
 
 _GO_ON = "what is finished is on disk, run the same command to go on"
 _PATIENCE = 5.0  # s

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ising_rg.checks import comparison, window
-from ising_rg.spins import counting, observables, statistics
+from ising_rg.spins import bond_counts, observables, statistics
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.spins.lattice import PackedLattice
@@ -48,12 +48,12 @@ class Timings:
 
 def measure(packed: PackedLattice, beta: float = exact.BETA_CRITICAL) -> list[dict]:
     """Return one dict a configuration of a PackedLattice, as `rows_of_counts`."""
-    return rows_of_counts(counting.packed_counts(packed), packed.width, beta)
+    return rows_of_counts(bond_counts.packed_counts(packed), packed.width, beta)
 
 
 def rows_of_counts(counts: np.ndarray, L: int, beta: float = exact.BETA_CRITICAL) -> list[dict]:
-    """Return one dict (L, c10, c10_exact, c10_z, c11, r21, m) a configuration of L x L spins, from `counting.packed_counts`."""
-    m, c10, c11 = counting.observables_of_counts(counts, L * L)
+    """Return one dict (L, c10, c10_exact, c10_z, c11, r21, m) a configuration of L x L spins, from `bond_counts.packed_counts`."""
+    m, c10, c11 = bond_counts.observables_of_counts(counts, L * L)
     c10_exact, z = exact.torus_c10(L, beta), observables.c10_z_score(c10, L, beta)
     return [
         {

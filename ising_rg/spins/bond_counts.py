@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ising_rg.compiling import njit
+from ising_rg.base.compiling import njit
+from ising_rg.base.threads import ROWS, share
 from ising_rg.spins import lattice
 from ising_rg.spins.lattice import PackedLattice
 from ising_rg.spins.popcounts import popcount
-from ising_rg.threads import ROWS, share
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _row_neighbour = njit(forceinline=True)(lattice.row_neighbour)

@@ -8,8 +8,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from ising_rg import environment
-from ising_rg.errors import UserError
+from ising_rg.base import environment
+from ising_rg.base.errors import UserError
 
 if TYPE_CHECKING:
     from torch.distributed import Store

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numba
 
-from ising_rg import environment
+from ising_rg.base import environment
 
 CACHE = environment.kept()  # compiled functions, for the next run
 

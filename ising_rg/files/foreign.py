@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 
 _SAVE = "np.save(path, spins.astype(np.int8))"
 _NO_SPINS = {

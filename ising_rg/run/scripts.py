@@ -11,7 +11,8 @@ import tokenize
 import types
 from collections.abc import Callable
 
-from ising_rg import environment, kinds
+from ising_rg.base import environment
+from ising_rg.run import kinds
 
 
 def constants(script: dict) -> dict:

@@ -6,14 +6,15 @@ import json
 import os
 import re
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
-VIEWER = "vendor/openseadragon/openseadragon.min.js"
-LICENCE = "vendor/openseadragon/LICENSE.txt"
+from ising_rg.base import environment
+
+VIEWER = "figures/vendor/openseadragon/openseadragon.min.js"
+LICENCE = "figures/vendor/openseadragon/LICENSE.txt"
 
 
 def text(name: str) -> str:
     """Return the content of a file of the package; name: its path in it, with slashes."""
-    with open(os.path.join(_HERE, *name.split("/")), encoding="utf-8") as file:
+    with open(os.path.join(environment.HERE, *name.split("/")), encoding="utf-8") as file:
         return file.read()
 
 

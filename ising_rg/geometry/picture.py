@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ising_rg import pictures
+from ising_rg.figures import pictures
 from ising_rg.geometry import labels, loops, rows
 from ising_rg.geometry.survey import Counted, Task
 from ising_rg.spins import bitmaps
@@ -25,7 +25,7 @@ def draw(path: str, lattice: object, counted: Sequence[Counted | None], task: Ta
         counted: what was counted of spin clusters and of FK clusters; None of a kind that is not wanted.
         task: of FK clusters.
     """
-    figure = pictures._figure(13, 10.5)
+    figure = pictures.new_figure(13, 10.5)
     (sizes, areas), (lines, colours) = figure.subplots(2, 2)
     n_sites = lattice.height * lattice.width
     exponents = geometry.SPIN_SIZE_EXPONENT, geometry.FK_SIZE_EXPONENT
@@ -49,8 +49,8 @@ def draw(path: str, lattice: object, counted: Sequence[Counted | None], task: Ta
     areas.set_title("loops that enclose more than A", fontsize=10)
     _draw_walls(lines, region(lattice, WALL_REGION))
     _draw_clusters(colours, region(lattice, CLUSTER_REGION), task)
-    pictures._title(figure, title)
-    pictures._save(figure, path)
+    pictures.write_title(figure, title)
+    pictures.save(figure, path)
 
 
 def _draw_sizes(axis, n, n_sites, exponent, label):

@@ -18,9 +18,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ising_rg import foreign
-from ising_rg.errors import UserError
-from ising_rg.foreign import load_pt
+from ising_rg.base.errors import UserError
+from ising_rg.files import foreign
+from ising_rg.files.foreign import load_pt
 
 
 @contextlib.contextmanager

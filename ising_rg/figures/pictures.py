@@ -13,14 +13,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ising_rg import storage
+from ising_rg.files import storage
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitfile import Rows
 from ising_rg.spins.bitmaps import Bitmap
 from ising_rg.theory import exact
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
-_COLOURS = (BLUE, VERMILION, ORANGE, GREEN, "#56B4E9", "#CC79A7", "black", GREY)
+COLOURS = (BLUE, VERMILION, ORANGE, GREEN, "#56B4E9", "#CC79A7", "black", GREY)
 
 
 def preview(spins: np.ndarray, size: int) -> np.ndarray:
@@ -48,31 +48,31 @@ def full_comparison(path: str, columns: list[dict]) -> None:
     """
     labels = {"raw": "raw, from the kernel", "refined": "refined by Metropolis sweeps"}
     kinds = [kind for kind in labels if len(columns) == 1 or any(kind in column for column in columns[1:])]
-    figure = _figure(3.4 * len(columns), 0.6 + 3.5 * len(kinds))
+    figure = new_figure(3.4 * len(columns), 0.6 + 3.5 * len(kinds))
     axes = figure.subplots(len(kinds), len(columns), squeeze=False)
     for column, below in zip(columns, axes.T, strict=True):
         below[0].set_title(column["title"], fontsize=11)
         for axis, kind in zip(below, kinds, strict=True):
             if kind in column:
-                _show(axis, column[kind])
+                show_spins(axis, column[kind])
                 axis.set_xlabel(column[f"{kind}_note"], fontsize=9)
             else:
                 axis.set_axis_off()
     for axis, kind in zip(axes[:, 0], kinds, strict=True):
         axis.set_ylabel(labels[kind], fontsize=10)
     figure.suptitle("One configuration through the stages (block averages; black: up, white: down)", fontsize=12)
-    _save(figure, path)
+    save(figure, path)
 
 
 def tracking(path: str, panels: list[dict], window: int) -> None:
     """Draw one window of the seed followed through the stages; panels: list of dicts: title, spins, note."""
-    figure = _figure(3.6 * len(panels), 4.4)
+    figure = new_figure(3.6 * len(panels), 4.4)
     for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _show(axis, panel["spins"])
+        show_spins(axis, panel["spins"])
         axis.set_title(panel["title"], fontsize=11)
         axis.set_xlabel(panel["note"], fontsize=9)
     figure.suptitle(f"The same {window} x {window} sites of the seed, followed through the stages", fontsize=12)
-    _save(figure, path)
+    save(figure, path)
 
 
 def single_stage(path: str, rows: list[dict], where: str = "on the torus") -> None:
@@ -83,7 +83,7 @@ def single_stage(path: str, rows: list[dict], where: str = "on the torus") -> No
             is the seed: its ratio, with distances stretched to the fine lattice, is what a perfect stage would show.
         where: of which lattice the exact values are.
     """
-    figure = _figure(12.5, 2.9 * len(rows))
+    figure = new_figure(12.5, 2.9 * len(rows))
     ratios = [ratio for row in rows for ratio in row["ratio"]]
     limits = (
         min(0.9, min(ratios) - 0.03),
@@ -92,10 +92,10 @@ def single_stage(path: str, rows: list[dict], where: str = "on the torus") -> No
     for row, (whole, closeup, curve) in zip(
         rows, figure.subplots(len(rows), 3, squeeze=False, width_ratios=(1, 1, 1.6)), strict=True
     ):
-        _show(whole, row["preview"])
+        show_spins(whole, row["preview"])
         whole.set_ylabel(row["name"], fontsize=11)
         whole.set_xlabel(f"whole lattice, L = {row['L']}", fontsize=9)
-        _show(closeup, row["closeup"])
+        show_spins(closeup, row["closeup"])
         closeup.set_xlabel(f"{len(row['closeup'])} x {len(row['closeup'])} sites", fontsize=9)
         curve.axhline(1, color=GREY, linewidth=1, linestyle="--", label=f"exact {where}")
         if row is not rows[0]:
@@ -108,7 +108,7 @@ def single_stage(path: str, rows: list[dict], where: str = "on the torus") -> No
         curve.set_ylabel("C(r) / exact", fontsize=9)
         curve.set_title(row["note"], fontsize=9)
         curve.legend(fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def check(path: str, curves: object, title: str) -> None:
@@ -118,14 +118,14 @@ def check(path: str, curves: object, title: str) -> None:
         curves: `curves.CheckCurves`; exact curves are drawn where they are `known`.
         title: a file's name, or a word on the ensemble.
     """
-    figure = _figure(15.5, 9)
+    figure = new_figure(15.5, 9)
     grid = figure.add_gridspec(3, 3, width_ratios=(1.45, 1, 1), height_ratios=(1.3, 0.4, 0.9))
     decay = figure.add_subplot(grid[:2, 0])
     ratio = figure.add_subplot(grid[2, 0], sharex=decay)
     _draw_decay(decay, ratio, curves)
     L = curves.L
     spins = figure.add_subplot(grid[:2, 1])
-    _show(spins, curves.thumbnail)
+    show_spins(spins, curves.thumbnail)
     spins.set_title(
         f"the configuration, L = {L}" if curves.n == 1 else f"the first of {curves.n}, L = {L}", fontsize=10
     )
@@ -144,8 +144,8 @@ def check(path: str, curves: object, title: str) -> None:
     figure.colorbar(image, ax=spectrum, label="log10 S(k)", shrink=0.8)
     radial = figure.add_subplot(grid[2, 1:])
     _radial_spectrum(radial, curves)
-    _title(figure, title)
-    _save(figure, path)
+    write_title(figure, title)
+    save(figure, path)
 
 
 def _draw_decay(decay, ratio, curves):
@@ -212,9 +212,9 @@ def simulation(
     path: str, spins: np.ndarray, sweeps: np.ndarray, m: np.ndarray, energy: np.ndarray, exact_energy: float, title: str
 ) -> None:
     """Draw the final configuration beside m and the energy per site over time, the exact energy drawn in."""
-    figure = _figure(12, 5.4)
+    figure = new_figure(12, 5.4)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.15, 1))
-    _show(figure.add_subplot(grid[:, 0], title=f"final configuration, L = {len(spins)}"), preview(spins, 1024))
+    show_spins(figure.add_subplot(grid[:, 0], title=f"final configuration, L = {len(spins)}"), preview(spins, 1024))
     top, bottom = figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 1])
     top.plot(sweeps, m, color=BLUE, linewidth=1)
     top.axhline(0, color=GREY, linewidth=0.8)
@@ -229,7 +229,7 @@ def simulation(
     bottom.set_ylim(min(tail.min(), exact_energy) - margin, max(tail.max(), exact_energy) + margin)
     bottom.legend(fontsize=9)
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def training(path: str, kernel_name: str, maps: list[np.ndarray], map_titles: list[str], phases: list[tuple]) -> None:
@@ -240,7 +240,7 @@ def training(path: str, kernel_name: str, maps: list[np.ndarray], map_titles: li
         phases: list of (title, x label, y label, list of {x: number, name: number, ...}): of each row the first is x.
     """
     columns = min(4, len(maps))
-    figure = _figure(17 * (columns + 4) / 8, max(4, 2.6 * -(-len(maps) // 4), 2 * -(-len(phases) // 2)))
+    figure = new_figure(17 * (columns + 4) / 8, max(4, 2.6 * -(-len(maps) // 4), 2 * -(-len(phases) // 2)))
     left, right = figure.subfigures(1, 2, width_ratios=(columns, 4))
     about = ("weights (red: like spins,", "blue: unlike spins;", "the largest of each is written above)")
     left.suptitle((" " if columns > 2 else "\n").join(about), fontsize=10 if columns > 2 else 8)
@@ -257,7 +257,7 @@ def training(path: str, kernel_name: str, maps: list[np.ndarray], map_titles: li
     for axis, (title, x_label, y_label, rows) in zip(panels, phases, strict=False):
         x, *names = rows[0]
         for index, name in enumerate(names):
-            colour, style = _COLOURS[index % len(_COLOURS)], ("o-", "s--")[index // len(_COLOURS) % 2]
+            colour, style = COLOURS[index % len(COLOURS)], ("o-", "s--")[index // len(COLOURS) % 2]
             values = [row[name] for row in rows]
             axis.plot([row[x] for row in rows], values, style, color=colour, markersize=3, linewidth=1, label=name)
         axis.set_title(title, fontsize=9)
@@ -268,7 +268,7 @@ def training(path: str, kernel_name: str, maps: list[np.ndarray], map_titles: li
                 axis.axhline(0, color="black", linewidth=1, linestyle="--")
             axis.legend(fontsize=6, ncols=-(-len(names) // 8), loc="center left", bbox_to_anchor=(1, 0.5))
     right.suptitle(f"training of the {kernel_name}", fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def flow(path: str, levels: list[dict], previews: list[np.ndarray], title: str) -> None:
@@ -278,13 +278,13 @@ def flow(path: str, levels: list[dict], previews: list[np.ndarray], title: str) 
         levels: list of dicts: level, L, couplings (rows: name, measured, exact, error), correlations (rows).
         previews: block averages of one configuration, 2D, one a level.
     """
-    figure = _figure(max(12, 3.4 * len(levels)), 8.2)
+    figure = new_figure(max(12, 3.4 * len(levels)), 8.2)
     grid = figure.add_gridspec(2, 1, height_ratios=(1.25, 1))
     nearest, others = (figure.add_subplot(part) for part in grid[0].subgridspec(1, 2, width_ratios=(1, 1.8)))
     known = [level for level in levels if level["couplings"]]
     for index, name in enumerate(row["name"] for row in (known[0]["couplings"] if known else [])):
         rows = [level["couplings"][index] for level in known]
-        axis, shade = (others, _COLOURS[(index - 1) % len(_COLOURS)]) if index else (nearest, BLUE)
+        axis, shade = (others, COLOURS[(index - 1) % len(COLOURS)]) if index else (nearest, BLUE)
         at = [level["level"] + 0.03 * (index - 4) * (index > 0) for level in known]
         values, errors = ([row[key] for row in rows] for key in ("measured", "error"))
         axis.errorbar(at, values, errors, fmt="o-", color=shade, markersize=4, linewidth=1, capsize=2, label=name)
@@ -303,12 +303,12 @@ def flow(path: str, levels: list[dict], previews: list[np.ndarray], title: str) 
     below = grid[1].subgridspec(1, len(levels))
     for part, level, preview_of in zip(below, levels, previews, strict=True):
         axis = figure.add_subplot(part)
-        _show(axis, preview_of)
+        show_spins(axis, preview_of)
         c10 = level["correlations"][0]
         axis.set_title(f"level {level['level']}, L = {level['L']}", fontsize=10)
         axis.set_xlabel(f"c10 = {c10['measured']:.5f} (exact {c10['exact']:.5f})", fontsize=9)
-    _title(figure, title)
-    _save(figure, path)
+    write_title(figure, title)
+    save(figure, path)
 
 
 @contextlib.contextmanager
@@ -341,23 +341,26 @@ def _matplotlib():
     return matplotlib
 
 
-def _figure(width, height):
+def new_figure(width: float, height: float) -> object:
+    """Return a matplotlib Figure of so many inches, with a canvas that needs no window."""
     figure = _matplotlib().figure.Figure(figsize=(width, height), layout="constrained")
     _matplotlib().backends.backend_agg.FigureCanvasAgg(figure)
     return figure
 
 
-def _title(figure, text):
+def write_title(figure, text):
     """Write a text that holds a user's, such as a file's name, as it stands: it is no formula, and may be no UTF-8."""
     figure.suptitle(text.encode(errors="backslashreplace").decode(), fontsize=12, parse_math=False)
 
 
-def _show(axis, image):
+def show_spins(axis: object, image: np.ndarray) -> None:
+    """Draw spins, or averages of them, black up and white down, into axes without ticks."""
     axis.imshow(image, cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
     axis.set_xticks([])
     axis.set_yticks([])
 
 
-def _save(figure, path):
+def save(figure: object, path: str) -> None:
+    """Write a figure as PNG, whole or not at all."""
     with storage.written_whole(path) as file:
         figure.savefig(file, format="png", dpi=110, metadata={"Software": None})

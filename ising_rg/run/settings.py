@@ -22,8 +22,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from types import SimpleNamespace
 
-from ising_rg import environment, folders, kinds, memory, processes, scripts
-from ising_rg.errors import UserError
+from ising_rg.base import environment, memory
+from ising_rg.base.errors import UserError
+from ising_rg.run import folders, kinds, processes, scripts
 
 
 def run(main: Callable[[SimpleNamespace], None], script: dict) -> None:

@@ -7,7 +7,7 @@ there, with a larger seed.
 
 from __future__ import annotations
 
-from ising_rg.errors import UserError
+from ising_rg.base.errors import UserError
 from ising_rg.kernels.form import SHORTEST
 from ising_rg.sampler.sampling import SCALE
 from ising_rg.theory import exact, temperature

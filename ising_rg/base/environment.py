@@ -17,7 +17,7 @@ import threading
 import warnings
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent  # the package
+HERE = Path(__file__).resolve().parents[1]  # the package
 
 notes = []
 

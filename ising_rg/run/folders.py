@@ -12,9 +12,10 @@ import os
 import socket
 import time
 
-from ising_rg import launching, storage
-from ising_rg.errors import UserError
-from ising_rg.processes import Processes
+from ising_rg.base.errors import UserError
+from ising_rg.files import storage
+from ising_rg.run import launching
+from ising_rg.run.processes import Processes
 
 _held = {}  # path of a lock: its open file
 

@@ -24,8 +24,10 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from ising_rg import environment, pages, png, storage
-from ising_rg.errors import UserError
+from ising_rg.base import environment
+from ising_rg.base.errors import UserError
+from ising_rg.figures import pages, png
+from ising_rg.files import storage
 
 _WORST_BYTES_PER_SITE = 0.36  # all levels at compression 2: random spins take 0.34, critical ones 0.26
 _BLOCK = 4096  # bytes by which a file system rounds up a file
@@ -183,12 +185,12 @@ def page(L: int, name: str, tile_size: int, description: dict, provenance: objec
         "name": html.escape(name),
         "settings": pages.script_json({"L": L, "tileSize": tile_size, "url": quote(name) + "_files/"}),
         "provenance": pages.script_json(provenance),
-        "style": pages.text("viewer.css"),
-        "shared": pages.text("viewer.js"),
+        "style": pages.text("figures/viewer.css"),
+        "shared": pages.text("figures/viewer.js"),
         "licence": pages.text(pages.LICENCE).replace("*/", ""),
         "viewer": pages.text(pages.VIEWER),
     }
-    return pages.filled("deep_zoom.html", parts)
+    return pages.filled("figures/deep_zoom.html", parts)
 
 
 def _title(L, description):

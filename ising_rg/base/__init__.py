@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, the environment, compilation, threads, random numbers."""

@@ -1,0 +1,1 @@
+"""One run of a script: its settings, its folder, its processes."""
