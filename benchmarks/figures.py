@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ising_rg.figures.pictures import COLOURS, BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure, save, show_spins
+from ising_rg.figures.pictures import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, new_figure, save, show_spins
 
 
 def ensemble(path: str, axis: tuple, curves: dict, magnetizations: dict, small: int) -> None:
