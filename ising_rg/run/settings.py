@@ -101,7 +101,7 @@ def collect(script: dict, arguments: list[str]) -> tuple[dict, list[str]]:
             f", such as --{name}={scripts.shown(values[key])}" if values[key] != "" else " ",
         )
         overridden.append(key)
-    if "BETA" in values and values["XI"] != "":
+    if "BETA" in values and values.get("XI", "") != "":
         _take_length(values, overridden)
     return values, overridden
 
