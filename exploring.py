@@ -26,7 +26,7 @@ from ising_rg.run import folders, settings
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
 SEED = 1                             # names the lattice; the page can show others
-START_SIZE = 512                     # sites per side of the seed lattice, even, at most 4096
+START_SIZE = 512                     # sites per side of the start lattice lattice, even, at most 4096
 STAGES = 15                          # each triples the side: 512 -> 7346640384
 XI = ""                              # correlation length of the last stage in sites, minus below T_c; "": critical
 KERNEL_FILE = "models/conditional_k5_s3.pt"  # from kernel_training_pixel_shuffle.py

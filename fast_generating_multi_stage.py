@@ -1,11 +1,11 @@
-"""Grow equilibrated seeds into very large critical configurations: L -> 3L -> 9L -> ..., the main job.
+"""Grow equilibrated start lattices into very large critical configurations: L -> 3L -> 9L -> ..., the main job.
 
     python fast_generating_multi_stage.py
     python fast_generating_multi_stage.py --xi=300
     python fast_generating_multi_stage.py --start_size=64 --stages=2 --num_configs=400 --save_stages=none --pictures=false
     torchrun --standalone --nproc-per-node=4 fast_generating_multi_stage.py --stages=5
 
-A Swendsen-Wang seed of START_SIZE is equilibrated exactly; each stage draws the 3L lattice from the kernel and runs
+A Swendsen-Wang lattice of START_SIZE is equilibrated exactly; each stage draws the 3L lattice from the kernel and runs
 REFINE_SWEEPS Metropolis sweeps. Writes into OUTPUT_DIR: spins_{config}_stage{stage}_L{L}.npy (with a JSON beside each),
 growth_report.json, and two pictures of the first configuration.
 
@@ -34,7 +34,7 @@ from ising_rg.theory import exact
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
-START_SIZE = 512                     # sites per side of the seed, even
+START_SIZE = 512                     # sites per side of the start lattice, even
 STAGES = 3                           # each triples the side: 512 -> 13824
 NUM_CONFIGS = 1                      # independent configurations
 KERNEL_FILE = "models/conditional_k5_s3.pt"  # from kernel_training_pixel_shuffle.py, or a file of the original repository
@@ -42,7 +42,7 @@ REFINE_SWEEPS = "auto"               # Metropolis sweeps after each stage: one n
 BETA = exact.BETA_CRITICAL           # inverse temperature of the last lattices; the exact flow tells those of the others
 XI = ""                              # instead of BETA: correlation length in sites, minus below T_c (300, -300), or "critical"
 WINDOW = ""                          # only a part of the last lattices: "first row, first column, rows, columns"
-SAVE_STAGES = "last"                 # configurations to write: "last", "all" (with the seed) or "none"
+SAVE_STAGES = "last"                 # configurations to write: "last", "all" (with the start lattice) or "none"
 FILE_FORMAT = "auto"                 # "int8", a byte a spin; "bits", numpy.packbits, an eighth; "auto": bits beyond 2^30 spins
 MAX_MEMORY = "auto"                  # for lattices, each process, such as "512MiB"; "auto": half of what is free
 CHECK = True                         # compare every final lattice with exact theory, as checking.py does; 1 to 3 ns a spin

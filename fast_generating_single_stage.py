@@ -1,4 +1,4 @@
-"""One stage, looked at closely: a seed grown to three times its size by the kernel and by naive copying, side by side.
+"""One stage, looked at closely: a start lattice grown to three times its size by the kernel and by naive copying, side by side.
 
     python fast_generating_single_stage.py
     python fast_generating_single_stage.py --seed_file=data/samples/sample_0000.npy --refine_sweeps=10
@@ -33,11 +33,11 @@ from ising_rg.updates import metropolis, swendsen_wang
 
 # fmt: off
 # ---------------------------------------------------------------------------------------------------------------------
-LOW_RES_SIZE = 512                   # sites per side of the seed, even
+LOW_RES_SIZE = 512                   # sites per side of the start lattice, even
 SEED_FILE = ""                       # a configuration (.npy) to start from instead
 KERNEL_FILE = "models/conditional_k5_s3.pt"  # from kernel_training_pixel_shuffle.py, or a file of the original repository
 REFINE_SWEEPS = 5                    # Metropolis sweeps after the kernel, and after the naive copy
-BETA = exact.BETA_CRITICAL           # inverse temperature of the fine lattices; the exact flow tells that of the seed
+BETA = exact.BETA_CRITICAL           # inverse temperature of the fine lattices; the exact flow tells that of the start lattice
 XI = ""                              # instead of BETA: correlation length in sites, minus below T_c (300, -300), or "critical"
 PICTURES = True                      # draw the five rows
 SEED = 1                             # names the configurations
@@ -48,7 +48,7 @@ OUTPUT_DIR = "results/single_stage"  # where everything goes
 
 _LATTICES = ("seed", "RG raw", "RG refined", "naive copy raw", "naive copy refined")
 _REPORT, _PICTURE = "single_stage_report.json", "single_stage.png"
-_CLOSEUP = 96  # sites per side of the close-up of a fine lattice; the seed's shows the same region
+_CLOSEUP = 96  # sites per side of the close-up of a fine lattice; the start lattice's shows the same region
 _GAIN_DISTANCE = 8  # coarse sites at which C(3r) of the fine lattice is compared with C(r) of the coarse one
 
 
@@ -105,7 +105,7 @@ def check(s):
 
 
 def generate(s, kernel, device, seed_beta):
-    """Return the five configurations by name, int8 (L, L) each, the seed first."""
+    """Return the five configurations by name, int8 (L, L) each, the start lattice first."""
     run_seed = s.SEED
     if s.SEED_FILE:
         seed = configurations.load_spins(s.SEED_FILE)

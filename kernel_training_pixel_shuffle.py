@@ -61,7 +61,7 @@ WINDOWS = 400                        # windows of 128 x 128 blocks that the cond
 CRITICAL = "fit"                     # kernel (or measuring rule) at the critical point: "fit" it, or "load" it from PARAM_FILE
 MASSIVE_SAMPLES = 12                 # lattices of each temperature off criticality to learn from; 0: a kernel for the critical one
 MASSIVE_SIZE = 1536                  # sites per side of each, even
-CALIBRATION_SEEDS = 4000             # equilibrated seeds for the calibration at the end; 0: none
+CALIBRATION_SEEDS = 4000             # equilibrated start lattices for the calibration at the end; 0: none
 CALIBRATION_SIZE = 192               # sites per side of each, even
 STEPS = 2000                         # Adam steps for the independent kernel
 LEARNING_RATE = 0.01                 # at the start; falls to 0 along a cosine
@@ -221,8 +221,8 @@ def train_conditional(s, checkpoint, rule, batches, device):
     kernel, rows = fit_kernel(s, checkpoint, "kernel", kernel, batches, s.WINDOWS)
     phases = {"kernel": rows}
     if s.CALIBRATION_SEEDS:
-        seeds = seed_lattices(s, s.CALIBRATION_SEEDS, s.CALIBRATION_SIZE)
-        kernel, phases["calibration"] = calibrate(checkpoint, kernel, batches, seeds, s.SEED)
+        starts = start_lattices(s, s.CALIBRATION_SEEDS, s.CALIBRATION_SIZE)
+        kernel, phases["calibration"] = calibrate(checkpoint, kernel, batches, starts, s.SEED)
     return kernel, phases
 
 
@@ -307,8 +307,8 @@ def massive_calibrated(s, checkpoint, kernel, massive):
 
 def fit_kernel(s, checkpoint, phase, kernel, batches, windows):
     """Return (the kernel of maximum likelihood for its rule, rows of the fit's history)."""
-    seeds = seed_lattices(s, 64)
-    announce(seeds)
+    starts = start_lattices(s, 64)
+    announce(starts)
     names = ("step", "windows", "loss", "multiply_adds", "c10", "r21", "gain")
     print(" ".join(f"{name:>10}" for name in names).replace("multiply_adds", "   mult-adds"))
 
@@ -316,7 +316,7 @@ def fit_kernel(s, checkpoint, phase, kernel, batches, windows):
         print(" ".join(f"{row[name]:10d}" if name in names[:2] else f"{row[name]:10.5f}" for name in names))
 
     plan = regression.plan(windows)
-    fit = regression.KernelFit(kernel, batches, s.SEED, seeds, plan, checkpoint.processes)
+    fit = regression.KernelFit(kernel, batches, s.SEED, starts, plan, checkpoint.processes)
     run(checkpoint, phase, fit, show)
     return fit.kernel, fit.history
 
@@ -329,7 +329,7 @@ def train_independent(s, checkpoint, rule, batches, device):
         batches, rule, s.SEED, device, window_blocks=min(64, batches[0].shape[-1] // s.SCALE_FACTOR - 2)
     )
     print("\nindependent kernel")
-    announce(objective.seeds)
+    announce(objective.starts)
     optimization = objectives.Optimization(kernel, objective, s.STEPS, s.LEARNING_RATE, checkpoint.processes)
     names = ("loss", "c10", "r21", "gain", "lr")
     print(" ".join(f"{name:>9}" for name in ("step", *names)))
@@ -365,14 +365,14 @@ def run(checkpoint, phase, procedure, show, report=lambda: None):
     checkpoint.run(phase, procedure, procedure.n_steps, after_step)
 
 
-def seed_lattices(s, n, L=64):
+def start_lattices(s, n, L=64):
     """Return n equilibrated lattices of L x L from which a kernel is seen to generate."""
     return swendsen_wang.sample(L, exact.BETA_CRITICAL, n, random_numbers.derived_seed(s.SEED, Purpose.SEED_LATTICE))
 
 
-def calibrate(checkpoint, kernel, batches, seeds, seed):
+def calibrate(checkpoint, kernel, batches, starts, seed):
     """Return (the kernel, its weights shifted so that raw and refined lattices come out right; rows of what was measured)."""
-    procedure = calibration.Calibration(kernel, batches, seeds, seed)
+    procedure = calibration.Calibration(kernel, batches, starts, seed)
     names = ["gain"] + [f"C({x},{y})" for x, y in added.DISTANCES]
     n_sweeps = calibration.REFINE_SWEEPS
     print(f"\ncalibration: what the second stage adds, in 10^-5 of exact values, raw and after {n_sweeps} sweeps")
@@ -390,11 +390,11 @@ def calibrate(checkpoint, kernel, batches, seeds, seed):
     ]
 
 
-def announce(seeds):
+def announce(starts):
     """Print what lattices generated from the test lattices should show."""
-    L = 3 * seeds.shape[-1]
+    L = 3 * starts.shape[-1]
     c10 = exact.torus_c10(L)
-    print(f"raw lattices of {L} x {L} grown from equilibrated seeds (exact c10 {c10:.5f},", end=" ")
+    print(f"raw lattices of {L} x {L} grown from equilibrated start lattices (exact c10 {c10:.5f},", end=" ")
     print(f"r21 {float(exact.torus_correlation(1, 1, L)) / c10:.5f}, gain {exact.STAGE_GAIN:.5f})")
 
 

@@ -72,7 +72,7 @@ def rows_of_counts(counts: np.ndarray, L: int, beta: float = exact.BETA_CRITICAL
 def add_stage_gains(rows: list[dict]) -> None:
     """Add stage_gain and stage_gain_error, of the whole ensemble, to the raw and refined rows of a run, in place.
 
-    The coarse lattice of a stage is the refined one of the stage before, or the seed.
+    The coarse lattice of a stage is the refined one of the stage before, or the start lattice.
     """
     m = {(row["kind"], row["stage"], row["config"]): row["m"] for row in rows}
     groups = {}
@@ -91,7 +91,7 @@ def print_ensemble(rows: list[dict], betas: list[float]) -> None:
     """Print one line for each stage and kind of a run's rows, ensemble means with errors beside exact values.
 
     Args:
-        betas: inverse temperatures of the stages, the seed's first.
+        betas: inverse temperatures of the stages, the start lattice's first.
     """
     print(
         f"{'stage':>5} {'kind':>8} {'L':>6} {'configs':>7} {'c10':>9} {'+-':>8} {'exact':>9} {'dev %':>7} {'z':>6} "

@@ -65,13 +65,15 @@ def full_comparison(path: str, columns: list[dict]) -> None:
 
 
 def tracking(path: str, panels: list[dict], window: int) -> None:
-    """Draw one window of the seed followed through the stages; panels: list of dicts: title, spins, note."""
+    """Draw one window of the start lattice followed through the stages; panels: list of dicts: title, spins, note."""
     figure = new_figure(3.6 * len(panels), 4.4)
     for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         show_spins(axis, panel["spins"])
         axis.set_title(panel["title"], fontsize=11)
         axis.set_xlabel(panel["note"], fontsize=9)
-    figure.suptitle(f"The same {window} x {window} sites of the seed, followed through the stages", fontsize=12)
+    figure.suptitle(
+        f"The same {window} x {window} sites of the start lattice, followed through the stages", fontsize=12
+    )
     save(figure, path)
 
 
@@ -80,7 +82,7 @@ def single_stage(path: str, rows: list[dict], where: str = "on the torus") -> No
 
     Args:
         rows: list of dicts: name, L, preview (2D), closeup (2D), r (distances), ratio (C measured / exact), note. The first
-            is the seed: its ratio, with distances stretched to the fine lattice, is what a perfect stage would show.
+            is the start lattice: its ratio, with distances stretched to the fine lattice, is what a perfect stage would show.
         where: of which lattice the exact values are.
     """
     figure = new_figure(12.5, 2.9 * len(rows))
@@ -88,7 +90,7 @@ def single_stage(path: str, rows: list[dict], where: str = "on the torus") -> No
     limits = (
         min(0.9, min(ratios) - 0.03),
         max(1.1, max(ratios) + 0.03),
-    )  # of all rows: they are compared, and the seed with each
+    )  # of all rows: they are compared, and the start lattice with each
     for row, (whole, closeup, curve) in zip(
         rows, figure.subplots(len(rows), 3, squeeze=False, width_ratios=(1, 1, 1.6)), strict=True
     ):
@@ -100,7 +102,9 @@ def single_stage(path: str, rows: list[dict], where: str = "on the torus") -> No
         curve.axhline(1, color=GREY, linewidth=1, linestyle="--", label=f"exact {where}")
         if row is not rows[0]:
             stretched = np.array(rows[0]["r"]) * row["L"] / rows[0]["L"]
-            curve.plot(stretched, rows[0]["ratio"], color=ORANGE, linewidth=4, alpha=0.5, label="the seed, at 3r")
+            curve.plot(
+                stretched, rows[0]["ratio"], color=ORANGE, linewidth=4, alpha=0.5, label="the start lattice, at 3r"
+            )
         curve.plot(row["r"], row["ratio"], "o-", color=BLUE, markersize=4, label="this configuration")
         curve.set_xscale("log")
         curve.set_ylim(*limits)

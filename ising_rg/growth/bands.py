@@ -50,7 +50,7 @@ class Made(NamedTuple):
 def grow(
     run: Run, first: int, band: Region, start: Callable[[Region], PackedLattice], timings: Timings
 ) -> Iterator[Made]:
-    """Yield the seed lattice, and then the raw and the refined lattices of every stage, of what a band is made from.
+    """Yield the start lattice, and then the raw and the refined lattices of every stage, of what a band is made from.
 
     Args:
         first: number of the first configuration.

@@ -20,26 +20,26 @@ _BYTES_BESIDE = 2**28  # tiles of the sampler, the check, a part of a file
 class Run:
     """Configurations start_size -> 3 start_size -> 9 start_size -> ... sites per side; J = k_B = 1."""
 
-    kernels: list  # from `stage_temperatures.kernels`: None for the seed, then that of each stage
+    kernels: list  # from `stage_temperatures.kernels`: None for the start lattice, then that of each stage
     device: str  # "cpu" or "cuda", where kernel and sweeps run
-    start_size: int  # sites per side of the seed
+    start_size: int  # sites per side of the start lattice
     sweeps: tuple[int, ...]  # Metropolis sweeps after each stage; as many stages
     n_configurations: int
-    betas: list[float]  # inverse temperatures: of the seed, then of each stage
+    betas: list[float]  # inverse temperatures: of the start lattice, then of each stage
     seed: int  # names the configurations
     folder: str = ""  # where the files go
-    saved: str = "none"  # configurations to write: "last", "all" (with the seed) or "none"
+    saved: str = "none"  # configurations to write: "last", "all" (with the start lattice) or "none"
     file_format: str = "bits"  # "int8", a byte a spin, or "bits"
     checked: bool = False  # whether every final lattice is compared with exact theory
     describe: Callable[..., dict] = dict  # called with measured values by name; returns the content of a sidecar
     window: Region | None = None  # of the last lattices, which is all that is made; else they are made whole
     whole_start: int = (
         kinds.MAX_SITES
-    )  # sites of the largest seed that cluster sweeps make; windows of larger ones by themselves
+    )  # sites of the largest start lattice that cluster sweeps make; windows of larger ones by themselves
 
     @property
     def last(self) -> int:
-        """The last stage; 0 is the seed."""
+        """The last stage; 0 is the start lattice."""
         return len(self.sweeps)
 
     def size(self, stage: int) -> int:

@@ -11,7 +11,7 @@ from ising_rg.sampler.sampling import SCALE
 from ising_rg.spins import bitmaps
 from ising_rg.spins.bitmaps import Bitmap
 
-_WINDOW = 32  # sites of the seed that the tracking picture follows
+_WINDOW = 32  # sites of the start lattice that the tracking picture follows
 
 
 class StagePictures:
@@ -19,7 +19,7 @@ class StagePictures:
 
     Args:
         folder: where the pictures go.
-        start_size: sites per side of the seed.
+        start_size: sites per side of the start lattice.
         preview_size: pixels per side of each lattice.
     """
 

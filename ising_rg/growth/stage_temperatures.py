@@ -2,7 +2,7 @@
 
 A stage takes mass 3 mu to mu (`temperature`): a run to correlation length xi passes xi / 3, xi / 9, ... on the way. Correlations
 shorter than `form.SHORTEST` sites need no growth, since cluster sweeps equilibrate them on a lattice of any size: the run begins
-there, with a larger seed.
+there, with a larger start lattice.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def mass(beta: float) -> float:
 
 
 def stage_betas(beta: float, n_stages: int) -> list[float]:
-    """Return the inverse temperatures of the lattices on the way to `beta`, the seed's first (`temperature.stage_betas`)."""
+    """Return the inverse temperatures of the lattices on the way to `beta`, the first one's first (`temperature.stage_betas`)."""
     return [beta] * (n_stages + 1) if exact.is_critical(beta) else temperature.stage_betas(beta, n_stages)
 
 
 def kernels(kernel: object, betas: list[float]) -> list:
-    """Return the kernel that draws each stage, at its temperature; None for the seed.
+    """Return the kernel that draws each stage, at its temperature; None for the start lattice.
 
     Raises:
         UserError: the kernel is not for one of them.
@@ -35,7 +35,7 @@ def kernels(kernel: object, betas: list[float]) -> list:
 def drawn_stages(beta: float, n_stages: int) -> int:
     """Return how many of n_stages to `beta`, the last ones, are drawn: those to lattices of `form.SHORTEST` or longer correlations.
 
-    Before them the lattice is equilibrated by itself, as a larger seed.
+    Before them the lattice is equilibrated by itself, as a larger start lattice.
     """
     lengths = [temperature.correlation_length(K) for K in stage_betas(beta, n_stages)[1:]]
     return sum(xi >= SHORTEST * (1 - 1e-9) for xi in lengths)  # a length of 10 is 10 but for its rounding
@@ -50,8 +50,8 @@ def told(start_size: int, betas: list[float], n_stages: int) -> str:
         lines.append(f"{what}: L = {side}, K = {K:.10f}, correlation length {xi:.4g} sites")
     if len(betas) <= n_stages:
         lines.append(
-            f"the seed is as large as that because correlations shorter than {SHORTEST:g} sites need no growth: cluster sweeps "
-            "equilibrate them at any size"
+            f"the start lattice is as large as that because correlations shorter than {SHORTEST:g} sites need no growth: "
+            "cluster sweeps equilibrate them at any size"
         )
     return "\n".join(lines)
 

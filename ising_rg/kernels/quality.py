@@ -50,7 +50,7 @@ def log_weights(kernel: Kernel, coarse: np.ndarray, fine: np.ndarray, beta: floa
 def kl_generated(
     kernel: Kernel, L: int, n: int, seed: int, beta: float = exact.BETA_CRITICAL
 ) -> tuple[float, float, np.ndarray, np.ndarray]:
-    """Return (KL, error, coarse, fine): KL(generated || true) per fine site from n equilibrated seeds of size L."""
+    """Return (KL, error, coarse, fine): KL(generated || true) per fine site from n equilibrated start lattices of size L."""
     coarse = swendsen_wang.sample(L, temperature.coarser(beta), n, seed)
     fine = kernel.at_mass(temperature.mass(beta)).sample(coarse, random_numbers.derived_seed(seed, Purpose.STAGE, 1))
     kl = (_log_ratio(L, beta) - log_weights(kernel, coarse, fine, beta)) / (9 * L * L)
@@ -60,9 +60,9 @@ def kl_generated(
 def effective_sample_size(
     kernel: Kernel, L: int, n: int, seed: int, beta: float = exact.BETA_CRITICAL
 ) -> tuple[float, float]:
-    """Return (ESS / n, error) of one stage L -> 3L as an importance sampler: (mean w)^2 / mean w^2, n pairs, seeds equilibrated.
+    """Return (ESS / n, error) of one stage L -> 3L as an importance sampler: (mean w)^2 / mean w^2 of n pairs.
 
-    1 for a perfect stage. Pairs (s, S) are weighted, so it is a lower bound on that of the fine lattices alone; the error is a
+    Start lattices are equilibrated. 1 for a perfect stage. Pairs (s, S) are weighted, so it is a lower bound on that of the fine lattices alone; the error is a
     jackknife's, and too small where a few weights dominate.
     """
     names = (random_numbers.derived_seed(seed, Purpose.STAGE, number) for number in (5, 6))
@@ -111,7 +111,7 @@ def correlation_rows(
 ) -> list[dict]:
     """Return the stage gain and correlations of a grown ensemble beside exact values: dicts name, measured, exact, error, z.
 
-    Correlations are corrected for the seeds' own m^2 and c10, whose exact means are known (control variates).
+    Correlations are corrected for the start lattices' own m^2 and c10, whose exact means are known (control variates).
     """
     L = fine.shape[-1]
     m_coarse = observables.magnetization(coarse)
@@ -119,7 +119,7 @@ def correlation_rows(
     rows = [deviates.row("gain", gain, exact.STAGE_GAIN, max(error, 1e-12))]  # a naive copy's gain has no scatter
     distances = [(x, y) for x, y in distances if 2 * x <= L]
     values = np.stack([observables.correlation(fine, x, y) for x, y in distances], 1)
-    means, errors = statistics.mean_at_seeds_exact(values, coarse)
+    means, errors = statistics.mean_at_exact_starts(values, coarse)
     for (x, y), value, error in zip(distances, means, errors, strict=True):
         expected = exact.torus_c10(L) if (x, y) == (1, 0) else float(exact.torus_correlation(x, y, L))
         rows.append(deviates.row(f"C({x},{y})", value, expected, error, r=math.hypot(x, y)))

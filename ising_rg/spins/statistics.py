@@ -52,18 +52,18 @@ def mean_at_exact_m2(values: np.ndarray, m: np.ndarray, L: int) -> tuple[np.ndar
     return mean, np.sqrt((residual**2).sum(0) / (len(m) - 2) / len(m))
 
 
-def mean_at_seeds_exact(values: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (mean, standard error) of observables of grown configurations, corrected for the seeds' own m^2 and c10.
+def mean_at_exact_starts(values: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (mean, standard error) of observables of grown configurations, corrected for the start lattices' own m^2 and c10.
 
     Both have exact means and serve as control variates, as in `mean_at_exact_m2`.
 
     Args:
         values: (n, k), one row a configuration, n > 3.
-        seeds: int8 (n, L, L), the configurations they were grown from.
+        starts: int8 (n, L, L), the configurations they were grown from.
     """
-    L, n = seeds.shape[-1], len(seeds)
-    m2_excess = observables.magnetization(seeds) ** 2 - exact.M2_AMPLITUDE * L**-0.25
-    controls = np.stack([np.ones(n), m2_excess, observables.c10(seeds) - exact.torus_c10(L)], 1)
+    L, n = starts.shape[-1], len(starts)
+    m2_excess = observables.magnetization(starts) ** 2 - exact.M2_AMPLITUDE * L**-0.25
+    controls = np.stack([np.ones(n), m2_excess, observables.c10(starts) - exact.torus_c10(L)], 1)
     fit, *_ = np.linalg.lstsq(controls, values, rcond=None)
     return fit[0], (values - controls @ fit).std(0, ddof=3) / math.sqrt(n)
 

@@ -49,7 +49,7 @@ def coarser(beta: float, n_stages: int = 1) -> float:
 
 
 def stage_betas(beta: float, n_stages: int) -> list[float]:
-    """Return the inverse temperatures of the lattices on the way to `beta`, the seed's first: a list of n_stages + 1."""
+    """Return the inverse temperatures of the lattices on the way to `beta`, the start lattice's first: a list of n_stages + 1."""
     mu = mass(beta)
     return [beta_of_mass(SCALE_FACTOR**n * mu) for n in range(n_stages, 0, -1)] + [beta]
 

@@ -56,7 +56,7 @@ def observed(packed: lattice.PackedLattice, distances: Sequence[tuple[int, int]]
 
 def look(
     kernel: Kernel,
-    seeds: np.ndarray,
+    starts: np.ndarray,
     seed: int,
     n_stages: int,
     sweeps: Sequence[int],
@@ -68,16 +68,16 @@ def look(
     after each number of sweeps, ascending.
 
     Args:
-        seeds: int8 (n, L, L), equilibrated.
+        starts: int8 (n, L, L), equilibrated.
         seed: the SEED of a run; configurations are counted from first_configuration.
 
     Returns:
         (float64 (n, 1 + controls), float64 (n, sweeps, 1 + len(DISTANCES))).
     """
-    step = max(1, _CHUNK_SITES // (seeds.shape[-1] * SCALE**n_stages) ** 2)
+    step = max(1, _CHUNK_SITES // (starts.shape[-1] * SCALE**n_stages) ** 2)
     coarse, fine = [], []
-    for first in range(0, len(seeds), step):
-        packed, config = lattice.pack(seeds[first : first + step]), first_configuration + first
+    for first in range(0, len(starts), step):
+        packed, config = lattice.pack(starts[first : first + step]), first_configuration + first
         for stage in range(1, n_stages + 1):
             stage_seed = upsampling.stage_seed(seed, stage)
             if stage == n_stages:

@@ -8,7 +8,7 @@ class of taps (`tap_classes`), so that for what a stage adds (`training.added`)
     x F x / (2 KL_SCALE) + sum over observables ((deviation of raw or refined lattices) / tolerance)^2 / 2
 
 is least among all x with x F x / 2 <= KL_LIMIT. F is the Fisher information of the classes per site: x F x / 2 is what x costs in
-KL. Deviations are linear in x with a slope measured by shifting one class at a time with the same seeds and random numbers
+KL. Deviations are linear in x with a slope measured by shifting one class at a time with the same start lattices and random numbers
 throughout; Gauss-Newton does the rest.
 All is measured on the second stage, whose coarse lattices are themselves grown, as those of all later stages are.
 """
@@ -40,7 +40,9 @@ _PROBE_KL = 4e-5  # what shifting one class costs: gains and correlations change
 # Squared distances, in sites, from the site drawn to the middle of the coarse block, and to the fine site.
 _COARSE_EDGES = (0, 0.5, 2.5, 6, 13.5, 25, 1000)
 _FINE_EDGES = (0, 1.5, 3, 4.5, 6, 9, 12, 17, 1000)
-_SLOPE_SHARE = 16  # of the seeds so many fewer for the slopes: random numbers in common all but cancel the noise
+_SLOPE_SHARE = (
+    16  # of the start lattices so many fewer for the slopes: random numbers in common all but cancel the noise
+)
 _MEASUREMENTS = 3  # of the whole shift, the first without one
 
 
@@ -91,15 +93,15 @@ def probes(fisher: np.ndarray) -> np.ndarray:
     return np.sqrt(2 * _PROBE_KL / np.diag(fisher))
 
 
-def deviations(kernel: Kernel, seeds: np.ndarray, seed: int) -> np.ndarray:
+def deviations(kernel: Kernel, starts: np.ndarray, seed: int) -> np.ndarray:
     """Return what the second stage adds, relative to exact values: gain and C, raw, then after REFINE_SWEEPS; float64 (20,).
 
     Args:
-        seeds: int8 (n, L, L), equilibrated, n at least added.FEWEST.
+        starts: int8 (n, L, L), equilibrated, n at least added.FEWEST.
         seed: names the random numbers, the same for every kernel.
     """
-    coarse, fine = added.look(kernel, seeds, seed, 2, (0, REFINE_SWEEPS))
-    found = added.added(coarse, fine, SCALE**2 * seeds.shape[-1])
+    coarse, fine = added.look(kernel, starts, seed, 2, (0, REFINE_SWEEPS))
+    found = added.added(coarse, fine, SCALE**2 * starts.shape[-1])
     return np.column_stack([found.gain, found.correlations]).ravel()
 
 
@@ -111,10 +113,10 @@ class Calibration:
         history: list of dicts, one a Gauss-Newton step: shift x, its deviations, its cost in KL, what was to be made small.
     """
 
-    def __init__(self, kernel: ConditionalKernel, batches: list[np.ndarray], seeds: np.ndarray, seed: int):
-        self.kernel, self.seeds = kernel, seeds
+    def __init__(self, kernel: ConditionalKernel, batches: list[np.ndarray], starts: np.ndarray, seed: int):
+        self.kernel, self.starts = kernel, starts
         self.seed = random_numbers.derived_seed(seed, Purpose.CALIBRATION, 1)
-        self.slope_seeds = seeds[: max(added.FEWEST, len(seeds) // _SLOPE_SHARE)]
+        self.slope_seeds = starts[: max(added.FEWEST, len(starts) // _SLOPE_SHARE)]
         self.classes = tap_classes(kernel)
         self.step, self.history = 0, []
         self.n_steps = 1 + len(self.classes) + _MEASUREMENTS
@@ -135,7 +137,7 @@ class Calibration:
             self.measured.append(deviations(probe, self.slope_seeds, self.seed))
         else:
             x = self._next()
-            found = deviations(on_grid(shifted(self.kernel, self.classes, x)), self.seeds, self.seed)
+            found = deviations(on_grid(shifted(self.kernel, self.classes, x)), self.starts, self.seed)
             kl = float(x @ self.fisher @ x / 2)
             objective = kl / KL_SCALE + float(((found / TOLERANCE) ** 2).sum()) / 2
             self.history.append({"x": x.tolist(), "deviations": found.tolist(), "kl": kl, "objective": objective})

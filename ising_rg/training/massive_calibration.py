@@ -5,8 +5,9 @@ added to the slopes, so that the critical kernel stays as it is. c is the least 
 
     sum over masses [x F x / (2 KL_SCALE) + sum over observables (deviation / tolerance)^2 / 2],
 
-deviations being what one stage adds to C at PLACES, raw and after REFINE_SWEEPS, from seeds of Swendsen-Wang at K': correlations of
-the fine lattices, regressed on those of their coarse lattices, where the latter are exact. Tolerances hold statistical errors too.
+deviations being what one stage adds to C at PLACES, raw and after REFINE_SWEEPS, from start lattices of Swendsen-Wang at K':
+correlations of the fine lattices, regressed on those of their coarse lattices, where the latter are exact. Tolerances hold
+statistical errors too.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _CONTROLS = ((1, 0), (1, 1), (2, 0), (4, 0), (8, 0))  # of the coarse lattice
 _REFINED_TOLERANCE = np.array([2e-5, 3e-5, 3e-5, 5e-5, 5e-5, 8e-5, 1e-4])  # as at criticality
 TOLERANCE = np.concatenate([30 * _REFINED_TOLERANCE, _REFINED_TOLERANCE])
 KL_LIMIT = calibration.KL_LIMIT  # nats a site that the shift may cost at any mass
-_SLOPE_SHARE = 8  # of the seeds so many fewer for the slopes
+_SLOPE_SHARE = 8  # of the start lattices so many fewer for the slopes
 _MEASUREMENTS = 3  # of all masses, the first without a shift
 
 
@@ -42,7 +43,7 @@ class MassiveCalibration:
     Args:
         kernel: ConditionalKernel with slopes; massive: {mu: int8 (n, L, L)}, lattices of each mass.
         n_seeds, size: of each mass, and sites per side of each.
-        seed: names seeds and random numbers, the same for every kernel.
+        seed: names start lattices and random numbers, the same for every kernel.
 
     Attributes:
         step, n_steps: slopes of one mass a step, then measurements of all.
@@ -55,7 +56,7 @@ class MassiveCalibration:
         self.classes = calibration.tap_classes(kernel)
         self.masses = list(massive)
         self.step, self.n_steps = 0, len(self.masses) + _MEASUREMENTS
-        self.history, self.responses, self._seeds = [], [], {}
+        self.history, self.responses, self._starts = [], [], {}
 
     def advance(self, stop: bool = False) -> bool:
         """Do one step; return whether to stop after it."""
@@ -124,14 +125,14 @@ class MassiveCalibration:
 
     def _deviations(self, kernel, mu, n):
         """Return (what one stage adds to C at PLACES, raw and refined, relative to exact values; its errors), float64 (14,)."""
-        if mu not in self._seeds:
+        if mu not in self._starts:
             name, coarser = (
                 random_numbers.derived_seed(self.seed, Purpose.SEED_LATTICE),
                 temperature.beta_of_mass(SCALE * mu),
             )
             sweeps = swendsen_wang.sweeps_at(self.size, coarser)
-            self._seeds[mu] = swendsen_wang.sample(self.size, coarser, self.n_seeds, name, sweeps)
-        packed, beta = lattice.pack(self._seeds[mu][:n]), temperature.beta_of_mass(mu)
+            self._starts[mu] = swendsen_wang.sample(self.size, coarser, self.n_seeds, name, sweeps)
+        packed, beta = lattice.pack(self._starts[mu][:n]), temperature.beta_of_mass(mu)
         controls = [place for place in _CONTROLS if 4 * place[0] <= self.size]
         x = added.observed(packed, controls)[:, 1:] - _exact(controls, self.size, temperature.beta_of_mass(SCALE * mu))
         x = np.column_stack([np.ones(len(x)), x])

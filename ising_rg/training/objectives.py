@@ -83,7 +83,7 @@ class KernelObjective:
         self.batches, self.rule, self.seed, self.device = batches, rule.to(device), seed, device
         self.n_shards, self.window_blocks = n_windows, window_blocks
         # Equilibrated lattices from which the kernel generates as it is trained: the only honest look at c10 and the gain.
-        self.seeds = swendsen_wang.sample(
+        self.starts = swendsen_wang.sample(
             seed_size, exact.BETA_CRITICAL, n_seeds, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE)
         )
 
@@ -97,15 +97,15 @@ class KernelObjective:
         return kernel.negative_log_likelihood(coarse, fine), {}
 
     def look(self, kernel: Kernel) -> dict[str, float]:
-        """Return c10, r21 and the stage gain of raw lattices generated from equilibrated seeds."""
-        return look(kernel, self.seeds, self.seed)
+        """Return c10, r21 and the stage gain of raw lattices generated from equilibrated start lattices."""
+        return look(kernel, self.starts, self.seed)
 
 
-def look(kernel: Kernel, seeds: np.ndarray, seed: int) -> dict[str, float]:
-    """Return c10, r21 and the stage gain of raw lattices generated from equilibrated seeds, int8 (n, L, L)."""
-    fine = kernel.sample(seeds, seed)
+def look(kernel: Kernel, starts: np.ndarray, seed: int) -> dict[str, float]:
+    """Return c10, r21 and the stage gain of raw lattices generated from equilibrated start lattices, int8 (n, L, L)."""
+    fine = kernel.sample(starts, seed)
     c10, c11 = (observables.correlation(fine, *r).mean() for r in ((1, 0), (1, 1)))
-    gain, _ = statistics.stage_gain(observables.magnetization(fine), observables.magnetization(seeds))
+    gain, _ = statistics.stage_gain(observables.magnetization(fine), observables.magnetization(starts))
     return {"c10": float(c10), "r21": float(c11 / c10), "gain": gain}
 
 

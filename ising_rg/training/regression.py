@@ -45,7 +45,7 @@ class KernelFit:
         kernel: ConditionalKernel with all the taps that it may have; `kernel` is in the end the one fitted.
         batches: list of int8 arrays (B, L, L).
         seed: names the windows.
-        seeds: equilibrated lattices from which the kernel generates as it is fitted, int8 (n, L, L), for `history`.
+        starts: equilibrated lattices from which the kernel generates as it is fitted, int8 (n, L, L), for `history`.
         processes: `processes.Processes` that share the windows, or None.
         plan: ((what, windows), ...): "newton" with a new Hessian, "gradient" with the last one; "choose": a Newton step with all
             candidate products, of which, and of the taps, only those stay that are worth their multiply-adds.
@@ -56,11 +56,11 @@ class KernelFit:
         kernel: ConditionalKernel,
         batches: list[np.ndarray],
         seed: int,
-        seeds: np.ndarray,
+        starts: np.ndarray,
         plan: tuple[tuple[str, int], ...],
         processes: Processes | None = None,
     ):
-        self.kernel, self.batches, self.seed, self.seeds, self.plan = kernel, batches, seed, seeds, plan
+        self.kernel, self.batches, self.seed, self.starts, self.plan = kernel, batches, seed, starts, plan
         self.blocks = min(WINDOW_BLOCKS, batches[0].shape[-1] // SCALE - 2)
         self.sum = ShardSum(processes)
         self.step, self.n_steps, self.history, self.hessians = 0, len(plan), [], []
@@ -89,7 +89,7 @@ class KernelFit:
             self._choose(blocks)
         self.step += 1
         row = {"step": self.step, "windows": n_windows, "loss": loss, "multiply_adds": self.kernel.multiply_adds}
-        self.history.append(row | look(self.kernel, self.seeds, self.seed))
+        self.history.append(row | look(self.kernel, self.starts, self.seed))
         return stop
 
     def _choose(self, blocks):

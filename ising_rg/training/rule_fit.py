@@ -132,10 +132,10 @@ class RuleFit:
         self.demands, self.residuals = demands, callen.Residuals(terms=demands.terms)
         self.correlations = long_range.Correlations(demands.places)
         self.sum = ShardSum(processes)
-        seeds = swendsen_wang.sample(
+        starts = swendsen_wang.sample(
             128, exact.BETA_CRITICAL, 32, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE, 1)
         )
-        self.inverse = torch.linalg.inv(self.residuals.hessian(seeds))
+        self.inverse = torch.linalg.inv(self.residuals.hessian(starts))
         self.tolerances = demands.of_terms()
         self.orbits = rule_parameters.orbits(self.rule.weight.shape[-1])
         self.start = self.parameters = rule_parameters.parameters(self.rule, self.orbits)

@@ -63,8 +63,8 @@ class RuleSlopes:
         for mu in self.samples:
             beta = temperature.beta_of_mass(SCALE * mu)
             self.residuals[mu] = callen.Residuals(beta, _DEMANDS.terms)
-            seeds = swendsen_wang.sample(128, beta, 32, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE, 1))
-            self.inverse[mu] = torch.linalg.inv(self.residuals[mu].hessian(seeds)).numpy()
+            starts = swendsen_wang.sample(128, beta, 32, random_numbers.derived_seed(seed, Purpose.SEED_LATTICE, 1))
+            self.inverse[mu] = torch.linalg.inv(self.residuals[mu].hessian(starts)).numpy()
 
     def advance(self, stop: bool = False) -> bool:
         """Do one iteration; return whether any process wants to stop after it."""

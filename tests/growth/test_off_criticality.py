@@ -82,7 +82,7 @@ def test_short_correlations_take_a_larger_seed_or_no_stage(tmp_path):
             [f"--xi={xi}", "--start_size=32", "--stages=2", "--save_stages=all", f"--output_dir={tmp_path}/{xi}"],
             tmp_path / "log",
         )
-        assert "the seed is as large as that because correlations shorter than 10 sites" in output
+        assert "the start lattice is as large as that because correlations shorter than 10 sites" in output
         names = [f"spins_0000_stage{stage}_L{L}.npy" for stage, L in enumerate(sizes)]
         assert all((tmp_path / f"{xi}" / name).exists() for name in names)
         report = json.loads((tmp_path / f"{xi}/growth_report.json").read_text())
