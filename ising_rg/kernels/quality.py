@@ -62,8 +62,8 @@ def effective_sample_size(
 ) -> tuple[float, float]:
     """Return (ESS / n, error) of one stage L -> 3L as an importance sampler: (mean w)^2 / mean w^2 of n pairs.
 
-    Start lattices are equilibrated. 1 for a perfect stage. Pairs (s, S) are weighted, so it is a lower bound on that of the fine lattices alone; the error is a
-    jackknife's, and too small where a few weights dominate.
+    Start lattices are equilibrated. 1 for a perfect stage. Pairs (s, S) are weighted, so it is a lower bound on that of the fine
+    lattices alone; the error is a jackknife's, and too small where a few weights dominate.
     """
     names = (random_numbers.derived_seed(seed, Purpose.STAGE, number) for number in (5, 6))
     coarse = swendsen_wang.sample(L, temperature.coarser(beta), n, next(names))
