@@ -138,8 +138,7 @@ def expected(L: int, beta: float) -> dict[str, tuple[float, float, float]]:
 
 def _errors(name, L):
     scatter, holds = _SCATTER.get(name, (math.inf, 0.0))
-    # The variance of what follows the energy grows as ln L: deviations times L of walls of area 64 were 43, 56, 64 at L = 512, 1024,
-    # 2048.
+    # Variances grow as ln L, as the energy's: deviations times L of walls of area 64 were 43, 56, 64 at L = 512, 1024, 2048.
     growth = math.sqrt(1 + 0.3 * max(0.0, math.log2(L / _MEASURED)))
     return scatter * growth / L, holds
 
