@@ -133,9 +133,7 @@ def test_other_lattices_and_back(page):
     page.wait(f"{READY} && facts.seed === '9' && facts.xi === 'critical'")
     assert page.evaluate("location.hash") == "#seed=9&xi=critical&x=5&y=6&zoom=4"
     assert page.evaluate("item.source.getTileUrl(3, 0, 0)") == "/tile?seed=9&xi=critical&level=3&x=0&y=0"
-    page.evaluate(
-        "location.hash = 'seed=10&x=1&y=1&zoom=4'; show('11', '-1e6', null); show('12', '1e6', {x: 2, y: 3, zoom: 8})"
-    )
+    page.evaluate("show('10', '-1e6', null); show('11', '', null); location.hash = 'seed=12&xi=1e6&x=2&y=3&zoom=8'")
     page.wait(f"{READY} && facts.seed === '12'")
     page.wait("location.hash.startsWith('#seed=12&xi=1000000&x=2&y=3&zoom=8')")
 
@@ -143,7 +141,8 @@ def test_other_lattices_and_back(page):
 def test_off_criticality_the_whole_lattice_is_grey(page):
     go(page, f"seed=3&xi=300000&x=0&y=0&zoom={500 / L}")
     assert page.evaluate("facts.levels[0].block") > 1 and 0 < page.evaluate("facts.spread") < 1
-    assert set(np.unique(shown(page))) == {128}
+    picture = shown(page)
+    assert len(np.unique(picture)) > 20 and abs(picture.mean() - 127.5) < 15
 
 
 def test_a_refusal_is_told_and_the_lattice_stays(page):
