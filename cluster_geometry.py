@@ -24,7 +24,7 @@ from tqdm import tqdm
 from ising_rg.checks import reports
 from ising_rg.figures import pictures
 from ising_rg.files import storage
-from ising_rg.geometry import labels, rows, survey
+from ising_rg.geometry import labels, picture, rows, survey
 from ising_rg.geometry.survey import Task
 from ising_rg.run import folders, settings
 from ising_rg.spins import configurations, origins
@@ -50,10 +50,10 @@ _LARGEST = 10  # clusters told of each lattice
 def main(s):
     start = time.perf_counter()
     paths = configurations.find(s.INPUT)
-    report_file, picture = (os.path.join(s.OUTPUT_DIR, name) for name in ("geometry_report.json", "geometry.png"))
+    report_file, picture_file = (os.path.join(s.OUTPUT_DIR, name) for name in ("geometry_report.json", "geometry.png"))
     lattices, copies = origins.distinct(paths, s.BETA, windows=True)
     files = [name for number in range(len(lattices)) for kind in kinds(s) for name in label_files(s, kind, number)]
-    storage.keep_inputs(paths, [report_file, picture, *(files if s.LABELS else [])])
+    storage.keep_inputs(paths, [report_file, picture_file, *(files if s.LABELS else [])])
     budget = settings.memory_budget(s.MAX_MEMORY)
     folders.claim(s.OUTPUT_DIR)
     folders.remove_older(s.OUTPUT_DIR, "geometry.png")
@@ -67,8 +67,8 @@ def main(s):
         if s.PICTURES and number == 0:
             with pictures.attempt():
                 title = f"{os.path.basename(lattice.name)}, beta = {s.BETA:.6f}"
-                picture.draw(picture, spins, found, task(s, "fk", lattice), title)
-                print(f"written: {picture}")
+                picture.draw(picture_file, spins, found, task(s, "fk", lattice), title)
+                print(f"written: {picture_file}")
     ensembles = [ensemble(s, L, results, counted) for L in sorted({result["L"] for result in results})]
     ensembles = [one for one in ensembles if one]
     reasons = [f"{one['file']}: {reason}" for one in results for reason in one["reasons"]]

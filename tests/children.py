@@ -124,10 +124,10 @@ def small_fits():
     import kernel_training_pixel_shuffle as script
     from ising_rg.training import calibration, off_critical, regression
 
-    classes, lattices = calibration.tap_classes, script.seed_lattices
+    classes, lattices = calibration.tap_classes, script.start_lattices
     regression.CANDIDATES, off_critical.XI = 4, (8.0, -8.0, -20.0)
     calibration.tap_classes = lambda kernel: dict(list(classes(kernel).items())[:4])
-    script.seed_lattices = lambda s, n, L=64: lattices(s, min(n, 16), L)
+    script.start_lattices = lambda s, n, L=64: lattices(s, min(n, 16), L)
 
 
 def run_together(n, script, *arguments, patch=None, timeout=400, agent=True, environment=None):
