@@ -26,7 +26,7 @@ START_SIZE = 512                     # sites per side of the seeds, even
 STAGES = 3                           # each triples the side: 512 -> 13824
 XIS = (20, 100, 500, 0, -500, -100)  # correlation lengths in sites, - below the critical temperature; 0: critical
 KERNEL_FILE = "models/conditional_k5_s3.pt"  # kernel
-WINDOW = 2048                        # sites per side of what is shown
+SHOWN_SIZE = 2048                    # sites per side of what is shown
 SEED = 1                             # names the lattices
 PICTURE = "gallery/lengths.png"      # where the picture goes
 # ---------------------------------------------------------------------------------------------------------------------
@@ -40,10 +40,10 @@ def main(s):
     for xi in tqdm(np.atleast_1d(s.XIS).tolist(), unit="lattice", leave=False, disable=None):
         beta = temperature.beta_of_xi(xi or temperature.CRITICAL)
         bitmap = grown(s, kernel, beta)
-        shown.append(panel(bitmap, beta, min(s.WINDOW, L)))
+        shown.append(panel(bitmap, beta, min(s.SHOWN_SIZE, L)))
         z = (shown[-1]["measured"] - shown[-1]["exact"]) / (shown[-1]["high"] - shown[-1]["exact"])
         print(f"xi = {xi or 'infinite'}: beta = {beta:.10f}, largest |z| of C(r) {np.abs(z).max():.1f}")
-    side = f"{min(s.WINDOW, L)} x {min(s.WINDOW, L)} sites of {L} x {L}"
+    side = f"{min(s.SHOWN_SIZE, L)} x {min(s.SHOWN_SIZE, L)} sites of {L} x {L}"
     figures.lengths(s.PICTURE, shown, f"Lattices of chosen correlation length xi, {side} (black: up, white: down)")
     print(f"written: {s.PICTURE}")
 
