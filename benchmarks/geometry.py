@@ -129,7 +129,7 @@ def large_rows(s, kernel):
     compared, told = rows.compare(values, L, exact.BETA_CRITICAL)
     print(f"\n{s.NUM_LARGE} grown of {L} x {L}, sweeps {sweeps}")
     reports.print_rows(compared)
-    for row in told:
+    for row in (*compared, *told):
         values_of = np.array([one[row["name"]] for one in values])
         error = values_of.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
         print(f"{row['name']:>24} {row['measured']:12.6f} {row['exact']:12.6f} +- {error:.6f} of the sample")
