@@ -6,6 +6,7 @@ import ast
 import hashlib
 import io
 import linecache
+import os
 import re
 import tokenize
 import types
@@ -17,7 +18,7 @@ from ising_rg.run import kinds
 
 def constants(script: dict) -> dict:
     """Return {name: value} of a script's settings: the upper-case globals that it reads as such."""
-    declared = read(script) or _named(script["main"])
+    declared = (read(script) or _named(script["main"])) | _read_beside(script)
     if "BETA" in declared:
         declared.add("XI")  # which takes BETA's place before main is called
     return {key: value for key, value in script.items() if key in declared and kinds.kind(key, value)}
@@ -25,7 +26,19 @@ def constants(script: dict) -> dict:
 
 def read(script: dict) -> set[str]:
     """Return which settings a script's source reads; none if there is no source, but a text that is executed."""
-    return set(re.findall(r"\bs\.([A-Z][A-Z0-9_]*)\b", _source(script["main"])))
+    return _read(script["main"].__code__.co_filename)
+
+
+def _read_beside(script):
+    """Return which settings are read by the files in the script's folder whose functions it has imported."""
+    own = script["main"].__code__.co_filename
+    files = {value.__code__.co_filename for value in script.values() if isinstance(value, types.FunctionType)}
+    beside = [file for file in files if file != own and os.path.dirname(file) == os.path.dirname(own)]
+    return set().union(*map(_read, beside))
+
+
+def _read(file):
+    return set(re.findall(r"\bs\.([A-Z][A-Z0-9_]*)\b", "".join(linecache.getlines(file))))
 
 
 def _named(main):
